@@ -1,0 +1,1 @@
+"""What trainer and worker must agree on: messages, text, models, bundles, registry, errors."""

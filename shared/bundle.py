@@ -1,0 +1,229 @@
+"""Bundle: a trained model as a folder, the only thing that passes from trainer to worker.
+
+    manifest.json        what it is, and the SHA-256 of every other file
+    weights.safetensors  the model's weights by name
+    vocabulary.json      the words, each at the place of its id
+    pipeline.msgpack     spaCy's tokenizer rules and lemma table
+    golden.json          texts with the probabilities that the model gave them when it was made
+
+Loading reads data only (JSON, msgpack, safetensors), builds the model from our own code, and
+refuses a bundle whose hashes or golden probabilities do not agree.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from shared.errors import BundleError
+from shared.models import Architecture, Calibration, Weights, build_model, set_weights
+from shared.scorer import Scorer
+from shared.text import TextEncoder, TextSettings, pipeline_from_bytes
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+VOCABULARY = "vocabulary.json"
+PIPELINE = "pipeline.msgpack"
+GOLDEN = "golden.json"
+_FILES = (WEIGHTS, VOCABULARY, PIPELINE, GOLDEN)
+
+GOLDEN_TOLERANCE = 1e-3
+"""Probabilities may differ by this much between processors (1e-6 between CPUs, more with TF32)."""
+
+GOLDEN_TEXTS = (
+    "Forest fire near La Ronge, crews on the way",
+    "this weekend was on fire",
+    "BREAKING: magnitude 6.1 earthquake shakes the coast, buildings collapsed",
+    "my inbox is a disaster",
+    "Flood warning for all villages along the river, evacuate now http://t.co/abc123",
+    "@friend that concert blew up my mind!!! sooooo good",
+    "3 killed, 12 injured as bus crashes off the bridge #accident",
+    "New trailer: Storm of Ashes, in cinemas this Friday",
+    "water is up to the windows on our street",
+    "lol I'm drowning in homework 😂",
+    "Explosion at the chemical plant, stay inside and close the windows",
+    "…",
+)
+"""Written for this project, so that a bundle carries no tweet of the data it was trained on."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What `manifest.json` says.
+
+    Attributes:
+        format: of the bundle; another one is refused.
+        name: the run's name, such as `LSTM`.
+        created: when, ISO 8601 in UTC.
+        recipe: its name.
+        seed: of the training.
+        git_commit: of the code, or None outside a checkout.
+        packages: name → version of what the figures depend on.
+        data: `name`, `sha256` of the content, and rows of each part of the labelled file.
+        threshold: probability from which on a tweet is relevant.
+        metrics: part (`train`, `validation`, `test`) → metric → value.
+        files: name → SHA-256, of every file but the manifest.
+    """
+
+    format: int
+    name: str
+    created: str
+    recipe: str
+    seed: int
+    git_commit: str | None
+    packages: dict[str, str]
+    data: dict[str, str | int]
+    text: TextSettings
+    architecture: Architecture
+    calibration: Calibration
+    threshold: float
+    metrics: dict[str, dict[str, float]]
+    files: dict[str, str]
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A loaded bundle: its manifest, the manifest's SHA-256, and a scorer that is ready."""
+
+    manifest: Manifest
+    digest: str
+    scorer: Scorer
+
+
+def write_bundle(
+    folder: Path,
+    manifest: Manifest,
+    weights: Weights,
+    vocabulary: Sequence[str],
+    pipeline: bytes,
+    scorer: Scorer,
+) -> Manifest:
+    """Writes a bundle; the folder appears as a whole, and replaces one that was there.
+
+    Args:
+        manifest: without `files`, which is filled in here.
+        pipeline: as `shared.text.pipeline_to_bytes` gives it.
+        scorer: of the same model; it scores the golden texts.
+
+    Returns:
+        The manifest as written.
+    """
+    golden = [
+        {"text": text, "probability": round(float(probability), 6)}
+        for text, probability in zip(GOLDEN_TEXTS, scorer.score(GOLDEN_TEXTS), strict=True)
+    ]
+    contents = {
+        WEIGHTS: safetensors.save(weights),
+        VOCABULARY: json.dumps(list(vocabulary), ensure_ascii=False, indent=0).encode(),
+        PIPELINE: pipeline,
+        GOLDEN: json.dumps(golden, ensure_ascii=False, indent=1).encode(),
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    manifest = msgspec.structs.replace(manifest, files=hashes)
+    contents[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
+        new = Path(scratch) / "bundle"
+        new.mkdir()
+        for name, content in contents.items():
+            (new / name).write_bytes(content)
+        if folder.exists():
+            os.rename(folder, Path(scratch) / "replaced")  # noqa: PTH104  # shutil would copy
+        new.rename(folder)
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads a manifest alone, without looking at the other files.
+
+    Raises:
+        BundleError: if there is none, or it is of another format.
+    """
+    return _parse_manifest(folder, _read(folder, MANIFEST))
+
+
+def verify_bundle(folder: Path) -> Manifest:
+    """Reads the manifest and holds every file's SHA-256 against it.
+
+    Raises:
+        BundleError: naming the file that is missing, changed or not listed.
+    """
+    manifest = read_manifest(folder)
+    if set(manifest.files) != set(_FILES):
+        raise BundleError(
+            f"{folder / MANIFEST}: expected {sorted(_FILES)}, got {sorted(manifest.files)}"
+        )
+    for name in _FILES:
+        found = hashlib.sha256(_read(folder, name)).hexdigest()
+        if found != manifest.files[name]:
+            raise BundleError(
+                f"{folder / name} was changed: expected SHA-256 {manifest.files[name]}, got {found}"
+            )
+    return manifest
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Loads a bundle, having verified its hashes and its golden texts.
+
+    Raises:
+        BundleError: if a file is missing or changed, or a golden text's probability differs by
+            more than `GOLDEN_TOLERANCE`.
+    """
+    manifest = verify_bundle(folder)
+    try:
+        weights: dict[str, Any] = safetensors.load(_read(folder, WEIGHTS))
+        vocabulary = msgspec.json.decode(_read(folder, VOCABULARY), type=list[str])
+        golden = msgspec.json.decode(_read(folder, GOLDEN), type=list[_Golden])
+        pipeline = pipeline_from_bytes(_read(folder, PIPELINE))
+    except (SafetensorError, msgspec.DecodeError, ValueError, KeyError) as error:
+        raise BundleError(f"{folder}: a file of the bundle cannot be read: {error}") from error
+    model = build_model(manifest.architecture)
+    set_weights(model, weights)
+    encoder = TextEncoder(pipeline, vocabulary, manifest.text)
+    scorer = Scorer(encoder, manifest.architecture, model, manifest.calibration)
+    found = scorer.score([entry.text for entry in golden])
+    for entry, probability in zip(golden, found, strict=True):
+        if not abs(entry.probability - probability) <= GOLDEN_TOLERANCE:
+            raise BundleError(
+                f"{folder} does not reproduce its golden probabilities: "
+                f"expected {entry.probability:.6f} for {entry.text!r}, got {probability:.6f}"
+            )
+    digest = hashlib.sha256(_read(folder, MANIFEST)).hexdigest()
+    return Bundle(manifest, digest, scorer)
+
+
+def copy_bundle(source: Path, target: Path) -> None:
+    """Copies a bundle's files, and no others, into a new folder."""
+    target.mkdir()
+    for name in (MANIFEST, *_FILES):
+        shutil.copyfile(source / name, target / name)
+
+
+class _Golden(msgspec.Struct):
+    text: str
+    probability: float
+
+
+def _parse_manifest(folder: Path, content: bytes) -> Manifest:
+    try:
+        stated = msgspec.json.decode(content, type=dict[str, Any]).get("format")
+        if stated != FORMAT:
+            raise BundleError(f"{folder / MANIFEST}: expected bundle format {FORMAT}, got {stated}")
+        return msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{folder / MANIFEST} is no bundle manifest: {error}") from error
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{folder} is no complete bundle: {error}") from error

@@ -1,0 +1,85 @@
+"""Errors whose class is the action to take, each with the exit code of a program that ends by it.
+
+    TriageError
+    ├── UsageError       2  correct the arguments or settings and run again
+    ├── DataError        3  correct the labelled file
+    ├── BundleError      4  train again, or promote another version: the bundle does not verify
+    ├── RegistryError    5  correct the registry's address, or register or promote a version first
+    ├── DependencyError  6  bring back Kafka (or the topic, or the right to use it) and run again
+    └── RecordError         keep the record as a dead letter and go on with the next one
+
+Exit code 0 is success, 1 a fault of the program itself (with a traceback: please report it), and
+130 an interruption by Ctrl-C.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import ClassVar, TextIO
+
+
+class TriageError(Exception):
+    """An error that is explained by its message alone; programs print it without a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(TriageError):
+    """An argument or a setting is unknown, missing or malformed."""
+
+    exit_code = 2
+
+
+class DataError(TriageError):
+    """A labelled file is missing, lacks columns, or cannot be trained on."""
+
+    exit_code = 3
+
+
+class BundleError(TriageError):
+    """A bundle is incomplete, changed, or does not reproduce its golden tweets."""
+
+    exit_code = 4
+
+
+class RegistryError(TriageError):
+    """The registry cannot be read, or has no such alias or version."""
+
+    exit_code = 5
+
+
+class DependencyError(TriageError):
+    """Something that the program needs from outside, such as a broker or a topic, is not there."""
+
+    exit_code = 6
+
+
+class RecordError(TriageError):
+    """One record cannot become a tweet; the batch around it goes on.
+
+    Attributes:
+        reason: a short stable name such as `invalid_json`, fit for a metric's label.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def run_program(main: Callable[[], int], stderr: TextIO | None = None) -> int:
+    """Runs a program's body and turns its errors into one line on stderr and an exit code.
+
+    Returns:
+        The exit code, as listed above. An error of any other class than `TriageError` propagates.
+    """
+    out = stderr or sys.stderr
+    try:
+        return main()
+    except TriageError as error:
+        print(f"error: {error}", file=out)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=out)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        sys.stdout = None  # nothing more can be flushed to it
+        return 0

@@ -1,0 +1,133 @@
+"""The three architectures, built from a specification that is data.
+
+    ids (int32, batch × length) ─embed─▶ ─summarize─▶ ─hidden─▶ logit (float32, batch)
+
+The models give logits; `Calibration` turns them into probabilities. Only `keras` and `keras.ops`
+are used, so that they run on each of its backends. Keras takes seconds to import and is imported
+where a model is built, so that a program which only reads a manifest does not wait for it.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import BundleError
+from shared.text import PADDING_ID
+
+if TYPE_CHECKING:
+    import keras
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's advice on CPUs is not the user's
+
+Floats = npt.NDArray[np.float32]
+Weights = dict[str, npt.NDArray[Any]]
+
+
+class Architecture(msgspec.Struct, frozen=True, kw_only=True):
+    """A specification that `build_model` follows.
+
+    Attributes:
+        kind: what stands between the embedding and the output.
+        num_words: rows of the embedding; row 0 is padding's.
+        embedding: dimension of the embedding.
+        length: ids per text at most.
+        masked: whether padding is on the right and has no influence, or is on the left and is read
+            like a word, as in the article. Masked texts may be cut to the longest of their batch.
+        summary: `flat` (all embeddings side by side; feed-forward only), `last` (the last state;
+            LSTMs only) or `mean-max` (mean and maximum over the positions).
+        units: of the LSTM, in each direction.
+        hidden: units of the dense layer before the output; 0 for none.
+        embedding_dropout: share of the embedding's dimensions dropped in training.
+        dropout: share of the summary dropped in training.
+    """
+
+    kind: Literal["feed-forward", "lstm", "bidirectional-lstm"]
+    num_words: int
+    embedding: int
+    length: int
+    masked: bool
+    summary: Literal["flat", "last", "mean-max"]
+    units: int = 0
+    hidden: int = 0
+    embedding_dropout: float = 0.0
+    dropout: float = 0.0
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """Probability = sigmoid(scale · logit + offset), fitted on validation data (Platt, 1999)."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """Calibrated probabilities, float32, of the logits' shape."""
+        z = self.scale * logits.astype(np.float64) + self.offset
+        return (1 / (1 + np.exp(-np.clip(z, -60, 60)))).astype(np.float32)
+
+
+def build_model(spec: Architecture) -> "keras.Model":
+    """Builds a model with fresh weights.
+
+    Returns:
+        A model from ids, int32 of shape (batch, length), to logits, float32 of shape (batch,). If
+        masked, any length will do, and each row holds at least one id.
+    """
+    import keras
+    from keras import layers, ops
+
+    length = None if spec.masked else spec.length
+    ids = keras.Input((length,), dtype="int32", name="ids")
+    mask = ops.not_equal(ids, PADDING_ID) if spec.masked else None
+    x = layers.Embedding(spec.num_words, spec.embedding, name="embedding")(ids)
+    if spec.embedding_dropout:
+        x = layers.SpatialDropout1D(spec.embedding_dropout, name="embedding_dropout")(x)
+    if spec.kind != "feed-forward":
+        lstm = layers.LSTM(spec.units, return_sequences=spec.summary != "last", name="lstm")
+        if spec.kind == "bidirectional-lstm":
+            lstm = layers.Bidirectional(lstm, name="bidirectional")
+        x = lstm(x, mask=mask)
+    if spec.summary == "flat":
+        x = layers.Flatten(name="flat")(x)
+    elif spec.summary == "mean-max":
+        x = _mean_max(x, mask)
+    if spec.dropout:
+        x = layers.Dropout(spec.dropout, name="dropout")(x)
+    if spec.hidden:
+        x = layers.Dense(spec.hidden, activation="relu", name="hidden")(x)
+    logit = layers.Dense(1, name="output")(x)
+    return keras.Model(ids, ops.squeeze(logit, -1), name=spec.kind.replace("-", "_"))
+
+
+def get_weights(model: "keras.Model") -> Weights:
+    """The model's weights by their path, such as `embedding/embeddings`."""
+    return {weight.path: np.asarray(weight.value) for weight in model.weights}
+
+
+def set_weights(model: "keras.Model", weights: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Puts weights in place.
+
+    Raises:
+        BundleError: if names or shapes are not those of the model.
+    """
+    expected = {weight.path: tuple(weight.shape) for weight in model.weights}
+    given = {path: weight.shape for path, weight in weights.items()}
+    if expected != given:
+        raise BundleError(f"weights: expected {expected}, got {given}")
+    for weight in model.weights:
+        weight.assign(weights[weight.path])
+
+
+def _mean_max(x: Any, mask: Any) -> Any:
+    """Mean and maximum over the positions that the mask lets through, side by side."""
+    from keras import ops
+
+    if mask is None:
+        return ops.concatenate([ops.mean(x, axis=1), ops.max(x, axis=1)], axis=-1)
+    mask = ops.expand_dims(ops.cast(mask, x.dtype), -1)
+    mean = ops.sum(x * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1)
+    maximum = ops.max(x - 1e9 * (1 - mask), axis=1)
+    return ops.concatenate([mean, maximum], axis=-1)

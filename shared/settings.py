@@ -1,0 +1,135 @@
+"""Settings: every `TRIAGE_*` variable, parsed once into one frozen object.
+
+A value comes from the environment or, behind it, from the TOML file that `TRIAGE_SETTINGS_FILE`
+names, where the same settings are written in lower case without the prefix.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.errors import UsageError
+
+PREFIX = "TRIAGE_"
+FILE_VARIABLE = "TRIAGE_SETTINGS_FILE"
+
+Name = Annotated[str, Meta(min_length=1)]
+
+
+def _setting(expected: str, description: str) -> Meta:
+    return Meta(description=description, extra={"expected": expected})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the programs can be told. The annotations are the settings' documentation."""
+
+    kafka_bootstrap_servers: Annotated[
+        Name, _setting("host:port, more of them separated by commas", "where Kafka is")
+    ] = "localhost:9092"
+    input_topic: Annotated[Name, _setting("a topic", "raw tweets are read from it")] = "tweets.raw"
+    alerts_topic: Annotated[Name, _setting("a topic", "relevant tweets are published to it")] = (
+        "tweets.alerts"
+    )
+    dead_letters_topic: Annotated[
+        Name, _setting("a topic", "records that cannot be read are kept in it")
+    ] = "tweets.dead-letters"
+    group_id: Annotated[
+        Name, _setting("a name", "the consumer group, whose members share the partitions")
+    ] = "tweet-triage"
+    registry: Annotated[
+        Name, _setting("file:FOLDER", "where bundles are registered, with their aliases")
+    ] = "file:~/.local/share/tweet-triage/registry"
+    model_alias: Annotated[
+        Name, _setting("an alias or a version", "which bundle the worker scores with")
+    ] = "production"
+    threshold: Annotated[
+        Annotated[float, Meta(gt=0, lt=1)] | None,
+        _setting(
+            "a number between 0 and 1, such as 0.5",
+            "alerts from this probability on; unset: the bundle's",
+        ),
+    ] = None
+    delivery: Annotated[
+        Literal["exactly-once", "at-least-once"],
+        _setting(
+            "exactly-once or at-least-once",
+            "at-least-once is for clusters that forbid transactions",
+        ),
+    ] = "exactly-once"
+    batch_size: Annotated[
+        Annotated[int, Meta(ge=1, le=65536)],
+        _setting("a whole number from 1 to 65536", "tweets in a batch at most"),
+    ] = 1024
+    batch_wait_ms: Annotated[
+        Annotated[int, Meta(ge=0, le=60000)],
+        _setting("milliseconds from 0 to 60000", "how long a batch waits for more tweets"),
+    ] = 10
+    session_timeout_ms: Annotated[
+        Annotated[int, Meta(ge=1000, le=300000)],
+        _setting(
+            "milliseconds from 1000 to 300000",
+            "after this long without a sign of life a member's partitions move to others",
+        ),
+    ] = 9000
+    metrics_address: Annotated[
+        Name, _setting("an address of this machine", "where /metrics is served")
+    ] = "0.0.0.0"  # noqa: S104  # Prometheus scrapes from another machine
+    metrics_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)],
+        _setting("a port from 0 to 65535", "where /metrics is served; 0: a free port"),
+    ] = 9108
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Reads the settings from environment variables and the optional file behind them.
+
+    Args:
+        environment: such as `os.environ`; names without the prefix are not looked at.
+
+    Raises:
+        UsageError: naming every unknown setting and every bad value, all in one message.
+    """
+    given: dict[str, tuple[str, Any]] = {}  # field: (the name the user wrote, the value)
+    path = environment.get(FILE_VARIABLE)
+    if path:
+        given |= {name: (f"{path}: {name}", value) for name, value in _read_file(path).items()}
+    for variable, value in environment.items():
+        if variable.startswith(PREFIX) and variable != FILE_VARIABLE:
+            given[variable.removeprefix(PREFIX).lower()] = (variable, value)
+
+    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, (written, value) in given.items():
+        if name not in fields:
+            problems.append(f"{written} is not a setting")
+            continue
+        try:
+            values[name] = msgspec.convert(value, fields[name].type, strict=False)
+        except msgspec.ValidationError:
+            problems.append(f"{written}={value!r}: expected {expected(fields[name].type)}")
+    if problems:
+        known = ", ".join(PREFIX + name.upper() for name in fields)
+        if any(problem.endswith("is not a setting") for problem in problems):
+            problems.append(f"the settings are: {known}")
+        raise UsageError("settings: " + "; ".join(problems))
+    return Settings(**values)
+
+
+def expected(annotation: Any) -> str:
+    """The expectation that a setting's annotation declares, in words."""
+    for meta in annotation.__metadata__:
+        if meta.extra:
+            return str(meta.extra["expected"])
+    raise TypeError(f"{annotation!r} declares no expectation")
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{FILE_VARIABLE}={path!r}: expected a TOML file: {error}") from error

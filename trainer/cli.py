@@ -1,0 +1,291 @@
+"""`triage-trainer`: train, list, promote, evaluate, predict."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from shared.bundle import Bundle, load_bundle
+from shared.errors import DataError, UsageError, run_program
+from shared.registry import CANDIDATE, PRODUCTION, Registry, Version, open_registry
+from shared.settings import read_settings
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit code, as `shared.errors` lists them."""
+    parsed = _parser().parse_args(arguments)
+    return run_program(lambda: _run(parsed))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    registry = open_registry(read_settings(os.environ).registry)
+    arguments.command(arguments, registry)
+    return 0
+
+
+def _train(arguments: argparse.Namespace, registry: Registry) -> None:
+    from trainer.dataset import read_dataset, write_rows
+    from trainer.evaluation import comparison
+    from trainer.recipes import load_recipe
+
+    recipe = load_recipe(arguments.recipe)
+    with err.status("reading the data"):
+        dataset = read_dataset(
+            arguments.data, arguments.text_column, arguments.label_column, arguments.positive
+        )
+    err.print(
+        f"{dataset.name}: {len(dataset.texts)} tweets, {int(dataset.labels.sum())} of them relevant"
+    )
+    with err.status("loading Keras"):
+        from trainer.training import best, train
+    seed = recipe.seed if arguments.seed is None else arguments.seed
+    with _progress() as report:
+        trained, parts = train(arguments.recipe, recipe, dataset, arguments.bundles, seed, report)
+    rows = [
+        (model.name, part, figures)
+        for model in trained
+        for part, figures in model.manifest.metrics.items()
+    ]
+    out.print(comparison(rows, f"Recipe {arguments.recipe}, seed {seed}"))
+    if arguments.test_out:
+        write_rows(dataset, parts.test, arguments.test_out)
+    chosen = best(trained)
+    number = registry.register(chosen.bundle)
+    out.print(
+        f"registered {chosen.name}, the best by ROC AUC on validation, "
+        f"as version {number} ({CANDIDATE}) in {registry.folder}"
+    )
+    if arguments.json:
+        _write_json(
+            arguments.json,
+            {
+                "recipe": arguments.recipe,
+                "seed": seed,
+                "models": [
+                    {
+                        "name": model.name,
+                        **model.manifest.metrics,
+                        "parameters": model.parameters,
+                        "bundle": str(model.bundle),
+                        "version": number if model is chosen else None,
+                    }
+                    for model in trained
+                ],
+            },
+        )
+
+
+def _list(arguments: argparse.Namespace, registry: Registry) -> None:
+    versions = registry.versions()
+    if arguments.json:
+        _write_json(
+            arguments.json,
+            {
+                "versions": [
+                    {
+                        "version": version.number,
+                        "aliases": version.aliases,
+                        "name": version.manifest.name,
+                        "recipe": version.manifest.recipe,
+                        "created": version.manifest.created,
+                        "metrics": version.manifest.metrics,
+                    }
+                    for version in versions
+                ]
+            },
+        )
+        return
+    table = Table("version", "aliases", "model", "recipe", "created", "validation", "test")
+    for version in versions:
+        manifest = version.manifest
+        table.add_row(
+            str(version.number),
+            ", ".join(version.aliases),
+            manifest.name,
+            manifest.recipe,
+            manifest.created,
+            *(f"{manifest.metrics[part]['accuracy']:.3f}" for part in ("validation", "test")),
+        )
+    out.print(table if versions else f"registry {registry.folder} is empty")
+
+
+def _promote(arguments: argparse.Namespace, registry: Registry) -> None:
+    version = registry.promote(arguments.version, arguments.alias, arguments.reason)
+    out.print(f"{arguments.alias} is now version {version.number} ({version.manifest.name})")
+
+
+def _evaluate(arguments: argparse.Namespace, registry: Registry) -> None:
+    from trainer.dataset import read_dataset
+    from trainer.evaluation import comparison, evaluate
+
+    version = registry.resolve(arguments.version)
+    dataset = read_dataset(
+        arguments.data, arguments.text_column, arguments.label_column, arguments.positive
+    )
+    bundle = _load(version)
+    with err.status(f"scoring {len(dataset.texts)} tweets"):
+        probabilities = bundle.scorer.score(dataset.texts)
+    figures = evaluate(dataset.labels, probabilities, bundle.manifest.threshold)
+    if arguments.json:
+        found = {
+            "version": version.number,
+            "name": bundle.manifest.name,
+            "rows": len(dataset.texts),
+        }
+        _write_json(arguments.json, {**found, **figures})
+    else:
+        name = f"{bundle.manifest.name} (version {version.number})"
+        out.print(comparison([(name, dataset.name, figures)], f"{len(dataset.texts)} tweets"))
+
+
+def _predict(arguments: argparse.Namespace, registry: Registry) -> None:
+    version = registry.resolve(arguments.version)
+    texts = arguments.texts or sys.stdin.read().splitlines()
+    for text in texts:
+        if not text or text.isspace():
+            raise UsageError(f"text {text!r}: expected a tweet")
+    # A command line can hold bytes that are not UTF-8; they score like any unreadable character.
+    texts = [os.fsencode(text).decode("utf-8", "replace") for text in texts]
+    bundle = _load(version)
+    threshold = bundle.manifest.threshold
+    for text, probability in zip(texts, bundle.scorer.score(texts).tolist(), strict=True):
+        relevant = probability >= threshold
+        if arguments.json:
+            line = {"text": text, "probability": probability, "relevant": relevant}
+            print(json.dumps(line, ensure_ascii=False))
+        else:
+            verdict = "relevant    " if relevant else "not relevant"
+            out.print(f"{probability:.3f}  {verdict}  {text}", markup=False, highlight=False)
+
+
+def _load(version: Version) -> Bundle:
+    with err.status(f"loading {version.manifest.name}, version {version.number}"):
+        return load_bundle(version.folder)
+
+
+@contextmanager
+def _progress() -> Iterator["Report"]:
+    """Shows a bar for each model while it trains, and a line for it when it is done."""
+    columns = (
+        TextColumn("{task.description:24}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=err) as progress:
+        yield Report(progress)
+
+
+class Report:
+    """Turns calls of `trainer.training.Progress` into bars."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, object] = {}
+
+    def __call__(self, name: str, done: int, steps: int, figures: dict[str, float]) -> None:
+        """Moves the model's bar, and shows the latest epoch's validation accuracy behind it."""
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=steps, figures="")
+        task = self._tasks[name]
+        self._progress.update(task, completed=done)  # type: ignore[arg-type]
+        if "val_accuracy" in figures:
+            shown = f"validation accuracy {figures['val_accuracy']:.3f}"
+            self._progress.update(task, figures=shown)  # type: ignore[arg-type]
+
+
+def _write_json(path: str, data: object) -> None:
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(path).write_text(text, "utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="triage-trainer",
+        description="Trains classifiers of disaster tweets, compares them, and promotes one. "
+        "The registry is where TRIAGE_REGISTRY says.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    json_help = "write the figures to FILE as JSON; - for standard output"
+
+    def add_data(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--data", type=Path, required=True, metavar="FILE", help="labelled tweets, a CSV file"
+        )
+        command.add_argument(
+            "--text-column", default="text", metavar="NAME", help="default: %(default)s"
+        )
+        command.add_argument(
+            "--label-column", default="choose_one", metavar="NAME", help="default: %(default)s"
+        )
+        command.add_argument(
+            "--positive",
+            default="Relevant",
+            metavar="LABEL",
+            help="the label of relevant tweets; default: %(default)s",
+        )
+
+    train = commands.add_parser("train", help="train the models of a recipe, register the best")
+    add_data(train)
+    train.add_argument(
+        "--recipe",
+        default="tuned",
+        help="tuned, or article for the article's; default: %(default)s",
+    )
+    train.add_argument("--seed", type=int, help="default: the recipe's")
+    train.add_argument(
+        "--bundles",
+        type=Path,
+        default=Path("bundles"),
+        metavar="FOLDER",
+        help="where the models' bundles are written; default: %(default)s",
+    )
+    train.add_argument(
+        "--test-out", type=Path, metavar="FILE", help="write the test part to FILE as CSV"
+    )
+    train.add_argument("--json", metavar="FILE", help=json_help)
+    train.set_defaults(command=_train)
+
+    listing = commands.add_parser("list", help="list the registered versions and their aliases")
+    listing.add_argument("--json", metavar="FILE", help=json_help)
+    listing.set_defaults(command=_list)
+
+    promote = commands.add_parser("promote", help="let workers score with a version")
+    promote.add_argument("version", help=f"a number or an alias, such as {CANDIDATE}")
+    promote.add_argument("--alias", default=PRODUCTION, help="default: %(default)s")
+    promote.add_argument("--reason", default="", help="kept in the registry's history")
+    promote.set_defaults(command=_promote)
+
+    evaluate = commands.add_parser("evaluate", help="measure a version on labelled tweets")
+    evaluate.add_argument("version", help="a number or an alias")
+    add_data(evaluate)
+    evaluate.add_argument("--json", metavar="FILE", help=json_help)
+    evaluate.set_defaults(command=_evaluate)
+
+    predict = commands.add_parser("predict", help="score texts, or the lines of standard input")
+    predict.add_argument("texts", nargs="*", metavar="TEXT")
+    predict.add_argument("--version", default=PRODUCTION, help="default: %(default)s")
+    predict.add_argument("--json", action="store_true", help="a JSON object a line")
+    predict.set_defaults(command=_predict)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Labelled tweets: a CSV file as it comes → texts and labels, and their three parts.
+
+The published set "Disasters on Social Media" (Figure Eight / CrowdFlower) circulates in several
+encodings, all of which hold the same damage: its typographic punctuation was written in Mac Roman
+as UTF-8 read as Windows-1252, and then read as Latin-1. `_repair` undoes it.
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import ftfy
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from shared.errors import DataError
+from shared.text import rewrite_chunk
+
+TEXT_COLUMN = "text"
+LABEL_COLUMN = "choose_one"
+POSITIVE = "Relevant"
+UNDECIDED = "Can't Decide"
+_AGREEMENT_COLUMN = "choose_one:confidence"
+_FEWEST = 10  # rows of a class; fewer cannot be divided into three parts
+
+Indices = npt.NDArray[np.intp]
+
+
+class Dataset(msgspec.Struct, frozen=True):
+    """Labelled texts.
+
+    Attributes:
+        name: of the file.
+        texts: one a row.
+        labels: int8, shape (rows,), 1 for relevant.
+        agreement: float32, shape (rows,): share of the annotators' trust that stands behind the
+            label; 1 where the data does not say.
+        sha256: of labels and texts.
+    """
+
+    name: str
+    texts: list[str]
+    labels: npt.NDArray[np.int8]
+    agreement: npt.NDArray[np.float32]
+    sha256: str
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """Row numbers of the three parts."""
+
+    train: Indices
+    validation: Indices
+    test: Indices
+
+
+def read_dataset(
+    path: Path,
+    text_column: str = TEXT_COLUMN,
+    label_column: str = LABEL_COLUMN,
+    positive: str = POSITIVE,
+) -> Dataset:
+    """Reads a labelled CSV file; rows labelled "Can't Decide" are dropped.
+
+    Args:
+        positive: the label of relevant tweets; there must be exactly one other label.
+
+    Raises:
+        DataError: if the file is missing or no CSV, lacks a column, has an empty text or label,
+            or its labels are not two with 10 rows at least of each.
+    """
+    table = _read_csv(path)
+    for column in (text_column, label_column):
+        if column not in table.columns:
+            raise DataError(
+                f"{path}: no column {column!r}; the columns are: {', '.join(table.columns)}"
+            )
+    for column in (text_column, label_column):
+        empty = np.flatnonzero(table[column].str.strip() == "")
+        if len(empty):
+            raise DataError(f"{path}: record {empty[0] + 1} has an empty {column!r}")
+    table = table[table[label_column] != UNDECIDED]
+    counts = table[label_column].value_counts()
+    if len(counts) != 2 or positive not in counts or counts.min() < _FEWEST:
+        found = ", ".join(f"{label!r} ({count})" for label, count in counts.head(5).items())
+        more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
+        raise DataError(
+            f"{path}: expected two labels in {label_column!r}, {positive!r} and another, "
+            f"{_FEWEST} records at least of each; found: {found or 'none'}{more}"
+        )
+    texts = table[text_column].tolist()
+    labels = np.array(table[label_column] == positive, np.int8)
+    agreement = np.ones(len(texts), np.float32)
+    if label_column == LABEL_COLUMN and _AGREEMENT_COLUMN in table.columns:
+        stated = pd.to_numeric(table[_AGREEMENT_COLUMN], errors="coerce")
+        agreement = stated.fillna(1.0).clip(0, 1).to_numpy(np.float32)
+    lines = "\n".join(f"{label},{text}" for label, text in zip(labels, texts, strict=True))
+    sha256 = hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
+    return Dataset(path.name, texts, labels, agreement, sha256)
+
+
+def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
+    """Divides the rows as the article did, and cuts validation off the training part.
+
+    The test part is the article's: 30 % by `train_test_split(…, random_state=1024)`. Tweets that
+    differ only by links, mentions, numbers and case never stand on both sides of the validation
+    cut, so that validation is not a memory test.
+
+    Args:
+        validation_size: share of the training part.
+        seed: of the validation cut.
+    """
+    training, test = train_test_split(
+        np.arange(len(dataset.texts)), test_size=0.3, random_state=1024
+    )
+    groups = _near_duplicates([dataset.texts[row] for row in training])
+    cut = GroupShuffleSplit(n_splits=1, test_size=validation_size, random_state=seed)
+    train, validation = next(cut.split(training, groups=groups))
+    return Parts(training[train], training[validation], test)
+
+
+def write_rows(dataset: Dataset, rows: Indices, path: Path) -> None:
+    """Writes some rows as a CSV file that `read_dataset` reads with its defaults.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    labels = np.where(dataset.labels[rows] == 1, POSITIVE, f"Not {POSITIVE}")
+    table = pd.DataFrame({TEXT_COLUMN: [dataset.texts[r] for r in rows], LABEL_COLUMN: labels})
+    try:
+        table.to_csv(path, index=False)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error}") from error
+
+
+def _near_duplicates(texts: Sequence[str]) -> Indices:
+    """A group number for each text, the same for texts that differ only where tweets do."""
+    keys = [" ".join(" ".join(map(rewrite_chunk, text.split())).lower().split()) for text in texts]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys])
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        decoded = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        decoded = content.decode("latin-1")
+    try:
+        table = pd.read_csv(io.StringIO(decoded), dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path} is not a CSV file: {error}") from error
+    for encoding, mark in (("latin-1", "\x89Û"), ("sloppy-windows-1252", "‰Û")):
+        if mark in decoded:
+            table = table.map(lambda text, encoding=encoding: _repair(text, encoding))
+    return table
+
+
+def _repair(text: str, encoding: str) -> str:
+    """Undoes the published set's damage in one text that was read by the given encoding."""
+    if text.isascii():
+        return text
+    try:
+        text = text.encode(encoding).decode("mac_roman")
+    except UnicodeEncodeError:
+        return text
+    return ftfy.fix_text(text.replace("â€_", "…"))  # whose last byte was lost, too

@@ -1,0 +1,104 @@
+"""`triage-worker`: run, alerts, demo."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from shared.errors import run_program
+from shared.settings import Settings, read_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit code, as `shared.errors` lists them."""
+    parsed = _parser().parse_args(arguments)
+    return run_program(lambda: _run(parsed))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = read_settings(os.environ)
+    arguments.command(arguments, settings)
+    return 0
+
+
+def _triage(_: argparse.Namespace, settings: Settings) -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    from worker.run import run
+
+    run(settings, stop)
+
+
+def _alerts(arguments: argparse.Namespace, settings: Settings) -> None:
+    from worker.alerts import print_alerts
+
+    console = Console(soft_wrap=True, highlight=False)
+    print_alerts(
+        settings,
+        (lambda line: print(line, flush=True)) if arguments.json else console.print,
+        lambda line: print(f"warning: {line}", file=sys.stderr),
+        from_beginning=arguments.from_beginning,
+        as_json=arguments.json,
+        max_messages=arguments.max_messages,
+    )
+
+
+def _demo(arguments: argparse.Namespace, _: Settings) -> None:
+    from worker.demo import demo
+
+    demo(arguments.data, arguments.picture)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="triage-worker",
+        description="Finds the tweets about real disasters in a Kafka topic. "
+        "Settings are read from TRIAGE_… variables.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="consume tweets and publish alerts until SIGTERM")
+    run.set_defaults(command=_triage)
+
+    alerts = commands.add_parser("alerts", help="print alerts as they are published")
+    alerts.add_argument("--json", action="store_true", help="the alerts as they are, one a line")
+    alerts.add_argument(
+        "--from-beginning", action="store_true", help="begin with the oldest alert there is"
+    )
+    alerts.add_argument(
+        "--max-messages", type=_positive, metavar="N", help="end after N alerts; default: never"
+    )
+    alerts.set_defaults(command=_alerts)
+
+    demo = commands.add_parser(
+        "demo", help="start a Kafka, train, promote, and watch tweets become alerts"
+    )
+    demo.add_argument(
+        "--data", type=Path, metavar="FILE", help="labelled tweets; default: a sample of our own"
+    )
+    demo.add_argument(
+        "--picture", type=Path, metavar="FILE", help="write what was shown to FILE as SVG"
+    )
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,339 @@
+"""The demonstration: the whole way from labelled tweets to alerts, by the programs themselves.
+
+It starts a real Kafka, lets `triage-trainer` train and promote a model, lets `triage-worker run`
+consume and `triage-worker alerts` subscribe, replays the tweets that training held out, some broken
+records among them, and closes with the account.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from shared.alert import Alert, decode_alert
+from shared.errors import DependencyError, UsageError
+from shared.settings import Settings
+from worker.alerts import alert_line
+from worker.kafka_clients import Message, create_topics, publish
+from worker.local_kafka import LocalKafka
+
+SAMPLE = Path(__file__).parent / "demo_tweets.csv"
+
+_PACED = 200
+"""Tweets that are replayed at a pace that can be followed; the rest comes at full speed."""
+_PER_SECOND = 25
+_AT_FULL_SPEED = 10_000
+_BROKEN = (
+    b'{"id": 1, "text": "cut in the midd',
+    b'{"id": 2, "text": 42}',
+    b'{"id": 3, "user": {"screen_name": "nobody"}}',
+    b"\xff\xfe not UTF-8",
+    b'{"id": 4, "text": "   "}',
+)
+
+
+class _Replayed(msgspec.Struct, frozen=True):
+    """A record to replay; `relevant` is its label, or None if the record is broken."""
+
+    value: bytes
+    relevant: bool | None
+
+
+def demo(data: Path | None, picture: Path | None) -> None:
+    """Runs the demonstration; every process that it starts has ended when it returns.
+
+    Args:
+        data: labelled tweets, as `triage-trainer train` reads them; None for the sample.
+        picture: where to write what was shown, as SVG.
+
+    Raises:
+        DependencyError: if Kafka or one of the programs does not do its part.
+    """
+    if data is not None and not data.is_file():
+        raise UsageError(f"--data {data}: expected a file")
+    console = Console(record=picture is not None, highlight=False)
+    started = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: all is stopped
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="triage-demo-")))
+        _demo(data or SAMPLE, folder, console, stack)
+        console.print(f"[dim]{time.monotonic() - started:.0f} s in all; stopping[/]")
+    if picture is not None:
+        console.save_svg(str(picture), title="triage-worker demo")
+
+
+def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStack) -> None:
+    kafka = LocalKafka()
+    stack.callback(kafka.stop)
+    settings = Settings(kafka_bootstrap_servers=kafka.bootstrap_servers)
+    programs = _Programs(folder, settings, stack)
+    held_out = folder / "held_out.csv"
+
+    _say(console, "triage-trainer train", f"learns from {data.name}; a Kafka starts meanwhile")
+    failed: list[DependencyError] = []
+    starting = threading.Thread(target=_start, args=(kafka, failed))
+    starting.start()
+    stack.callback(starting.join)
+    trained = programs.call(
+        "trainer", "train", "--data", str(data), "--test-out", str(held_out),
+        "--bundles", str(folder / "bundles"),
+    )  # fmt: skip
+    console.print(Text.from_ansi(trained))
+    _say(console, "triage-trainer promote candidate", "lets workers score with it")
+    console.print(Text.from_ansi(programs.call("trainer", "promote", "candidate")))
+    starting.join()
+    if failed:
+        raise failed[0]
+    topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
+    create_topics(settings, dict.fromkeys(topics, 2))
+
+    _say(console, "triage-worker run", f"joins the group at Kafka, {kafka.bootstrap_servers}")
+    metrics = _start_worker(programs, console)
+    alerts: queue.Queue[tuple[float, Alert]] = queue.Queue()
+    subscriber = programs.start("worker", "alerts", "--json", "--from-beginning")
+    threading.Thread(target=_read_alerts, args=(subscriber.stdout, alerts), daemon=True).start()
+
+    replayed = _records(held_out)
+    _say(console, "triage-worker alerts", f"shows what becomes of {_PACED} tweets as they come")
+    labels: dict[str, bool | None] = {}
+    received: list[tuple[float, Alert]] = []
+    paced = replayed[:_PACED]
+    for start in range(0, len(paced), _PER_SECOND // 5):
+        labels |= _publish(settings, paced[start : start + _PER_SECOND // 5])
+        received += _show(alerts, console, 0.2)
+    figures = _wait_until_consumed(metrics, len(labels), programs)
+    received += _show(alerts, console, 0.5)
+
+    rest = replayed[_PACED:] or replayed
+    burst = (rest * -(-_AT_FULL_SPEED // len(rest)))[: max(_AT_FULL_SPEED, len(rest))]
+    _say(console, "triage-worker run", f"takes {len(burst)} more at full speed")
+    before = time.time()
+    labels |= _publish(settings, burst)
+    figures = _wait_until_consumed(metrics, len(labels), programs)
+    rate = len(burst) / (figures["triage_last_progress_timestamp_seconds"] - before)
+    expected = int(figures["triage_alerts_total"])
+    deadline = time.monotonic() + 30
+    while len(received) < expected and time.monotonic() < deadline:
+        received += _drain(alerts, 0.2)
+    console.print(_account(figures, labels, [alert for _, alert in received], rate, received))
+
+
+class _Programs:
+    """Starts our programs as a user would, and ends those that run when the demonstration ends."""
+
+    def __init__(self, folder: Path, settings: Settings, stack: contextlib.ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        own = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")}
+        self._environment = own | {
+            "TRIAGE_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+            "TRIAGE_REGISTRY": f"file:{folder / 'registry'}",
+            "TRIAGE_METRICS_ADDRESS": "127.0.0.1",
+            "TRIAGE_METRICS_PORT": "0",
+            "COLUMNS": "100",
+        }
+
+    def call(self, package: str, *arguments: str) -> str:
+        """Runs a program to its end and returns its output; its progress is shown meanwhile."""
+        process = self._popen(package, arguments, stderr=None)
+        output, _ = process.communicate()
+        if process.returncode:
+            raise DependencyError(
+                f"triage-{package} {arguments[0]} ended with exit code {process.returncode}"
+            )
+        return output.rstrip()
+
+    def start(self, package: str, *arguments: str) -> subprocess.Popen[str]:
+        """Starts a program that runs until the demonstration ends; its log goes to a file."""
+        with self.log(arguments[0]).open("w") as log:
+            return self._popen(package, arguments, stderr=log)
+
+    def log(self, command: str) -> Path:
+        """The log file of a started program."""
+        return self._folder / f"{command}.log"
+
+    def _popen(
+        self, package: str, arguments: Sequence[str], stderr: IO[str] | None
+    ) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"{package}.cli", *arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches the demonstration alone, which ends them
+        )
+        self._stack.callback(_end, process)
+        return process
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _start(kafka: LocalKafka, failed: list[DependencyError]) -> None:
+    try:
+        kafka.start()
+    except DependencyError as error:
+        failed.append(error)
+
+
+def _start_worker(programs: _Programs, console: Console) -> str:
+    """Starts the worker, waits until it consumes, and returns the address of its metrics."""
+    worker = programs.start("worker", "run")
+    log = programs.log("run")
+    with console.status("loading TensorFlow and the bundle"):
+        while "consuming" not in log.read_text():
+            if worker.poll() is not None:
+                raise DependencyError(f"triage-worker run ended: {log.read_text()}")
+            time.sleep(0.1)
+    for line in log.read_text().splitlines():
+        console.print(f"[dim]{line}[/]", markup=True)
+    found = re.search(r"http://\S+/metrics", log.read_text())
+    if found is None:
+        raise DependencyError(f"triage-worker run named no metrics: {log.read_text()}")
+    return found[0]
+
+
+def _records(held_out: Path) -> list[_Replayed]:
+    """The held-out tweets in the formats that tweets travel in, with broken ones strewn in."""
+    records = []
+    with held_out.open(newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file)):
+            relevant = row["choose_one"] == "Relevant"
+            records.append(_Replayed(_in_some_format(number, row["text"]), relevant))
+            if number % 40 == 20:
+                records.append(_Replayed(_BROKEN[number // 40 % len(_BROKEN)], None))
+    return records
+
+
+def _in_some_format(number: int, text: str) -> bytes:
+    identifier = str(10**18 + number)
+    made: tuple[Any, ...] = (
+        {"id_str": identifier, "full_text": text, "user": {"screen_name": f"user{number}"}},
+        {"data": {"id": identifier, "text": text, "author_id": str(number)}},
+        {"id": identifier, "text": text},
+    )
+    if number % 4 == 3 and not text.lstrip().startswith("{"):
+        return text.encode()
+    return json.dumps(made[number % 3]).encode()
+
+
+def _publish(settings: Settings, records: Sequence[_Replayed]) -> dict[str, bool | None]:
+    """Publishes records and returns their labels by the alert ids that they would get."""
+    messages = [Message(settings.input_topic, None, record.value, []) for record in records]
+    places = publish(settings, messages)
+    return {
+        f"{settings.input_topic}-{partition}-{offset}": record.relevant
+        for (partition, offset), record in zip(places, records, strict=True)
+    }
+
+
+def _read_alerts(lines: IO[str] | None, alerts: "queue.Queue[tuple[float, Alert]]") -> None:
+    for line in lines or ():
+        alerts.put((time.time(), decode_alert(line.encode())))
+
+
+def _drain(
+    alerts: "queue.Queue[tuple[float, Alert]]", seconds: float
+) -> Iterator[tuple[float, Alert]]:
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(queue.Empty):
+        while True:
+            yield alerts.get(timeout=max(0.001, deadline - time.monotonic()))
+
+
+def _show(
+    alerts: "queue.Queue[tuple[float, Alert]]", console: Console, seconds: float
+) -> list[tuple[float, Alert]]:
+    shown = []
+    for received in _drain(alerts, seconds):
+        console.print(alert_line(received[1]), no_wrap=True, overflow="ellipsis")
+        shown.append(received)
+    return shown
+
+
+def _wait_until_consumed(metrics: str, count: int, programs: _Programs) -> dict[str, float]:
+    """Reads the worker's metrics until it has consumed `count` records."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(metrics) as answer:  # noqa: S310  # of the worker's log
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        figures: dict[str, float] = {}
+        for family in families:
+            for sample in family.samples:
+                figures[sample.name] = figures.get(sample.name, 0.0) + sample.value
+        if figures["triage_tweets_consumed_total"] >= count:
+            return figures
+        time.sleep(0.1)
+    raise DependencyError(
+        f"the worker did not consume {count} records in 60 s: {programs.log('run').read_text()}"
+    )
+
+
+def _account(
+    figures: dict[str, float],
+    labels: dict[str, bool | None],
+    alerts: list[Alert],
+    rate: float,
+    received: list[tuple[float, Alert]],
+) -> Table:
+    consumed, alerted, not_relevant, dead_letters = (
+        int(figures[f"triage_{name}_total"])
+        for name in ("tweets_consumed", "alerts", "tweets_not_relevant", "dead_letters")
+    )
+    found = sum(labels[alert.alert_id] is True for alert in alerts)
+    relevant = sum(label is True for label in labels.values())
+    seconds = sorted(
+        moment - alert.source.timestamp.timestamp()
+        for moment, alert in received[:_PACED]
+        if alert.source.timestamp
+    )
+    table = Table("the account", "", show_header=True)
+    sign = "=" if consumed == alerted + not_relevant + dead_letters else "≠"
+    table.add_row(
+        "consumed", f"{consumed} {sign} {alerted} alerts + {not_relevant} not relevant"
+        f" + {dead_letters} dead letters",
+    )  # fmt: skip
+    once = "each once" if len({a.alert_id for a in alerts}) == len(alerts) else "some twice"
+    table.add_row("alerts that the subscriber saw", f"{len(alerts)}, {once}")
+    table.add_row(
+        "against the labels",
+        f"precision {found / max(1, len(alerts)):.3f}, recall {found / max(1, relevant):.3f}",
+    )
+    table.add_row("at full speed", f"{rate:,.0f} tweets per second")
+    if seconds:
+        table.add_row(
+            "from tweet to alert, at the pace above",
+            f"median {1000 * seconds[len(seconds) // 2]:.0f} ms, "
+            f"longest {1000 * seconds[-1]:.0f} ms",
+        )
+    return table
+
+
+def _say(console: Console, command: str, what: str) -> None:
+    console.print(f"\n[bold green]$ {command}[/]  [dim]{what}[/]")

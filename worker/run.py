@@ -1,0 +1,115 @@
+"""The worker's loop: receive a batch, triage it, deliver the outcome, until told to stop."""
+
+import logging
+import random
+import threading
+import time
+from datetime import UTC, datetime
+
+from shared.alert import Model
+from shared.bundle import load_bundle
+from shared.registry import open_registry
+from shared.settings import Settings
+from worker.kafka_clients import Sink, Source, UnavailableError, check_topics
+from worker.metrics import Metrics
+from worker.triage import Outcome, Triage
+
+log = logging.getLogger("triage")
+
+_POLL_SECONDS = 0.2
+"""How long a wait for the first record of a batch may hide that the worker is to stop."""
+_LONGEST_BACK_OFF = 10.0
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Triages until `stop` is set; then the batch at hand is finished and the group is left.
+
+    Raises:
+        RegistryError, BundleError: if there is nothing to score with.
+        DependencyError: if Kafka cannot be used, or this worker may not publish any more.
+    """
+    metrics = Metrics()
+    port = metrics.serve(settings.metrics_address, settings.metrics_port)
+    log.info("metrics at http://%s:%d/metrics", settings.metrics_address, port)
+    check_topics(settings)
+    triage = _load(settings, metrics)
+    source = Source(settings)
+    try:
+        sink = Sink(settings, source)
+        log.info(
+            "consuming %s as a member of %s, %s",
+            settings.input_topic,
+            settings.group_id,
+            settings.delivery,
+        )
+        try:
+            _loop(source, sink, triage, metrics, stop)
+        finally:
+            sink.close()
+    finally:
+        source.close()
+    log.info("stopped")
+
+
+def _load(settings: Settings, metrics: Metrics) -> Triage:
+    version = open_registry(settings.registry).resolve(settings.model_alias)
+    bundle = load_bundle(version.folder)
+    bundle.scorer.warm_up(settings.batch_size)
+    threshold = bundle.manifest.threshold if settings.threshold is None else settings.threshold
+    model = Model(bundle.manifest.name, version.number, bundle.digest)
+    metrics.model.info({"name": model.name, "version": str(model.version), "digest": model.digest})
+    log.info("scoring with %s, version %d, threshold %.3f", model.name, model.version, threshold)
+    return Triage(
+        bundle.scorer,
+        model,
+        threshold,
+        settings.alerts_topic,
+        settings.dead_letters_topic,
+        lambda: datetime.now(UTC),
+        metrics.step,
+    )
+
+
+def _loop(
+    source: Source, sink: Sink, triage: Triage, metrics: Metrics, stop: threading.Event
+) -> None:
+    failures = 0
+    while not stop.is_set():
+        batch = None
+        try:
+            with metrics.step("receive"):
+                batch = source.receive(_POLL_SECONDS)
+            if batch is None:
+                continue
+            outcome = triage(batch.records)
+            with metrics.step("deliver"):
+                sink.deliver(batch, outcome.messages)
+        except UnavailableError as error:
+            metrics.retries.inc()
+            log.warning("%s; trying again", error)
+            while not stop.is_set():
+                stop.wait(min(_LONGEST_BACK_OFF, 0.1 * 2**failures) * random.uniform(0.5, 1))
+                failures += 1
+                try:
+                    if batch is not None:
+                        sink.reset()
+                        source.rewind(batch)
+                    break
+                except UnavailableError as again:
+                    log.warning("%s; trying again", again)
+            continue
+        failures = 0
+        _account(len(batch.records), outcome, metrics)
+
+
+def _account(consumed: int, outcome: Outcome, metrics: Metrics) -> None:
+    now = time.time()
+    metrics.batch_size.observe(consumed)
+    metrics.consumed.inc(consumed)
+    metrics.alerts.inc(len(outcome.alerted))
+    metrics.not_relevant.inc(outcome.not_relevant)
+    for reason in outcome.dead_letter_reasons:
+        metrics.dead_letters.labels(reason).inc()
+    for record in outcome.alerted:
+        metrics.tweet_to_alert_seconds.observe(max(0.0, now - record.timestamp / 1000))
+    metrics.last_progress.set(now)
