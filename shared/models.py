@@ -8,20 +8,15 @@ where a model is built, so that a program which only reads a manifest does not w
 """
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from shared.errors import BundleError
-from shared.text import PADDING_ID
-
-if TYPE_CHECKING:
-    import keras
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's advice on CPUs is not the user's
+from shared.text import PADDING_ID, Ids
 
 Floats = npt.NDArray[np.float32]
 Weights = dict[str, npt.NDArray[Any]]
@@ -69,15 +64,38 @@ class Calibration(msgspec.Struct, frozen=True):
         return (1 / (1 + np.exp(-np.clip(z, -60, 60)))).astype(np.float32)
 
 
-def build_model(spec: Architecture) -> "keras.Model":
+def import_keras() -> Any:
+    """Imports Keras without the lines that TensorFlow's libraries write to stderr meanwhile.
+
+    They come before any log level is heard, and speak of CPU instructions and missing GPUs. Whoever
+    wants them sets `TF_CPP_MIN_LOG_LEVEL`, to any value.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        import keras
+
+        return keras
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    stderr = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import keras
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+    return keras
+
+
+def build_model(spec: Architecture) -> Any:
     """Builds a model with fresh weights.
 
     Returns:
-        A model from ids, int32 of shape (batch, length), to logits, float32 of shape (batch,). If
-        masked, any length will do, and each row holds at least one id.
+        A `keras.Model` from ids, int32 of shape (batch, length), to logits, float32 of shape
+        (batch,). If masked, any length will do, and each row holds at least one id.
     """
-    import keras
-    from keras import layers, ops
+    keras = import_keras()
+    layers, ops = keras.layers, keras.ops
 
     length = None if spec.masked else spec.length
     ids = keras.Input((length,), dtype="int32", name="ids")
@@ -102,12 +120,28 @@ def build_model(spec: Architecture) -> "keras.Model":
     return keras.Model(ids, ops.squeeze(logit, -1), name=spec.kind.replace("-", "_"))
 
 
-def get_weights(model: "keras.Model") -> Weights:
+def compile_model(model: Any) -> Callable[[Ids], Floats]:
+    """The model as a compiled function of ids to logits, which takes batches of any shape.
+
+    TensorFlow compiles once for all shapes, which Keras' own `predict_on_batch` does not: it
+    compiles for the first few shapes that come by, each time while tweets wait.
+    """
+    if import_keras().backend.backend() != "tensorflow":
+        predict: Callable[[Ids], Floats] = model.predict_on_batch
+        return predict
+    import tensorflow as tf
+
+    any_shape = tf.TensorSpec((None, model.input_shape[1]), tf.int32)
+    compiled = tf.function(lambda ids: model(ids, training=False), input_signature=[any_shape])
+    return lambda ids: np.asarray(compiled(ids))
+
+
+def get_weights(model: Any) -> Weights:
     """The model's weights by their path, such as `embedding/embeddings`."""
     return {weight.path: np.asarray(weight.value) for weight in model.weights}
 
 
-def set_weights(model: "keras.Model", weights: Mapping[str, npt.NDArray[Any]]) -> None:
+def set_weights(model: Any, weights: Mapping[str, npt.NDArray[Any]]) -> None:
     """Puts weights in place.
 
     Raises:
@@ -123,8 +157,7 @@ def set_weights(model: "keras.Model", weights: Mapping[str, npt.NDArray[Any]]) -
 
 def _mean_max(x: Any, mask: Any) -> Any:
     """Mean and maximum over the positions that the mask lets through, side by side."""
-    from keras import ops
-
+    ops = import_keras().ops
     if mask is None:
         return ops.concatenate([ops.mean(x, axis=1), ops.max(x, axis=1)], axis=-1)
     mask = ops.expand_dims(ops.cast(mask, x.dtype), -1)

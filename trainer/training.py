@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from shared.bundle import FORMAT, Manifest, write_bundle
-from shared.models import Architecture, Calibration, Floats, build_model, get_weights
+from shared.models import Architecture, Calibration, Floats, build_model, get_weights, import_keras
 from shared.scorer import Scorer
 from shared.text import Ids, TextEncoder, fit_vocabulary, new_pipeline, pad, pipeline_to_bytes
 from trainer.dataset import Dataset, Indices, Parts, split
@@ -119,7 +119,7 @@ def _fit(
     progress: Progress,
 ) -> tuple[Any, Scorer]:
     """Trains one model and returns it with its scorer, calibrated if the recipe says so."""
-    import keras
+    keras = import_keras()
 
     def inputs(rows: Indices) -> Ids:
         encoded = encoder.encode([dataset.texts[row] for row in rows])
@@ -167,7 +167,7 @@ def _optimizer(training: Training, steps: int) -> Any:
 
     Schedule: Loshchilov and Hutter, "SGDR", 2017, without restarts.
     """
-    import keras
+    keras = import_keras()
 
     if training.optimizer == "adam":
         return keras.optimizers.Adam(training.learning_rate)
@@ -181,7 +181,7 @@ def _optimizer(training: Training, steps: int) -> Any:
 
 
 def _progress_callback(name: str, steps: int, progress: Progress) -> Any:
-    import keras
+    keras = import_keras()
 
     done = 0
     figures: Metrics = {}

@@ -1,0 +1,79 @@
+"""What several tests need: a trained model, a real Kafka, the published data set."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.bundle import Bundle, load_bundle
+from shared.errors import DependencyError
+from shared.registry import Registry
+from trainer import cli as trainer_cli
+from worker.local_kafka import LocalKafka
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "worker" / "demo_tweets.csv"
+PUBLISHED = ROOT.parent / "shared" / "data" / "socialmedia-disaster-tweets-DFE.csv"
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """What a training on the sample left behind.
+
+    Attributes:
+        registry: with the best model as version 1, `candidate` and `production`.
+        bundles: the folder of the three models' bundles.
+        held_out: the test part as CSV.
+        figures: as `--json` wrote them.
+    """
+
+    registry: Registry
+    bundles: Path
+    held_out: Path
+    figures: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """The published data set, which is not ours to ship."""
+    if not PUBLISHED.exists():
+        pytest.skip("the published data set is not beside this checkout")
+    return PUBLISHED
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The three models of the tuned recipe, trained on the sample by the program itself."""
+    folder = tmp_path_factory.mktemp("trained")
+    registry = Registry(folder / "registry")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIAGE_REGISTRY", f"file:{registry.folder}")
+        arguments = ["train", "--data", str(SAMPLE), "--bundles", str(folder / "bundles")]
+        arguments += ["--test-out", str(folder / "held_out.csv")]
+        assert trainer_cli.main([*arguments, "--json", str(folder / "figures.json")]) == 0
+    registry.promote("candidate")
+    figures = json.loads((folder / "figures.json").read_text())
+    return Trained(registry, folder / "bundles", folder / "held_out.csv", figures)
+
+
+@pytest.fixture(scope="session")
+def bundle(trained: Trained) -> Bundle:
+    """The production bundle, loaded."""
+    return load_bundle(trained.registry.resolve("production").folder)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[LocalKafka]:
+    """A real Apache Kafka; where it cannot start, tests are skipped, but not in CI."""
+    broker = LocalKafka()
+    try:
+        broker.start()
+    except DependencyError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    yield broker
+    broker.stop()
