@@ -1,8 +1,10 @@
 """Alert: a tweet that the model holds relevant, as subscribers read it from the alerts topic."""
 
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from shared.errors import RecordError
 from shared.tweet import Tweet, parse_created_at
@@ -11,49 +13,51 @@ SCHEMA_VERSION = 1
 CONTENT_TYPE = "application/json"
 
 
-class Model(msgspec.Struct, frozen=True):
-    """Which bundle scored the tweet: architecture, version in the registry, manifest's SHA-256."""
+Moment = Annotated[datetime, Meta(tz=True)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
-    name: str
-    version: int
-    digest: str
+
+def _field(description: str) -> Meta:
+    return Meta(description=description)
+
+
+class Model(msgspec.Struct, frozen=True):
+    """The bundle that scored the tweet."""
+
+    name: Annotated[str, _field("the model's name, such as LSTM")]
+    version: Annotated[int, _field("its version in the registry")]
+    digest: Annotated[str, _field("the SHA-256 of the bundle's manifest")]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where the tweet's record stands: topic, partition, offset, and its timestamp."""
+    """The record that the tweet came in."""
 
     topic: str
     partition: int
     offset: int
-    timestamp: datetime | None
+    timestamp: Annotated[Moment | None, _field("the record's own, or null if it had none")]
 
 
 class AlertTweet(msgspec.Struct, frozen=True):
-    """The tweet, its fields null where the record did not say."""
+    """The tweet; a field is null where the record did not say."""
 
     id: str | None
-    text: str
-    author: str | None
-    created_at: datetime | None
+    text: Annotated[str, _field("as it came, HTML entities too")]
+    author: Annotated[str | None, _field("the screen name, or the author's id in API v2")]
+    created_at: Moment | None
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """An alert.
+    """A tweet that is held to be about a real disaster."""
 
-    Attributes:
-        alert_id: `topic-partition-offset` of the source record: the same however often a tweet is
-            scored, so that a subscriber can drop repeats.
-        probability: calibrated, that the tweet is about a real disaster.
-        threshold: from which probability on a tweet becomes an alert.
-        scored_at: when, in UTC, with microseconds.
-    """
-
-    alert_id: str
+    alert_id: Annotated[
+        str, _field("topic-partition-offset of the source: the same however often it is scored")
+    ]
     tweet: AlertTweet
-    probability: float
-    threshold: float
+    probability: Annotated[Share, _field("calibrated, that the tweet is about a real disaster")]
+    threshold: Annotated[Share, _field("from this probability on a tweet becomes an alert")]
     model: Model
-    scored_at: datetime
+    scored_at: Annotated[Moment, _field("when the tweet was scored")]
     source: Source
 
 
@@ -94,7 +98,7 @@ def decode_alert(value: bytes) -> Alert:
     """
     try:
         return _decode(value)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError("invalid_alert", f"the value is no alert: {error}") from error
 
 

@@ -12,7 +12,6 @@ refuses a bundle whose hashes or golden probabilities do not agree.
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -114,6 +113,9 @@ def write_bundle(
 
     Returns:
         The manifest as written.
+
+    Raises:
+        BundleError: if the folder cannot be written.
     """
     golden = [
         {"text": text, "probability": round(float(probability), 6)}
@@ -129,15 +131,18 @@ def write_bundle(
     manifest = msgspec.structs.replace(manifest, files=hashes)
     contents[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
-        new = Path(scratch) / "bundle"
-        new.mkdir()
-        for name, content in contents.items():
-            (new / name).write_bytes(content)
-        if folder.exists():
-            os.rename(folder, Path(scratch) / "replaced")  # noqa: PTH104  # shutil would copy
-        new.rename(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
+            new = Path(scratch) / "bundle"
+            new.mkdir()
+            for name, content in contents.items():
+                (new / name).write_bytes(content)
+            if folder.exists():
+                folder.rename(Path(scratch) / "replaced")
+            new.rename(folder)
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be written: {error}") from error
     return manifest
 
 
@@ -185,11 +190,22 @@ def load_bundle(folder: Path) -> Bundle:
         pipeline = pipeline_from_bytes(_read(folder, PIPELINE))
     except (SafetensorError, msgspec.DecodeError, ValueError, KeyError) as error:
         raise BundleError(f"{folder}: a file of the bundle cannot be read: {error}") from error
+    if (
+        not golden
+        or not len(vocabulary) <= manifest.text.num_words <= manifest.architecture.num_words
+    ):
+        raise BundleError(
+            f"{folder}: expected golden texts, and {len(vocabulary)} words in the vocabulary to fit "
+            f"num_words {manifest.text.num_words} and {manifest.architecture.num_words} embeddings"
+        )
     model = build_model(manifest.architecture)
     set_weights(model, weights)
     encoder = TextEncoder(pipeline, vocabulary, manifest.text)
     scorer = Scorer(encoder, manifest.architecture, model, manifest.calibration)
-    found = scorer.score([entry.text for entry in golden])
+    try:
+        found = scorer.score([entry.text for entry in golden])
+    except ValueError as error:  # spaCy finds no lemma table
+        raise BundleError(f"{folder} does not score its golden texts: {error}") from error
     for entry, probability in zip(golden, found, strict=True):
         if not abs(entry.probability - probability) <= GOLDEN_TOLERANCE:
             raise BundleError(
@@ -218,7 +234,7 @@ def _parse_manifest(folder: Path, content: bytes) -> Manifest:
         if stated != FORMAT:
             raise BundleError(f"{folder / MANIFEST}: expected bundle format {FORMAT}, got {stated}")
         return msgspec.json.decode(content, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{folder / MANIFEST} is no bundle manifest: {error}") from error
 
 

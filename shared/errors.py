@@ -73,7 +73,9 @@ def run_program(main: Callable[[], int], stderr: TextIO | None = None) -> int:
     """
     out = stderr or sys.stderr
     try:
-        return main()
+        code = main()
+        sys.stdout.flush()  # here, because Python's own flush at the end would exit with 120
+        return code
     except TriageError as error:
         print(f"error: {error}", file=out)
         return error.exit_code

@@ -128,7 +128,7 @@ class Registry:
             return msgspec.json.Decoder(Event).decode_lines(path.read_bytes())
         except FileNotFoundError:
             return []
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RegistryError(f"{path} cannot be read: {error}") from error
 
     def _number(self, version: str) -> int:
@@ -161,7 +161,7 @@ class Registry:
 
     def _event(self, alias: str, number: int, reason: str) -> Event:
         time = self._clock().isoformat(timespec="seconds")
-        return Event(time, getpass.getuser(), alias, number, reason)
+        return Event(time, _user(), alias, number, reason)
 
     def _append(self, *events: Event) -> None:
         lines = msgspec.json.Encoder().encode_lines([*self.history(), *events])
@@ -184,6 +184,13 @@ class Registry:
                 yield
         except OSError as error:
             raise RegistryError(f"registry {self.folder} cannot be written: {error}") from error
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number and no name
+        return str(os.getuid())
 
 
 def open_registry(url: str) -> Registry:

@@ -16,12 +16,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import spacy
-from spacy.language import Language
+
+if TYPE_CHECKING:
+    from spacy.language import Language
 
 Ids = npt.NDArray[np.int32]
 
@@ -34,7 +36,7 @@ _FILTER = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " 
 _URL = re.compile(r"https?://\S*|www\.\S+")
 _MENTION = re.compile(r"(?<!\w)@\w+")
 _HASHTAG = re.compile(r"(?<!\w)#(\w+)")
-_NUMBER = re.compile(r"(?<![A-Za-z])\d+(?:[.,:]\d+)*")
+_NUMBER = re.compile(r"(?<![A-Za-z\d])\d+(?:[.,:]\d+)*")
 _WORD_IN_HASHTAG = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+")
 _LONG_RUN = re.compile(r"\S{250}(?=\S)")
 _ELONGATION = re.compile(r"([^\W\d])\1{2,}")
@@ -67,7 +69,7 @@ class EncodedTexts(msgspec.Struct, frozen=True):
     lengths: Ids
 
 
-def new_pipeline() -> Language:
+def new_pipeline() -> "Language":
     """A spaCy pipeline that looks up lemmas in a table, as `spacy.load("en")` did in 2019.
 
     Needs the package spacy-lookups-data.
@@ -77,17 +79,19 @@ def new_pipeline() -> Language:
     return pipeline
 
 
-def pipeline_to_bytes(pipeline: Language) -> bytes:
+def pipeline_to_bytes(pipeline: "Language") -> bytes:
     """The pipeline's tokenizer rules and lemma table, in spaCy's format (msgpack, no code)."""
     return pipeline.to_bytes()
 
 
-def pipeline_from_bytes(data: bytes) -> Language:
+def pipeline_from_bytes(data: bytes) -> "Language":
     """Fills a pipeline of ours with saved rules and tables, whatever is installed here."""
     return _empty_pipeline().from_bytes(data)
 
 
-def _empty_pipeline() -> Language:
+def _empty_pipeline() -> "Language":
+    import spacy  # takes a second, which a program that only reads a manifest does not wait
+
     pipeline = spacy.blank("en")
     pipeline.add_pipe("lemmatizer", config={"mode": "lookup"})
     return pipeline
@@ -113,14 +117,14 @@ def filtered_words(text: str) -> list[str]:
     return [word for word in text.lower().translate(_FILTER).split(" ") if word]
 
 
-def plain_words(pipeline: Language, text: str, *, rewrite: bool) -> list[str]:
+def plain_words(pipeline: "Language", text: str, *, rewrite: bool) -> list[str]:
     """The words of one text by the plain path, with nothing memoised: the reference."""
     if rewrite:
         text = " ".join(rewrite_chunk(chunk) for chunk in text.split(" "))
     return filtered_words(" ".join(token.lemma_ for token in pipeline(_cut_long_runs(text))))
 
 
-def chunk_words(pipeline: Language, chunks: Iterable[str], *, rewrite: bool) -> list[list[str]]:
+def chunk_words(pipeline: "Language", chunks: Iterable[str], *, rewrite: bool) -> list[list[str]]:
     """The words of each chunk, lemmatized in one stream; spaCy's string store does not grow."""
     if rewrite:
         chunks = map(rewrite_chunk, chunks)
@@ -135,7 +139,7 @@ def _cut_long_runs(text: str) -> str:
     return _LONG_RUN.sub(r"\g<0> ", text)
 
 
-def fit_vocabulary(texts: Sequence[str], pipeline: Language, settings: TextSettings) -> list[str]:
+def fit_vocabulary(texts: Sequence[str], pipeline: "Language", settings: TextSettings) -> list[str]:
     """The words whose place in the list is their id, the most frequent first.
 
     Words of the same frequency stand in order of appearance. Place 0 is padding's, and place 1 the
@@ -167,7 +171,7 @@ class TextEncoder:
 
     def __init__(
         self,
-        pipeline: Language,
+        pipeline: "Language",
         vocabulary: Sequence[str],
         settings: TextSettings,
         memo_size: int = 500_000,

@@ -68,8 +68,8 @@ def bundle(trained: Trained) -> Bundle:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[LocalKafka]:
     """A real Apache Kafka; where it cannot start, tests are skipped, but not in CI."""
-    broker = LocalKafka()
     try:
+        broker = LocalKafka()
         broker.start()
     except DependencyError as error:
         if os.environ.get("CI"):

@@ -4,32 +4,51 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column, Table
 
 from shared.bundle import Bundle, load_bundle
 from shared.errors import DataError, UsageError, run_program
 from shared.registry import CANDIDATE, PRODUCTION, Registry, Version, open_registry
 from shared.settings import read_settings
 
-out = Console(soft_wrap=True)
-err = Console(stderr=True)
+_EXTRA = ("ftfy", "pandas", "sklearn")  # which a worker's installation does without
+
+# What is printed may hold a user's texts and paths, in which "[b]" and ":fire:" mean themselves.
+out = Console(soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code, as `shared.errors` lists them."""
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     return run_program(lambda: _run(parsed))
 
 
 def _run(arguments: argparse.Namespace) -> int:
     registry = open_registry(read_settings(os.environ).registry)
-    arguments.command(arguments, registry)
+    try:
+        arguments.command(arguments, registry)
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        raise UsageError(
+            f"the package {error.name} is not installed: install tweet-triage[trainer]"
+        ) from error
     return 0
 
 
@@ -39,16 +58,19 @@ def _train(arguments: argparse.Namespace, registry: Registry) -> None:
     from trainer.recipes import load_recipe
 
     recipe = load_recipe(arguments.recipe)
+    seed = recipe.seed if arguments.seed is None else arguments.seed
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed {seed}: expected a whole number from 0 to {2**32 - 1}")
     with err.status("reading the data"):
         dataset = read_dataset(
             arguments.data, arguments.text_column, arguments.label_column, arguments.positive
         )
+    _expect_to_write(arguments, registry)
     err.print(
         f"{dataset.name}: {len(dataset.texts)} tweets, {int(dataset.labels.sum())} of them relevant"
     )
     with err.status("loading Keras"):
         from trainer.training import best, train
-    seed = recipe.seed if arguments.seed is None else arguments.seed
     with _progress() as report:
         trained, parts = train(arguments.recipe, recipe, dataset, arguments.bundles, seed, report)
     rows = [
@@ -56,12 +78,13 @@ def _train(arguments: argparse.Namespace, registry: Registry) -> None:
         for model in trained
         for part, figures in model.manifest.metrics.items()
     ]
-    out.print(comparison(rows, f"Recipe {arguments.recipe}, seed {seed}"))
+    shown = err if arguments.json == "-" else out
+    shown.print(comparison(rows, f"Recipe {arguments.recipe}, seed {seed}"))
     if arguments.test_out:
         write_rows(dataset, parts.test, arguments.test_out)
     chosen = best(trained)
     number = registry.register(chosen.bundle)
-    out.print(
+    shown.print(
         f"registered {chosen.name}, the best by ROC AUC on validation, "
         f"as version {number} ({CANDIDATE}) in {registry.folder}"
     )
@@ -85,6 +108,26 @@ def _train(arguments: argparse.Namespace, registry: Registry) -> None:
         )
 
 
+def _expect_to_write(arguments: argparse.Namespace, registry: Registry) -> None:
+    """Finds out before a long training, and not after it, that its outcome has nowhere to go."""
+    for path in (arguments.test_out, arguments.json and Path(arguments.json)):
+        if path is None or path == Path("-"):
+            continue
+        if path.is_dir():
+            raise DataError(f"{path} cannot be written: it is a folder")
+        if not path.parent.is_dir():
+            raise DataError(f"{path} cannot be written: there is no folder {path.parent}")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise DataError(f"{path} cannot be written: permission denied")
+    try:
+        arguments.bundles.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=arguments.bundles):
+            pass
+    except OSError as error:
+        raise DataError(f"{arguments.bundles} cannot be written: {error.strerror}") from error
+    registry.history()
+
+
 def _list(arguments: argparse.Namespace, registry: Registry) -> None:
     versions = registry.versions()
     if arguments.json:
@@ -105,7 +148,8 @@ def _list(arguments: argparse.Namespace, registry: Registry) -> None:
             },
         )
         return
-    table = Table("version", "aliases", "model", "recipe", "created", "validation", "test")
+    columns = ("version", "aliases", "model", "recipe", "created", "validation", "test")
+    table = Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD)
     for version in versions:
         manifest = version.manifest
         table.add_row(
@@ -150,7 +194,7 @@ def _evaluate(arguments: argparse.Namespace, registry: Registry) -> None:
 
 def _predict(arguments: argparse.Namespace, registry: Registry) -> None:
     version = registry.resolve(arguments.version)
-    texts = arguments.texts or sys.stdin.read().splitlines()
+    texts = arguments.texts or _read_lines()
     for text in texts:
         if not text or text.isspace():
             raise UsageError(f"text {text!r}: expected a tweet")
@@ -168,6 +212,12 @@ def _predict(arguments: argparse.Namespace, registry: Registry) -> None:
             out.print(f"{probability:.3f}  {verdict}  {text}", markup=False, highlight=False)
 
 
+def _read_lines() -> list[str]:
+    """The lines of standard input, cut at line ends alone, as a tweet may hold U+2028."""
+    content = sys.stdin.buffer.read().decode("utf-8", "replace").replace("\r\n", "\n")
+    return content.removesuffix("\n").split("\n") if content else []
+
+
 def _load(version: Version) -> Bundle:
     with err.status(f"loading {version.manifest.name}, version {version.number}"):
         return load_bundle(version.folder)
@@ -177,9 +227,9 @@ def _load(version: Version) -> Bundle:
 def _progress() -> Iterator["Report"]:
     """Shows a bar for each model while it trains, and a line for it when it is done."""
     columns = (
-        TextColumn("{task.description:24}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} steps"),
+        TextColumn("{task.description:22}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[figures]}"),
     )
@@ -192,17 +242,17 @@ class Report:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._tasks: dict[str, object] = {}
+        self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, name: str, done: int, steps: int, figures: dict[str, float]) -> None:
-        """Moves the model's bar, and shows the latest epoch's validation accuracy behind it."""
+        """Moves the model's bar, and shows the latest epoch's validation loss behind it."""
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=steps, figures="")
         task = self._tasks[name]
-        self._progress.update(task, completed=done)  # type: ignore[arg-type]
-        if "val_accuracy" in figures:
-            shown = f"validation accuracy {figures['val_accuracy']:.3f}"
-            self._progress.update(task, figures=shown)  # type: ignore[arg-type]
+        self._progress.update(task, completed=done)
+        if "val_loss" in figures:
+            shown = f"validation loss {figures['val_loss']:.3f}"
+            self._progress.update(task, figures=shown)
 
 
 def _write_json(path: str, data: object) -> None:
@@ -216,13 +266,14 @@ def _write_json(path: str, data: object) -> None:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The program's commands and options."""
+    program = argparse.ArgumentParser(
         prog="triage-trainer",
         description="Trains classifiers of disaster tweets, compares them, and promotes one. "
         "The registry is where TRIAGE_REGISTRY says.",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = program.add_subparsers(required=True, metavar="COMMAND")
     json_help = "write the figures to FILE as JSON; - for standard output"
 
     def add_data(command: argparse.ArgumentParser) -> None:
@@ -284,7 +335,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--version", default=PRODUCTION, help="default: %(default)s")
     predict.add_argument("--json", action="store_true", help="a JSON object a line")
     predict.set_defaults(command=_predict)
-    return parser
+    return program
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ encodings, all of which hold the same damage: its typographic punctuation was wr
 as UTF-8 read as Windows-1252, and then read as Latin-1. `_repair` undoes it.
 """
 
+import csv
 import hashlib
 import io
 from collections.abc import Sequence
@@ -75,9 +76,8 @@ def read_dataset(
     table = _read_csv(path)
     for column in (text_column, label_column):
         if column not in table.columns:
-            raise DataError(
-                f"{path}: no column {column!r}; the columns are: {', '.join(table.columns)}"
-            )
+            there = ", ".join(map(repr, table.columns))
+            raise DataError(f"{path}: no column {column!r}; the columns are: {there}")
     for column in (text_column, label_column):
         empty = np.flatnonzero(table[column].str.strip() == "")
         if len(empty):
@@ -112,14 +112,26 @@ def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
     Args:
         validation_size: share of the training part.
         seed: of the validation cut.
+
+    Raises:
+        DataError: if the rows are too few, or too much alike, for both labels in every part.
     """
     training, test = train_test_split(
         np.arange(len(dataset.texts)), test_size=0.3, random_state=1024
     )
     groups = _near_duplicates([dataset.texts[row] for row in training])
     cut = GroupShuffleSplit(n_splits=1, test_size=validation_size, random_state=seed)
+    if groups.max() == 0:
+        raise DataError(f"{dataset.name}: the texts are all alike but for links and numbers")
     train, validation = next(cut.split(training, groups=groups))
-    return Parts(training[train], training[validation], test)
+    parts = Parts(training[train], training[validation], test)
+    for part, rows in msgspec.structs.asdict(parts).items():
+        if len(np.unique(dataset.labels[rows])) < 2:
+            raise DataError(
+                f"{dataset.name}: the {part} part, {len(rows)} of {len(dataset.texts)} tweets, "
+                f"holds one label alone; more tweets are needed"
+            )
+    return parts
 
 
 def write_rows(dataset: Dataset, rows: Indices, path: Path) -> None:
@@ -131,7 +143,8 @@ def write_rows(dataset: Dataset, rows: Indices, path: Path) -> None:
     labels = np.where(dataset.labels[rows] == 1, POSITIVE, f"Not {POSITIVE}")
     table = pd.DataFrame({TEXT_COLUMN: [dataset.texts[r] for r in rows], LABEL_COLUMN: labels})
     try:
-        table.to_csv(path, index=False)
+        # Quoted by need alone, a text with a carriage return would be read as two records.
+        table.to_csv(path, index=False, quoting=csv.QUOTE_ALL)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error}") from error
 
@@ -152,10 +165,12 @@ def _read_csv(path: Path) -> pd.DataFrame:
         decoded = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         decoded = content.decode("latin-1")
+    if "\0" in decoded:
+        raise DataError(f"{path} is not a CSV file: it holds NUL characters")
     try:
         table = pd.read_csv(io.StringIO(decoded), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path} is not a CSV file: {error}") from error
+        raise DataError(f"{path} is not a CSV file: {str(error).strip()}") from error
     for encoding, mark in (("latin-1", "\x89Û"), ("sloppy-windows-1252", "‰Û")):
         if mark in decoded:
             table = table.map(lambda text, encoding=encoding: _repair(text, encoding))
@@ -170,4 +185,6 @@ def _repair(text: str, encoding: str) -> str:
         text = text.encode(encoding).decode("mac_roman")
     except UnicodeEncodeError:
         return text
-    return ftfy.fix_text(text.replace("â€_", "…"))  # whose last byte was lost, too
+    for damaged, meant in (("â€_", "…"), ("â€ù", "”")):  # whose last byte cp1252 does not have
+        text = text.replace(damaged, meant)
+    return ftfy.fix_text(text, uncurl_quotes=False, unescape_html=False)

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
+from rich import box
 from rich.table import Table
 from sklearn import metrics
 from sklearn.exceptions import UndefinedMetricWarning
@@ -39,7 +40,9 @@ def evaluate(labels: npt.NDArray[np.int8], probabilities: Floats, threshold: flo
 
 def comparison(rows: list[tuple[str, str, Metrics]], title: str) -> Table:
     """A table of (model, part of the data, figures), in the given order."""
-    table = Table("model", "on", title=title, title_justify="left")
+    table = Table("model", "on", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.show_edge = table.pad_edge = False  # so that it fits into 80 columns,
+    table.collapse_padding = True  # to which Rich would cut the models' names
     for metric in METRICS:
         table.add_column(metric.replace("_", " "), justify="right")
     former = ""

@@ -13,7 +13,15 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from shared.bundle import FORMAT, Manifest, write_bundle
-from shared.models import Architecture, Calibration, Floats, build_model, get_weights, import_keras
+from shared.models import (
+    Architecture,
+    Calibration,
+    Floats,
+    build_model,
+    compile_model,
+    get_weights,
+    import_keras,
+)
 from shared.scorer import Scorer
 from shared.text import Ids, TextEncoder, fit_vocabulary, new_pipeline, pad, pipeline_to_bytes
 from trainer.dataset import Dataset, Indices, Parts, split
@@ -53,6 +61,8 @@ def train(
         The models in the recipe's order, and the parts the data was divided into.
     """
     parts = split(dataset, recipe.validation_size, seed)
+    for name in recipe.models:
+        progress(name, 0, _steps(recipe.training, parts), {})
     pipeline = new_pipeline()
     training_texts = [dataset.texts[row] for row in parts.train]
     vocabulary = fit_vocabulary(training_texts, pipeline, recipe.text)
@@ -134,17 +144,14 @@ def _fit(
 
     keras.utils.set_random_seed(seed)
     model = build_model(architecture)
-    steps = -(-len(parts.train) // training.batch_size) * training.epochs
+    steps = _steps(training, parts)
     model.compile(
         optimizer=_optimizer(training, steps),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
     )
     callbacks = [_progress_callback(name, steps, progress)]
     if training.keep_best_epoch:
-        callbacks.append(
-            keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
-        )
+        callbacks.append(_keep_best_epoch(training.epochs))
     model.fit(
         inputs(parts.train),
         targets(parts.train),
@@ -157,9 +164,24 @@ def _fit(
     progress(name, steps, steps, {})
     calibration = Calibration()
     if training.calibrate:
-        logits = model.predict_on_batch(inputs(parts.validation))
+        logits = compile_model(model)(inputs(parts.validation))
         calibration = _calibrate(logits, dataset.labels[parts.validation])
     return model, Scorer(encoder, architecture, model, calibration)
+
+
+def _steps(training: Training, parts: Parts) -> int:
+    """Batches in all epochs."""
+    return -(-len(parts.train) // training.batch_size) * training.epochs
+
+
+def _keep_best_epoch(epochs: int) -> Any:
+    """Puts the weights of the epoch with the least validation loss back at the end.
+
+    It never stops early, because the learning rate falls to zero over all the epochs.
+    """
+    return import_keras().callbacks.EarlyStopping(
+        "val_loss", patience=epochs, restore_best_weights=True
+    )
 
 
 def _optimizer(training: Training, steps: int) -> Any:
@@ -198,8 +220,19 @@ def _progress_callback(name: str, steps: int, progress: Progress) -> Any:
 
 
 def _calibrate(logits: Floats, labels: npt.NDArray[np.int8]) -> Calibration:
-    """Fits scale and offset of the logits to the labels by logistic regression (Platt, 1999)."""
-    fitted = LogisticRegression().fit(logits.reshape(-1, 1), labels)
+    """Fits scale and offset of the logits to the labels by logistic regression.
+
+    As in Platt, "Probabilistic outputs for support vector machines", 1999, with his targets
+    (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2), which keep the scale finite where few rows are separable.
+    A row of target t is given as a relevant one of weight t and another of weight 1 - t.
+    """
+    positives, negatives = int(labels.sum()), int((1 - labels).sum())
+    targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    fitted = LogisticRegression(C=np.inf).fit(
+        np.concatenate([logits, logits]).reshape(-1, 1),
+        np.repeat([1, 0], len(logits)),
+        sample_weight=np.concatenate([targets, 1 - targets]),
+    )
     return Calibration(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
 
 

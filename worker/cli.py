@@ -1,4 +1,4 @@
-"""`triage-worker`: run, alerts, demo."""
+"""`triage-worker`: run, create-topics, alerts, demo."""
 
 import argparse
 import logging
@@ -17,7 +17,7 @@ from shared.settings import Settings, read_settings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code, as `shared.errors` lists them."""
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     return run_program(lambda: _run(parsed))
 
 
@@ -53,6 +53,14 @@ def _alerts(arguments: argparse.Namespace, settings: Settings) -> None:
     )
 
 
+def _create_topics(arguments: argparse.Namespace, settings: Settings) -> None:
+    from worker.kafka_clients import create_topics
+
+    topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
+    create_topics(settings, dict.fromkeys(topics, arguments.partitions))
+    print(f"{settings.kafka_bootstrap_servers} has the topics {', '.join(topics)}")
+
+
 def _demo(arguments: argparse.Namespace, _: Settings) -> None:
     from worker.demo import demo
 
@@ -66,16 +74,29 @@ def _positive(text: str) -> int:
     return number
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The program's commands and options."""
+    program = argparse.ArgumentParser(
         prog="triage-worker",
         description="Finds the tweets about real disasters in a Kafka topic. "
         "Settings are read from TRIAGE_… variables.",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = program.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="consume tweets and publish alerts until SIGTERM")
     run.set_defaults(command=_triage)
+
+    topics = commands.add_parser(
+        "create-topics", help="create the topics that are not there yet, with the broker's defaults"
+    )
+    topics.add_argument(
+        "--partitions",
+        type=_positive,
+        default=6,
+        metavar="N",
+        help="of each; as many members can share the work; default: %(default)s",
+    )
+    topics.set_defaults(command=_create_topics)
 
     alerts = commands.add_parser("alerts", help="print alerts as they are published")
     alerts.add_argument("--json", action="store_true", help="the alerts as they are, one a line")
@@ -97,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "--picture", type=Path, metavar="FILE", help="write what was shown to FILE as SVG"
     )
     demo.set_defaults(command=_demo)
-    return parser
+    return program
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import IO, Any
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -32,7 +33,7 @@ from shared.alert import Alert, decode_alert
 from shared.errors import DependencyError, UsageError
 from shared.settings import Settings
 from worker.alerts import alert_line
-from worker.kafka_clients import Message, create_topics, publish
+from worker.kafka_clients import Message, Publisher, create_topics
 from worker.local_kafka import LocalKafka
 
 SAMPLE = Path(__file__).parent / "demo_tweets.csv"
@@ -69,7 +70,8 @@ def demo(data: Path | None, picture: Path | None) -> None:
     """
     if data is not None and not data.is_file():
         raise UsageError(f"--data {data}: expected a file")
-    console = Console(record=picture is not None, highlight=False)
+    width = None if sys.stdout.isatty() and picture is None else 100
+    console = Console(record=picture is not None, highlight=False, width=width)
     started = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: all is stopped
     with contextlib.ExitStack() as stack:
@@ -84,7 +86,7 @@ def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStac
     kafka = LocalKafka()
     stack.callback(kafka.stop)
     settings = Settings(kafka_bootstrap_servers=kafka.bootstrap_servers)
-    programs = _Programs(folder, settings, stack)
+    programs = _Programs(folder, settings, console.width, stack)
     held_out = folder / "held_out.csv"
 
     _say(console, "triage-trainer train", f"learns from {data.name}; a Kafka starts meanwhile")
@@ -105,11 +107,13 @@ def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStac
     topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
     create_topics(settings, dict.fromkeys(topics, 2))
 
-    _say(console, "triage-worker run", f"joins the group at Kafka, {kafka.bootstrap_servers}")
-    metrics = _start_worker(programs, console)
     alerts: queue.Queue[tuple[float, Alert]] = queue.Queue()
     subscriber = programs.start("worker", "alerts", "--json", "--from-beginning")
     threading.Thread(target=_read_alerts, args=(subscriber.stdout, alerts), daemon=True).start()
+    _say(console, "triage-worker run", f"joins the group at Kafka, {kafka.bootstrap_servers}")
+    metrics = _start_worker(programs, console)
+    publisher = Publisher(settings)
+    stack.callback(publisher.close)
 
     replayed = _records(held_out)
     _say(console, "triage-worker alerts", f"shows what becomes of {_PACED} tweets as they come")
@@ -117,7 +121,7 @@ def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStac
     received: list[tuple[float, Alert]] = []
     paced = replayed[:_PACED]
     for start in range(0, len(paced), _PER_SECOND // 5):
-        labels |= _publish(settings, paced[start : start + _PER_SECOND // 5])
+        labels |= _publish(publisher, settings.input_topic, paced[start : start + _PER_SECOND // 5])
         received += _show(alerts, console, 0.2)
     figures = _wait_until_consumed(metrics, len(labels), programs)
     received += _show(alerts, console, 0.5)
@@ -126,7 +130,7 @@ def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStac
     burst = (rest * -(-_AT_FULL_SPEED // len(rest)))[: max(_AT_FULL_SPEED, len(rest))]
     _say(console, "triage-worker run", f"takes {len(burst)} more at full speed")
     before = time.time()
-    labels |= _publish(settings, burst)
+    labels |= _publish(publisher, settings.input_topic, burst)
     figures = _wait_until_consumed(metrics, len(labels), programs)
     rate = len(burst) / (figures["triage_last_progress_timestamp_seconds"] - before)
     expected = int(figures["triage_alerts_total"])
@@ -139,7 +143,9 @@ def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStac
 class _Programs:
     """Starts our programs as a user would, and ends those that run when the demonstration ends."""
 
-    def __init__(self, folder: Path, settings: Settings, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, columns: int, stack: contextlib.ExitStack
+    ) -> None:
         self._folder = folder
         self._stack = stack
         own = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")}
@@ -148,7 +154,7 @@ class _Programs:
             "TRIAGE_REGISTRY": f"file:{folder / 'registry'}",
             "TRIAGE_METRICS_ADDRESS": "127.0.0.1",
             "TRIAGE_METRICS_PORT": "0",
-            "COLUMNS": "100",
+            "COLUMNS": str(columns),
         }
 
     def call(self, package: str, *arguments: str) -> str:
@@ -243,12 +249,13 @@ def _in_some_format(number: int, text: str) -> bytes:
     return json.dumps(made[number % 3]).encode()
 
 
-def _publish(settings: Settings, records: Sequence[_Replayed]) -> dict[str, bool | None]:
+def _publish(
+    publisher: Publisher, topic: str, records: Sequence[_Replayed]
+) -> dict[str, bool | None]:
     """Publishes records and returns their labels by the alert ids that they would get."""
-    messages = [Message(settings.input_topic, None, record.value, []) for record in records]
-    places = publish(settings, messages)
+    places = publisher.publish(Message(topic, None, record.value, []) for record in records)
     return {
-        f"{settings.input_topic}-{partition}-{offset}": record.relevant
+        f"{topic}-{partition}-{offset}": record.relevant
         for (partition, offset), record in zip(places, records, strict=True)
     }
 
@@ -313,12 +320,13 @@ def _account(
         for moment, alert in received[:_PACED]
         if alert.source.timestamp
     )
-    table = Table("the account", "", show_header=True)
+    table = Table("the account", "", box=box.SIMPLE_HEAD)
     sign = "=" if consumed == alerted + not_relevant + dead_letters else "≠"
+    table.add_row("consumed", str(consumed))
     table.add_row(
-        "consumed", f"{consumed} {sign} {alerted} alerts + {not_relevant} not relevant"
-        f" + {dead_letters} dead letters",
-    )  # fmt: skip
+        f"{sign} alerts + not relevant + dead letters",
+        f"{alerted} + {not_relevant} + {dead_letters}",
+    )
     once = "each once" if len({a.alert_id for a in alerts}) == len(alerts) else "some twice"
     table.add_row("alerts that the subscriber saw", f"{len(alerts)}, {once}")
     table.add_row(

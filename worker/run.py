@@ -18,7 +18,9 @@ log = logging.getLogger("triage")
 
 _POLL_SECONDS = 0.2
 """How long a wait for the first record of a batch may hide that the worker is to stop."""
+_SHORTEST_BACK_OFF = 0.2
 _LONGEST_BACK_OFF = 10.0
+"""Seconds between attempts to go on after Kafka failed."""
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -73,7 +75,6 @@ def _load(settings: Settings, metrics: Metrics) -> Triage:
 def _loop(
     source: Source, sink: Sink, triage: Triage, metrics: Metrics, stop: threading.Event
 ) -> None:
-    failures = 0
     while not stop.is_set():
         batch = None
         try:
@@ -87,19 +88,24 @@ def _loop(
         except UnavailableError as error:
             metrics.retries.inc()
             log.warning("%s; trying again", error)
-            while not stop.is_set():
-                stop.wait(min(_LONGEST_BACK_OFF, 0.1 * 2**failures) * random.uniform(0.5, 1))
-                failures += 1
-                try:
-                    if batch is not None:
-                        sink.reset()
-                        source.rewind(batch)
-                    break
-                except UnavailableError as again:
-                    log.warning("%s; trying again", again)
+            if batch is not None:
+                source.rewind(batch)
+            _recover(sink, stop)
             continue
-        failures = 0
         _account(len(batch.records), outcome, metrics)
+
+
+def _recover(sink: Sink, stop: threading.Event) -> None:
+    """Waits, longer each time and never in step with other workers, until the sink can go on."""
+    wait = _SHORTEST_BACK_OFF
+    while not stop.wait(wait * random.uniform(0.5, 1)):
+        try:
+            sink.reset()
+        except UnavailableError as error:
+            log.warning("%s; trying again", error)
+            wait = min(_LONGEST_BACK_OFF, 2 * wait)
+        else:
+            return
 
 
 def _account(consumed: int, outcome: Outcome, metrics: Metrics) -> None:

@@ -20,7 +20,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         soft_targets: whether the target is the share of annotators who held the tweet relevant,
             where the data says so, or the label.
         keep_best_epoch: whether the weights of the epoch with the least validation loss are kept,
-            or those of the last epoch. With it, training also stops after 2 epochs without gain.
+            or those of the last epoch.
         calibrate: whether probabilities are calibrated on the validation part.
     """
 

@@ -1,0 +1,79 @@
+import ast
+import shutil
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT
+
+OURS = {"shared", "trainer", "worker", "tests"}
+LONGEST = 400
+"""Lines of a file at most: what is longer has more than one duty."""
+
+
+def modules(package: str) -> list[str]:
+    """The package's source files, relative to the repository."""
+    found = [str(path.relative_to(ROOT)) for path in sorted((ROOT / package).rglob("*.py"))]
+    assert found
+    return found
+
+
+SOURCES = [*modules("shared"), *modules("trainer"), *modules("worker")]
+
+
+def imported(file: str) -> set[str]:
+    """The top-level packages that a file imports, at its head or within a function."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: a relative import in line {node.lineno}"
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+def importers(package: str) -> set[str]:
+    return {file for file in SOURCES if package in imported(file)}
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [
+        ("shared", {"shared"}),
+        ("trainer", {"shared", "trainer"}),
+        ("worker", {"shared", "worker"}),
+    ],
+)
+def test_trainer_and_worker_meet_in_shared_alone(package: str, allowed: set[str]) -> None:
+    found = {file: imported(file) & OURS - allowed for file in modules(package)}
+    assert {file: names for file, names in found.items() if names} == {}
+    assert any(imported(file) & allowed for file in modules(package))
+
+
+def test_kafka_is_imported_at_one_edge() -> None:
+    assert importers("kafka") == {"worker/kafka_clients.py"}
+
+
+def test_tensorflow_is_imported_at_one_edge() -> None:
+    assert importers("tensorflow") == importers("keras") == {"shared/models.py"}
+
+
+def test_wandb_is_not_imported() -> None:
+    assert importers("wandb") == set()
+
+
+@pytest.mark.parametrize("file", [*SOURCES, *modules("tests")])
+def test_no_file_is_too_long(file: str) -> None:
+    assert len((ROOT / file).read_text("utf-8").splitlines()) <= LONGEST
+
+
+def test_top_level_of_the_repository() -> None:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a checkout")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    assert listed.returncode == 0, listed.stderr
+    top = {line.split("/")[0] for line in listed.stdout.splitlines()}
+    expected = {"worker", "trainer", "shared", "tests", "pyproject.toml", "README.md", "LICENSE"}
+    assert expected <= top
+    assert {name for name in top - expected if not name.startswith(".")} <= {"deploy"}

@@ -1,0 +1,99 @@
+import io
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from shared import errors
+from shared.errors import (
+    BundleError,
+    DataError,
+    DependencyError,
+    RecordError,
+    RegistryError,
+    TriageError,
+    UsageError,
+    run_program,
+)
+
+CODES = {UsageError: 2, DataError: 3, BundleError: 4, RegistryError: 5, DependencyError: 6}
+
+
+def test_exit_codes_are_those_of_the_docstring() -> None:
+    lines = re.findall(r"── (\w+) +(\d+)?", errors.__doc__ or "")
+    documented = {getattr(errors, name): int(code) for name, code in lines if code}
+    assert documented == CODES
+    assert {error: error.exit_code for error in CODES} == CODES
+    assert {name for name, _ in lines} == {error.__name__ for error in TriageError.__subclasses__()}
+
+
+def run(outcome: int | BaseException) -> tuple[int, str]:
+    def body() -> int:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    out = io.StringIO()
+    return run_program(body, out), out.getvalue()
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_the_bodys_own_code_is_handed_on(code: int) -> None:
+    assert run(code) == (code, "")
+
+
+@pytest.mark.parametrize("error", CODES)
+def test_an_error_becomes_a_line_and_its_code(error: type[TriageError]) -> None:
+    assert run(error("what to do")) == (CODES[error], "error: what to do\n")
+
+
+def test_a_record_error_outside_a_batch_is_a_fault() -> None:
+    error = RecordError("no_text", "there is no text")
+    assert error.reason == "no_text"
+    assert run(error) == (1, "error: there is no text\n")
+
+
+def test_interruption() -> None:
+    assert run(KeyboardInterrupt()) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("error", [ValueError("a fault"), OSError("a fault"), SystemExit(3)])
+def test_any_other_error_propagates(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught:
+        run(error)
+    assert caught.value is error
+
+
+def test_stderr_is_where_errors_go(capsys: pytest.CaptureFixture[str]) -> None:
+    def body() -> int:
+        raise UsageError("look here")
+
+    assert run_program(body) == 2
+    assert capsys.readouterr() == ("", "error: look here\n")
+
+
+@pytest.mark.parametrize("lines", [1, 1000])
+def test_a_reader_that_has_seen_enough_is_no_error(lines: int) -> None:
+    """As in `triage-trainer predict … | head -1`, with less and with more than a buffer holds."""
+    script = f"""
+import sys
+from shared.errors import run_program
+
+def body():
+    sys.stdin.readline()
+    for _ in range({lines}):
+        print("line " * 20)
+    return 0
+
+sys.exit(run_program(body))
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, **pipes) as program:
+        assert program.stdout is not None
+        program.stdout.close()
+        _, written = program.communicate(b"go\n", timeout=60)
+    assert (program.returncode, written) == (0, b"")

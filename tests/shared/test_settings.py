@@ -1,0 +1,153 @@
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.errors import UsageError
+from shared.settings import FILE_VARIABLE, Settings, expected, read_settings
+
+FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
+
+
+def test_defaults() -> None:
+    assert msgspec.structs.asdict(read_settings({"PATH": "/bin", "TRIAG_X": "1"})) == {
+        "kafka_bootstrap_servers": "localhost:9092",
+        "input_topic": "tweets.raw",
+        "alerts_topic": "tweets.alerts",
+        "dead_letters_topic": "tweets.dead-letters",
+        "group_id": "tweet-triage",
+        "registry": "file:~/.local/share/tweet-triage/registry",
+        "model_alias": "production",
+        "threshold": None,
+        "delivery": "exactly-once",
+        "batch_size": 1024,
+        "batch_wait_ms": 10,
+        "session_timeout_ms": 9000,
+        "metrics_address": "0.0.0.0",  # noqa: S104  # compared, not bound
+        "metrics_port": 9108,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:1,b:2", "a:1,b:2"),
+        ("REGISTRY", "file:/models", "file:/models"),
+        ("MODEL_ALIAS", "3", "3"),
+        ("THRESHOLD", "0.25", 0.25),
+        ("DELIVERY", "at-least-once", "at-least-once"),
+        ("BATCH_SIZE", "1", 1),
+        ("BATCH_SIZE", "65536", 65536),
+        ("BATCH_WAIT_MS", "0", 0),
+        ("SESSION_TIMEOUT_MS", "300000", 300_000),
+        ("METRICS_PORT", "0", 0),
+    ],
+)
+def test_environment(name: str, text: str, value: object) -> None:
+    assert getattr(read_settings({f"TRIAGE_{name}": text}), name.lower()) == value
+
+
+def test_environment_goes_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('batch_size = 7\nthreshold = 0.75\ngroup_id = "from file"\n')
+    environment = {FILE_VARIABLE: str(file), "TRIAGE_BATCH_SIZE": "9"}
+    settings = read_settings(environment)
+    assert (settings.batch_size, settings.threshold, settings.group_id) == (9, 0.75, "from file")
+    assert settings.input_topic == "tweets.raw"
+
+
+def test_environment_repairs_a_bad_value_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('batch_size = "many"\n')
+    assert read_settings({FILE_VARIABLE: str(file), "TRIAGE_BATCH_SIZE": "9"}).batch_size == 9
+
+
+def test_empty_file_variable_means_none() -> None:
+    assert read_settings({FILE_VARIABLE: ""}) == Settings()
+
+
+def refusal(environment: dict[str, str]) -> str:
+    with pytest.raises(UsageError) as caught:
+        read_settings(environment)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BATCH_SIZE", "0"),
+        ("BATCH_SIZE", "65537"),
+        ("BATCH_SIZE", "1.5"),
+        ("BATCH_SIZE", ""),
+        ("BATCH_SIZE", "9" * 5000),
+        ("BATCH_WAIT_MS", "-1"),
+        ("BATCH_WAIT_MS", "10ms"),
+        ("SESSION_TIMEOUT_MS", "999"),
+        ("METRICS_PORT", "65536"),
+        ("METRICS_PORT", "true"),
+        ("THRESHOLD", "0"),
+        ("THRESHOLD", "1"),
+        ("THRESHOLD", "nan"),
+        ("THRESHOLD", "50%"),
+        ("DELIVERY", "at-most-once"),
+        ("DELIVERY", "Exactly-Once"),
+        ("GROUP_ID", ""),
+        ("REGISTRY", ""),
+    ],
+)
+def test_bad_value_is_named_with_what_is_expected(name: str, value: str) -> None:
+    expectation = expected(FIELDS[name.lower()].type)
+    assert refusal({f"TRIAGE_{name}": value}) == (
+        f"settings: TRIAGE_{name}={value!r}: expected {expectation}"
+    )
+
+
+def test_all_problems_are_in_one_message(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('delivery = "sometimes"\nport = 5\n[kafka]\nservers = "a:1"\n')
+    message = refusal(
+        {
+            FILE_VARIABLE: str(file),
+            "TRIAGE_TRESHOLD": "0.5",
+            "TRIAGE_BATCH_SIZE": "many",
+            "TRIAGE_METRICS_PORT": "9109",
+        }
+    )
+    for part in (
+        f"{file}: delivery='sometimes': expected exactly-once or at-least-once",
+        f"{file}: port is not a setting",
+        f"{file}: kafka is not a setting",
+        "TRIAGE_TRESHOLD is not a setting",
+        "TRIAGE_BATCH_SIZE='many': expected a whole number from 1 to 65536",
+    ):
+        assert message.count(part) == 1
+    assert "9109" not in message
+    known = message.partition("the settings are: ")[2].split(", ")
+    assert known == [f"TRIAGE_{name.upper()}" for name in FIELDS]
+
+
+@pytest.mark.parametrize("content", [b"a = ", b"batch_size: 5", b"\xff", b'x = "\0"'])
+def test_malformed_file(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_bytes(content)
+    message = refusal({FILE_VARIABLE: str(file)})
+    assert message.startswith(f"{FILE_VARIABLE}={str(file)!r}: expected a TOML file: ")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        message = refusal({FILE_VARIABLE: str(path)})
+        assert message.startswith(f"{FILE_VARIABLE}={str(path)!r}: expected a TOML file: ")
+
+
+@pytest.mark.parametrize("field", FIELDS.values(), ids=FIELDS)
+def test_every_setting_says_what_it_is_and_expects(field: Any) -> None:
+    assert any(meta.description for meta in field.type.__metadata__)
+    assert expected(field.type)
+    assert field.default is not msgspec.NODEFAULT
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        read_settings({}).batch_size = 5  # type: ignore[misc]

@@ -1,0 +1,65 @@
+"""What the tests of the program share: a call of it on a registry that they may change."""
+
+import io
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shared.registry import Registry
+from tests.conftest import Trained
+from trainer import cli
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """How a call of the program ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def is_refused(self, code: int, *named: str) -> None:
+        """Asserts that it failed with this code, saying so in one line that names what is wrong."""
+        assert (self.code, self.out) == (code, "")
+        assert self.err.startswith("error: ")
+        assert self.err.endswith("\n")
+        assert len(self.err.splitlines()) == 1
+        for name in named:
+            assert name in self.err
+
+
+Program = Callable[..., Ran]
+
+
+@pytest.fixture
+def registry(trained: Trained, tmp_path: Path) -> Registry:
+    """A copy of the trained registry, which a test may change."""
+    return Registry(Path(shutil.copytree(trained.registry.folder, tmp_path / "registry")))
+
+
+@pytest.fixture
+def environment(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The environment variables, which name the copied registry and nothing else of ours."""
+    for name in list(os.environ):
+        if name.startswith("TRIAGE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TRIAGE_REGISTRY", f"file:{registry.folder}")
+    return monkeypatch
+
+
+@pytest.fixture
+def program(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+    """Calls the program with some arguments and standard input."""
+
+    def call(*arguments: str | Path, stdin: bytes = b"") -> Ran:
+        environment.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
+        capsys.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return call

@@ -1,0 +1,246 @@
+"""The program `triage-trainer`, called as its user calls it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from shared.bundle import Bundle
+from shared.registry import Registry
+from tests.conftest import ROOT, SAMPLE, Trained
+from tests.trainer.conftest import Program, Ran
+from trainer import cli
+from trainer.dataset import read_dataset
+
+
+class TestList:
+    def test_text(self, program: Program, registry: Registry) -> None:
+        ran = program("list")
+        assert (ran.code, ran.err) == (0, "")
+        (version,) = registry.versions()
+        validation = f"{version.manifest.metrics['validation']['accuracy']:.3f}"
+        for shown in ("1", "candidate", "production", "tuned", validation):
+            assert shown in ran.out.split() or f"{shown}," in ran.out.split()
+
+    @pytest.mark.parametrize("target", ["-", "versions.json"])
+    def test_json(self, program: Program, registry: Registry, tmp_path: Path, target: str) -> None:
+        path = target if target == "-" else tmp_path / target
+        ran = program("list", "--json", path)
+        assert (ran.code, ran.err) == (0, "")
+        (version,) = registry.versions()
+        manifest = version.manifest
+        assert json.loads(ran.out if target == "-" else (tmp_path / target).read_text()) == {
+            "versions": [
+                {
+                    "version": 1,
+                    "aliases": ["candidate", "production"],
+                    "name": manifest.name,
+                    "recipe": "tuned",
+                    "created": manifest.created,
+                    "metrics": manifest.metrics,
+                }
+            ]
+        }
+
+    def test_empty_registry(
+        self, program: Program, environment: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "[b]:fire:"  # which Rich would take for its markup
+        environment.setenv("TRIAGE_REGISTRY", f"file:{folder}")
+        assert program("list") == Ran(0, f"registry {folder} is empty\n", "")
+        assert not folder.exists()
+
+
+class TestPromote:
+    def test_number_and_alias(self, program: Program, registry: Registry) -> None:
+        registry.register(registry.resolve("1").folder)
+        name = registry.resolve("2").manifest.name
+        said = f"production is now version 2 ({name})\n"
+        assert program("promote", "2", "--reason", "drill") == Ran(0, said, "")
+        assert registry.aliases() == {"candidate": 2, "production": 2, "previous": 1}
+        assert registry.history()[-1].reason == "drill"
+        assert program("promote", "previous").code == 0
+        assert registry.aliases()["production"] == 1
+        assert program("promote", "1", "--alias", "canary").out.startswith("canary is now version")
+        assert registry.aliases()["canary"] == 1
+
+    @pytest.mark.parametrize("version", ["2", "stagin", "0", "-"])
+    def test_unknown_version_is_refused(
+        self, program: Program, registry: Registry, version: str
+    ) -> None:
+        ran = program("promote", version)
+        ran.is_refused(5, repr(version), "1, candidate, production", str(registry.folder))
+        assert registry.aliases() == {"candidate": 1, "production": 1}
+
+
+class TestEvaluate:
+    def test_held_out_part_scores_what_training_said(
+        self, program: Program, trained: Trained
+    ) -> None:
+        ran = program("evaluate", "production", "--data", trained.held_out, "--json", "-")
+        assert (ran.code, ran.err) == (0, "")
+        (model,) = [model for model in trained.figures["models"] if model["version"] == 1]
+        found = json.loads(ran.out)
+        rows = len(read_dataset(trained.held_out).texts)
+        assert found == pytest.approx(
+            {"version": 1, "name": model["name"], "rows": rows, **model["test"]}, abs=1e-6
+        )
+
+    def test_text_and_own_columns(self, program: Program, trained: Trained, tmp_path: Path) -> None:
+        text = trained.held_out.read_text("utf-8").replace('"Relevant"', '"yes"')
+        own = tmp_path / "own.csv"
+        own.write_text(text.replace('"text","choose_one"', '"body","disaster"'), "utf-8")
+        columns = ("--text-column", "body", "--label-column", "disaster", "--positive", "yes")
+        ran = program("evaluate", "1", "--data", own, *columns)
+        assert (ran.code, ran.err) == (0, "")
+        (model,) = [model for model in trained.figures["models"] if model["version"] == 1]
+        for figure in model["test"].values():
+            assert f"{figure:.3f}" in ran.out
+        program("evaluate", "1", "--data", own).is_refused(3, "'text'", "'body', 'disaster'")
+
+    @pytest.mark.parametrize("path", ["", "missing/figures.json"])
+    def test_figures_that_cannot_be_written_are_refused(
+        self, program: Program, trained: Trained, tmp_path: Path, path: str
+    ) -> None:
+        ran = program("evaluate", "1", "--data", trained.held_out, "--json", tmp_path / path)
+        ran.is_refused(3, str(tmp_path / path), "cannot be written")
+        ran = program("list", "--json", tmp_path / path)
+        ran.is_refused(3, str(tmp_path / path), "cannot be written")
+
+
+class TestPredict:
+    TEXTS = ("Wildfire near the dam :fire:, evacuate [now]", "my inbox is a disaster 😂")
+
+    def test_text(self, program: Program, bundle: Bundle) -> None:
+        ran = program("predict", *self.TEXTS)
+        assert (ran.code, ran.err) == (0, "")
+        probabilities = bundle.scorer.score(self.TEXTS).tolist()
+        assert ran.out.splitlines() == [
+            f"{p:.3f}  {'relevant    ' if p >= 0.5 else 'not relevant'}  {text}"
+            for p, text in zip(probabilities, self.TEXTS, strict=True)
+        ]
+
+    def test_json(self, program: Program, bundle: Bundle) -> None:
+        ran = program("predict", "--json", "--version", "candidate", *self.TEXTS)
+        assert (ran.code, ran.err) == (0, "")
+        lines = [json.loads(line) for line in ran.out.splitlines()]
+        assert [line["text"] for line in lines] == list(self.TEXTS)
+        found = [line["probability"] for line in lines]
+        assert found == pytest.approx(bundle.scorer.score(self.TEXTS).tolist(), abs=1e-6)
+        assert [line["relevant"] for line in lines] == [p >= 0.5 for p in found]
+
+    def test_standard_input_is_cut_at_line_ends_alone(self, program: Program) -> None:
+        ran = program("predict", "--json", stdin="one\u2028two\x0c\r\nthree".encode() + b"\xff\n")
+        texts = [json.loads(line)["text"] for line in ran.out.split("\n")[:-1]]
+        assert texts == ["one\u2028two\x0c", "three\ufffd"]
+
+    def test_empty_standard_input_is_no_tweet_and_no_error(self, program: Program) -> None:
+        assert program("predict", stdin=b"") == Ran(0, "", "")
+
+    @pytest.mark.parametrize("text", ["", " ", "\t\n"])
+    def test_empty_text_is_refused(self, program: Program, text: str) -> None:
+        program("predict", "a fire", text).is_refused(2, repr(text))
+
+    def test_empty_line_is_refused(self, program: Program) -> None:
+        program("predict", stdin=b"a fire\n\nanother\n").is_refused(2, "''")
+
+    def test_missing_alias_is_refused(
+        self, program: Program, environment: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        program("predict", "a", "--version", "canary").is_refused(5, "'canary'", "1, candidate")
+        environment.setenv("TRIAGE_REGISTRY", f"file:{tmp_path / 'new'}")
+        program("predict", "a").is_refused(5, "'production'", "nothing yet")
+
+    @pytest.mark.parametrize("name", ["weights.safetensors", "vocabulary.json"])
+    def test_bundle_with_a_changed_byte_is_refused(
+        self, program: Program, registry: Registry, name: str
+    ) -> None:
+        path = registry.resolve("1").folder / name
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        program("predict", "a fire").is_refused(4, str(path), "was changed")
+        program("promote", "1", "--alias", "canary").is_refused(4, str(path), "was changed")
+
+
+class TestSettings:
+    @pytest.mark.parametrize("url", ["registry", "s3://bucket/registry", "file:"])
+    def test_malformed_registry_is_refused(
+        self, program: Program, environment: pytest.MonkeyPatch, url: str
+    ) -> None:
+        environment.setenv("TRIAGE_REGISTRY", url)
+        program("list").is_refused(2, f"TRIAGE_REGISTRY={url!r}", "file:FOLDER")
+
+    def test_unknown_variable_is_refused(
+        self, program: Program, environment: pytest.MonkeyPatch
+    ) -> None:
+        environment.setenv("TRIAGE_REGISTRI", "file:x")
+        program("list").is_refused(2, "TRIAGE_REGISTRI is not a setting", "TRIAGE_REGISTRY")
+
+    def test_registry_that_cannot_be_read_is_refused(
+        self, program: Program, environment: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").touch()
+        environment.setenv("TRIAGE_REGISTRY", f"file:{tmp_path / 'file'}")
+        program("list").is_refused(5, str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["trian"],
+        ["train"],
+        ["train", "--data", "x.csv", "--seed", "one"],
+        ["promote"],
+        ["predict", "--colour"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_end_with_2(
+    capsys: pytest.CaptureFixture[str], arguments: Sequence[str]
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        cli.main(arguments)
+    assert raised.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+class TestProcess:
+    """The program as a process of its own, which shares no module and no stream with the tests."""
+
+    def run(self, *command: str, registry: Registry, stdin: bytes = b"") -> Ran:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("TRIAGE_", "TF_"))}
+        ran = subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env={**environment, "TRIAGE_REGISTRY": f"file:{registry.folder}"},
+            input=stdin,
+            capture_output=True,
+        )
+        return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+
+    def test_predict_says_nothing_but_its_lines(self, registry: Registry) -> None:
+        stdin = "a fire\ncafé 🔥\n".encode()
+        ran = self.run("-m", "trainer.cli", "predict", "--json", registry=registry, stdin=stdin)
+        assert (ran.code, ran.err) == (0, "")
+        assert [json.loads(line)["text"] for line in ran.out.splitlines()] == ["a fire", "café 🔥"]
+
+    def test_refusal_is_one_line_without_a_traceback(self, registry: Registry) -> None:
+        data = ("--data", str(SAMPLE), "--label-column", "label")
+        ran = self.run("-m", "trainer.cli", "train", *data, registry=registry)
+        ran.is_refused(3, "'label'", str(SAMPLE))
+
+    def test_list_and_promote_wait_for_no_framework(self, registry: Registry) -> None:
+        code = (
+            "import sys; from trainer.cli import main; main(['list']); main(['promote', '1']);"
+            "slow = {'keras', 'tensorflow', 'pandas', 'sklearn'}; print(slow & sys.modules.keys())"
+        )
+        ran = self.run("-c", code, registry=registry)
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.out.splitlines()[-2].startswith("production is now version 1")
+        assert ran.out.splitlines()[-1] == "set()"

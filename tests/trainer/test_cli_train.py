@@ -1,0 +1,100 @@
+"""`triage-trainer train`: what it prints, and what it refuses before it has trained for long."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from shared.registry import Registry
+from tests.conftest import SAMPLE
+from tests.trainer.conftest import Program
+from trainer.evaluation import METRICS
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """The first 100 tweets of the sample."""
+    with SAMPLE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))[:101]
+    path = tmp_path / "few.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def test_standard_output_holds_the_json_alone_where_it_goes_there(
+    program: Program, registry: Registry, few: Path, tmp_path: Path
+) -> None:
+    arguments = ("--data", few, "--bundles", tmp_path / "bundles", "--seed", "7")
+    ran = program("train", *arguments, "--json", "-", "--test-out", tmp_path / "test.csv")
+    assert ran.code == 0
+    figures = json.loads(ran.out)
+    assert (figures["recipe"], figures["seed"]) == ("tuned", 7)
+    for model in figures["models"]:
+        assert set(model["test"]) == set(METRICS)
+        assert model["name"] in ran.err
+        for figure in model["test"].values():
+            assert f"{figure:.3f}" in ran.err
+    (registered,) = [model["name"] for model in figures["models"] if model["version"]]
+    assert f"registered {registered}" in ran.err
+    assert registry.resolve("candidate").number == 2
+    assert registry.resolve("candidate").manifest.name == registered
+    assert registry.resolve("production").number == 1
+    with (tmp_path / "test.csv").open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (["--recipe", "tunde"], 2, ["'tunde'", "article, tuned"]),
+        (["--seed", "-1"], 2, ["--seed -1", "from 0 to 4294967295"]),
+        (["--seed", "4294967296"], 2, ["--seed 4294967296"]),
+        (["--data", "missing.csv"], 3, ["missing.csv", "No such file"]),
+        (["--text-column", "tweet"], 3, ["no column 'tweet'", "'text', 'choose_one'"]),
+        (["--label-column", "text"], 3, ["'text'", "expected two labels"]),
+        (["--positive", "relevant"], 3, ["'relevant'", "'Relevant' (288)"]),
+        (["--json", "missing/figures.json"], 3, ["missing/figures.json cannot be written"]),
+        (["--json", "."], 3, [". cannot be written: it is a folder"]),
+        (["--test-out", "missing/test.csv"], 3, ["missing/test.csv cannot be written"]),
+        (["--test-out", "."], 3, [". cannot be written: it is a folder"]),
+        (["--bundles", "file/bundles"], 3, ["file/bundles cannot be written"]),
+        (["--bundles", "file"], 3, ["file cannot be written"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_refused_before_anything_is_trained(
+    program: Program,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    named: list[str],
+) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "file").touch()
+    monkeypatch.chdir(tmp_path / "work")
+    program("train", "--data", SAMPLE, *arguments).is_refused(code, *named)
+    assert not list(Path().rglob("manifest.json"))
+
+
+def test_unreadable_history_is_refused_before_anything_is_trained(
+    program: Program, registry: Registry, tmp_path: Path
+) -> None:
+    (registry.folder / "history.jsonl").write_text("{")
+    ran = program("train", "--data", SAMPLE, "--bundles", tmp_path / "bundles")
+    ran.is_refused(5, str(registry.folder / "history.jsonl"))
+    assert not list((tmp_path / "bundles").iterdir())
+
+
+def test_too_few_tweets_for_three_parts_are_refused(program: Program, tmp_path: Path) -> None:
+    few = tmp_path / "few.csv"
+    rows = [f"house {i} burns,Relevant\nmixtape {i} is fire,Not Relevant" for i in range(10)]
+    few.write_text("text,choose_one\n" + "\n".join(rows))
+    ran = program("train", "--data", few, "--bundles", tmp_path / "bundles")
+    assert (ran.code, ran.out) == (3, "")
+    *before, last = ran.err.splitlines()
+    assert last.startswith("error: few.csv: ")
+    assert "holds one label alone" in last
+    assert not any("Traceback" in line or "error" in line for line in before)
