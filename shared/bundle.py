@@ -190,13 +190,11 @@ def load_bundle(folder: Path) -> Bundle:
         pipeline = pipeline_from_bytes(_read(folder, PIPELINE))
     except (SafetensorError, msgspec.DecodeError, ValueError, KeyError) as error:
         raise BundleError(f"{folder}: a file of the bundle cannot be read: {error}") from error
-    if (
-        not golden
-        or not len(vocabulary) <= manifest.text.num_words <= manifest.architecture.num_words
-    ):
+    words = (len(vocabulary), manifest.text.num_words, manifest.architecture.num_words)
+    if not golden or list(words) != sorted(words):
         raise BundleError(
-            f"{folder}: expected golden texts, and {len(vocabulary)} words in the vocabulary to fit "
-            f"num_words {manifest.text.num_words} and {manifest.architecture.num_words} embeddings"
+            f"{folder}: expected golden texts, and no more words in the vocabulary than num_words "
+            f"and embeddings; got {len(golden)} texts, {words[0]} words, {words[1]} and {words[2]}"
         )
     model = build_model(manifest.architecture)
     set_weights(model, weights)

@@ -7,6 +7,7 @@ are used, so that they run on each of its backends. Keras takes seconds to impor
 where a model is built, so that a program which only reads a manifest does not wait for it.
 """
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -84,6 +85,8 @@ def import_keras() -> Any:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
+    # It takes models that are compiled one after the other for one that is compiled again.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return keras
 
 

@@ -35,11 +35,15 @@ class Scorer:
 
     def score(self, texts: Sequence[str]) -> Floats:
         """Calibrated probabilities that the texts are about a real disaster, float32, (texts,)."""
-        probabilities = [
-            self.predict(self.pad(self.encode(texts[start : start + BATCH_SIZE])))
+        return self.calibration.probabilities(self.logits(texts))
+
+    def logits(self, texts: Sequence[str]) -> Floats:
+        """What the model says before calibration, float32, (texts,)."""
+        logits = [
+            self._logits(self.pad(self.encode(texts[start : start + BATCH_SIZE])))
             for start in range(0, len(texts), BATCH_SIZE)
         ]
-        return np.concatenate([np.empty(0, np.float32), *probabilities])
+        return np.concatenate([np.empty(0, np.float32), *logits])
 
     def encode(self, texts: Sequence[str]) -> EncodedTexts:
         """Word ids of each text."""

@@ -247,8 +247,11 @@ class Report:
     def __call__(self, name: str, done: int, steps: int, figures: dict[str, float]) -> None:
         """Moves the model's bar, and shows the latest epoch's validation loss behind it."""
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=steps, figures="")
+            added = self._progress.add_task(name, start=False, total=steps, figures="")
+            self._tasks[name] = added
         task = self._tasks[name]
+        if done == 1:
+            self._progress.start_task(task)
         self._progress.update(task, completed=done)
         if "val_loss" in figures:
             shown = f"validation loss {figures['val_loss']:.3f}"

@@ -18,12 +18,11 @@ from shared.models import (
     Calibration,
     Floats,
     build_model,
-    compile_model,
     get_weights,
     import_keras,
 )
 from shared.scorer import Scorer
-from shared.text import Ids, TextEncoder, fit_vocabulary, new_pipeline, pad, pipeline_to_bytes
+from shared.text import TextEncoder, fit_vocabulary, new_pipeline, pipeline_to_bytes
 from trainer.dataset import Dataset, Indices, Parts, split
 from trainer.evaluation import Metrics, evaluate
 from trainer.recipes import Recipe, Training
@@ -61,8 +60,9 @@ def train(
         The models in the recipe's order, and the parts the data was divided into.
     """
     parts = split(dataset, recipe.validation_size, seed)
+    epochs, steps = _epochs(recipe.training, parts)
     for name in recipe.models:
-        progress(name, 0, _steps(recipe.training, parts), {})
+        progress(name, 0, epochs * steps, {})
     pipeline = new_pipeline()
     training_texts = [dataset.texts[row] for row in parts.train]
     vocabulary = fit_vocabulary(training_texts, pipeline, recipe.text)
@@ -131,9 +131,8 @@ def _fit(
     """Trains one model and returns it with its scorer, calibrated if the recipe says so."""
     keras = import_keras()
 
-    def inputs(rows: Indices) -> Ids:
-        encoded = encoder.encode([dataset.texts[row] for row in rows])
-        return pad(encoded, architecture.length, left=not architecture.masked)
+    def texts(rows: Indices) -> list[str]:
+        return [dataset.texts[row] for row in rows]
 
     def targets(rows: Indices) -> Floats:
         labels = dataset.labels[rows].astype(np.float32)
@@ -144,34 +143,39 @@ def _fit(
 
     keras.utils.set_random_seed(seed)
     model = build_model(architecture)
-    steps = _steps(training, parts)
+    scorer = Scorer(encoder, architecture, model, Calibration())
+    epochs, steps_per_epoch = _epochs(training, parts)
+    steps = epochs * steps_per_epoch
     model.compile(
         optimizer=_optimizer(training, steps),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
     )
     callbacks = [_progress_callback(name, steps, progress)]
     if training.keep_best_epoch:
-        callbacks.append(_keep_best_epoch(training.epochs))
+        callbacks.append(_keep_best_epoch(epochs))
     model.fit(
-        inputs(parts.train),
+        scorer.pad(encoder.encode(texts(parts.train))),
         targets(parts.train),
-        validation_data=(inputs(parts.validation), targets(parts.validation)),
+        validation_data=(
+            scorer.pad(encoder.encode(texts(parts.validation))),
+            targets(parts.validation),
+        ),
         batch_size=training.batch_size,
-        epochs=training.epochs,
+        epochs=epochs,
         callbacks=callbacks,
         verbose=0,
     )
     progress(name, steps, steps, {})
-    calibration = Calibration()
     if training.calibrate:
-        logits = compile_model(model)(inputs(parts.validation))
-        calibration = _calibrate(logits, dataset.labels[parts.validation])
-    return model, Scorer(encoder, architecture, model, calibration)
+        logits = scorer.logits(texts(parts.validation))
+        scorer.calibration = _calibrate(logits, dataset.labels[parts.validation])
+    return model, scorer
 
 
-def _steps(training: Training, parts: Parts) -> int:
-    """Batches in all epochs."""
-    return -(-len(parts.train) // training.batch_size) * training.epochs
+def _epochs(training: Training, parts: Parts) -> tuple[int, int]:
+    """Epochs, and batches in one of them."""
+    steps = -(-len(parts.train) // training.batch_size)
+    return max(training.epochs, -(-training.least_steps // steps)), steps
 
 
 def _keep_best_epoch(epochs: int) -> Any:

@@ -38,9 +38,9 @@ from worker.local_kafka import LocalKafka
 
 SAMPLE = Path(__file__).parent / "demo_tweets.csv"
 
-_PACED = 200
+_PACED = 120
 """Tweets that are replayed at a pace that can be followed; the rest comes at full speed."""
-_PER_SECOND = 25
+_PER_SECOND = 40
 _AT_FULL_SPEED = 10_000
 _BROKEN = (
     b'{"id": 1, "text": "cut in the midd',

@@ -15,6 +15,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How the models of a recipe are trained.
 
     Attributes:
+        least_steps: batches in all; a small data set gets more epochs to reach them.
         weight_decay: of AdamW, a step.
         clip_norm: the gradient's global norm at most; None for no limit.
         soft_targets: whether the target is the share of annotators who held the tweet relevant,
@@ -31,6 +32,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     soft_targets: bool
     keep_best_epoch: bool
     calibrate: bool
+    least_steps: int = 0
     weight_decay: float = 0.0
     clip_norm: float | None = None
 
