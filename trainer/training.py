@@ -150,22 +150,33 @@ def _fit(
         optimizer=_optimizer(training, steps),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
     )
-    callbacks = [_progress_callback(name, steps, progress)]
-    if training.keep_best_epoch:
-        callbacks.append(_keep_best_epoch(epochs))
+    done = 0
+    figures: Metrics = {}
+    best: tuple[float, Any] = (np.inf, None)
+
+    def count(batch: int, logs: Metrics) -> None:  # noqa: ARG001  # Keras passes them by name
+        nonlocal done
+        done += 1
+        progress(name, done, steps, figures)
+
+    def validate(epoch: int, logs: Metrics) -> None:  # noqa: ARG001
+        nonlocal best, figures
+        loss = _loss(scorer.logits(texts(parts.validation)), targets(parts.validation))
+        figures = {"loss": logs["loss"], "val_loss": loss}
+        if training.keep_best_epoch and loss < best[0]:
+            best = (loss, model.get_weights())
+
     model.fit(
         scorer.pad(encoder.encode(texts(parts.train))),
         targets(parts.train),
-        validation_data=(
-            scorer.pad(encoder.encode(texts(parts.validation))),
-            targets(parts.validation),
-        ),
         batch_size=training.batch_size,
         epochs=epochs,
-        callbacks=callbacks,
+        callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=count, on_epoch_end=validate)],
         verbose=0,
     )
-    progress(name, steps, steps, {})
+    progress(name, steps, steps, figures)
+    if best[1] is not None:
+        model.set_weights(best[1])
     if training.calibrate:
         logits = scorer.logits(texts(parts.validation))
         scorer.calibration = _calibrate(logits, dataset.labels[parts.validation])
@@ -178,14 +189,9 @@ def _epochs(training: Training, parts: Parts) -> tuple[int, int]:
     return max(training.epochs, -(-training.least_steps // steps)), steps
 
 
-def _keep_best_epoch(epochs: int) -> Any:
-    """Puts the weights of the epoch with the least validation loss back at the end.
-
-    It never stops early, because the learning rate falls to zero over all the epochs.
-    """
-    return import_keras().callbacks.EarlyStopping(
-        "val_loss", patience=epochs, restore_best_weights=True
-    )
+def _loss(logits: Floats, targets: Floats) -> float:
+    """Mean binary cross-entropy, of logits against targets between 0 and 1."""
+    return float(np.mean(np.logaddexp(0, logits) - targets * logits))
 
 
 def _optimizer(training: Training, steps: int) -> Any:
@@ -204,23 +210,6 @@ def _optimizer(training: Training, steps: int) -> Any:
     return keras.optimizers.AdamW(
         schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm
     )
-
-
-def _progress_callback(name: str, steps: int, progress: Progress) -> Any:
-    keras = import_keras()
-
-    done = 0
-    figures: Metrics = {}
-
-    def count(batch: int, logs: object) -> None:  # noqa: ARG001  # Keras passes them by name
-        nonlocal done
-        done += 1
-        progress(name, done, steps, figures)
-
-    def remember(epoch: int, logs: Metrics) -> None:  # noqa: ARG001
-        figures.update(logs)
-
-    return keras.callbacks.LambdaCallback(on_train_batch_end=count, on_epoch_end=remember)
 
 
 def _calibrate(logits: Floats, labels: npt.NDArray[np.int8]) -> Calibration:

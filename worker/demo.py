@@ -38,7 +38,7 @@ from worker.local_kafka import LocalKafka
 
 SAMPLE = Path(__file__).parent / "demo_tweets.csv"
 
-_PACED = 120
+_PACED = 100
 """Tweets that are replayed at a pace that can be followed; the rest comes at full speed."""
 _PER_SECOND = 40
 _AT_FULL_SPEED = 10_000
@@ -86,7 +86,8 @@ def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStac
     kafka = LocalKafka()
     stack.callback(kafka.stop)
     settings = Settings(kafka_bootstrap_servers=kafka.bootstrap_servers)
-    programs = _Programs(folder, settings, console.width, stack)
+    programs = _Programs(folder, settings, console.width)
+    stack.callback(programs.end)
     held_out = folder / "held_out.csv"
 
     _say(console, "triage-trainer train", f"learns from {data.name}; a Kafka starts meanwhile")
@@ -141,13 +142,11 @@ def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStac
 
 
 class _Programs:
-    """Starts our programs as a user would, and ends those that run when the demonstration ends."""
+    """Starts our programs as a user would."""
 
-    def __init__(
-        self, folder: Path, settings: Settings, columns: int, stack: contextlib.ExitStack
-    ) -> None:
+    def __init__(self, folder: Path, settings: Settings, columns: int) -> None:
         self._folder = folder
-        self._stack = stack
+        self._running: list[subprocess.Popen[str]] = []
         own = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")}
         self._environment = own | {
             "TRIAGE_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
@@ -188,17 +187,19 @@ class _Programs:
             text=True,
             start_new_session=True,  # Ctrl-C reaches the demonstration alone, which ends them
         )
-        self._stack.callback(_end, process)
+        self._running.append(process)
         return process
 
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    def end(self) -> None:
+        """Ends all programs that still run."""
+        for process in self._running:
+            process.terminate()
+        for process in self._running:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _start(kafka: LocalKafka, failed: list[DependencyError]) -> None:

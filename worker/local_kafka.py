@@ -139,14 +139,10 @@ class LocalKafka:
             raise DependencyError(f"the local Kafka did not start; it said: {tail}")
 
     def stop(self) -> None:
-        """Stops the broker and removes its data."""
+        """Stops the broker and removes its data, which need no orderly end therefore."""
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._process.kill()
+            self._process.wait()
             self._process = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
