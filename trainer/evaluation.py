@@ -50,6 +50,6 @@ def comparison(rows: list[tuple[str, str, Metrics]], title: str) -> Table:
         if former and model != former:
             table.add_section()
         shown = [f"{figures[metric]:.3f}" for metric in METRICS]
-        table.add_row("" if model == former else model, part, *shown)
+        table.add_row(model, part, *shown)
         former = model
     return table

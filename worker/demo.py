@@ -126,6 +126,11 @@ def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStac
         received += _show(alerts, console, 0.2)
     figures = _wait_until_consumed(metrics, len(labels), programs)
     received += _show(alerts, console, 0.5)
+    latencies = sorted(
+        moment - alert.source.timestamp.timestamp()
+        for moment, alert in received
+        if alert.source.timestamp
+    )
 
     rest = replayed[_PACED:] or replayed
     burst = (rest * -(-_AT_FULL_SPEED // len(rest)))[: max(_AT_FULL_SPEED, len(rest))]
@@ -138,7 +143,7 @@ def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStac
     deadline = time.monotonic() + 30
     while len(received) < expected and time.monotonic() < deadline:
         received += _drain(alerts, 0.2)
-    console.print(_account(figures, labels, [alert for _, alert in received], rate, received))
+    console.print(_account(figures, labels, [alert for _, alert in received], rate, latencies))
 
 
 class _Programs:
@@ -308,7 +313,7 @@ def _account(
     labels: dict[str, bool | None],
     alerts: list[Alert],
     rate: float,
-    received: list[tuple[float, Alert]],
+    latencies: list[float],
 ) -> Table:
     consumed, alerted, not_relevant, dead_letters = (
         int(figures[f"triage_{name}_total"])
@@ -316,11 +321,6 @@ def _account(
     )
     found = sum(labels[alert.alert_id] is True for alert in alerts)
     relevant = sum(label is True for label in labels.values())
-    seconds = sorted(
-        moment - alert.source.timestamp.timestamp()
-        for moment, alert in received[:_PACED]
-        if alert.source.timestamp
-    )
     table = Table("the account", "", box=box.SIMPLE_HEAD)
     sign = "=" if consumed == alerted + not_relevant + dead_letters else "≠"
     table.add_row("consumed", str(consumed))
@@ -335,11 +335,11 @@ def _account(
         f"precision {found / max(1, len(alerts)):.3f}, recall {found / max(1, relevant):.3f}",
     )
     table.add_row("at full speed", f"{rate:,.0f} tweets per second")
-    if seconds:
+    if latencies:
         table.add_row(
             "from tweet to alert, at the pace above",
-            f"median {1000 * seconds[len(seconds) // 2]:.0f} ms, "
-            f"longest {1000 * seconds[-1]:.0f} ms",
+            f"median {1000 * latencies[len(latencies) // 2]:.0f} ms, "
+            f"longest {1000 * latencies[-1]:.0f} ms",
         )
     return table
 

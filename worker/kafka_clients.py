@@ -4,7 +4,7 @@
     Sink     publishes a batch's messages together with its offsets, in one transaction if allowed
 
 Errors of kafka-python leave this module as `DependencyError`: as `UnavailableError` where trying
-again can help (a broker is away, the group rebalances), as a plain one where it cannot (fenced, no
+again can help (a broker is away, the group rebalances), as a plain one where it cannot (no
 permission).
 """
 
@@ -18,13 +18,13 @@ from typing import Any, Protocol
 import msgspec
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.errors import (
-    CommitFailedError,
-    IllegalGenerationError,
+    AuthorizationError,
+    FencedInstanceIdError,
     KafkaError,
-    RebalanceInProgressError,
+    MessageSizeTooLargeError,
+    SaslAuthenticationFailedError,
     TopicAlreadyExistsError,
-    TransactionAbortedError,
-    UnknownMemberIdError,
+    UnsupportedVersionError,
 )
 
 from shared.errors import DependencyError
@@ -39,13 +39,15 @@ _TRANSACTION_TIMEOUT_MS = 10_000
 _LARGEST_REQUEST = 16 << 20
 """Bytes; the topic's own limit decides, not the client's default of 1 MiB."""
 
-_RETRIABLE = (
-    CommitFailedError,
-    IllegalGenerationError,
-    RebalanceInProgressError,
-    TransactionAbortedError,
-    UnknownMemberIdError,
+_HOPELESS = (
+    AuthorizationError,
+    FencedInstanceIdError,
+    MessageSizeTooLargeError,
+    SaslAuthenticationFailedError,
+    UnsupportedVersionError,
 )
+"""Trying again cannot help with these. Being fenced as a producer is not among them: nobody shares
+our transactional id, so the coordinator has timed our transaction out, and a new start mends it."""
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters is raised, and we say it
 
@@ -97,9 +99,9 @@ def kafka_errors(doing: str) -> Iterator[None]:
         yield
     except KafkaError as error:
         message = f"Kafka: {doing}: {error}"
-        if error.retriable or isinstance(error, _RETRIABLE):
-            raise UnavailableError(message) from error
-        raise DependencyError(message) from error
+        if isinstance(error, _HOPELESS):
+            raise DependencyError(message) from error
+        raise UnavailableError(message) from error
 
 
 def check_topics(settings: Settings) -> None:

@@ -6,8 +6,10 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from shared.alert import decode_alert
@@ -178,3 +180,27 @@ def test_what_is_wrong_is_said_in_one_line(
     assert len(errors) == 1
     assert errors[0].startswith("error: ")
     assert message in errors[0]
+
+
+def test_a_broker_that_hangs_costs_time_alone(
+    kafka: LocalKafka, trained: Trained, tmp_path: Path
+) -> None:
+    settings = settings_of(kafka, "hanging")
+    environment = environment_of(settings, trained) | {
+        "TRIAGE_BATCH_SIZE": "50",
+        "TRIAGE_THRESHOLD": "0.000001",  # every tweet becomes an alert
+    }
+    (broker,) = [child for child in psutil.Process().children() if child.name() == "java"]
+    with running(environment, tmp_path / "log") as worker:
+        identifiers = publish(settings, [text.encode() for text in some_texts(3000, seed=5)])
+        wait_for(lambda: worker.consumed() > 100)
+        broker.suspend()
+        try:
+            time.sleep(13)  # longer than a request waits, and than a transaction may last
+        finally:
+            broker.resume()
+        wait_for(lambda: worker.consumed() >= 3000)
+        assert worker.stop() == 0
+        assert "trying again" in worker.log()
+    alerts = [decode_alert(value) for value, _ in read_all(settings, settings.alerts_topic)]
+    assert sorted(alert.alert_id for alert in alerts) == sorted(identifiers)

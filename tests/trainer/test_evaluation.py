@@ -45,6 +45,6 @@ def test_comparison_shows_models_parts_and_figures_within_80_columns() -> None:
     assert lines[1] == ["model", "on", "accuracy", "precision", "recall", "f1", "roc", "auc"]
     assert lines[3:] == [
         [name, "validation", *shown],
-        ["test", *shown],  # the name stands once
+        [name, "test", *shown],
         ["LSTM", "test", *shown],
     ]
