@@ -73,7 +73,8 @@ def demo(data: Path | None, picture: Path | None) -> None:
     width = None if sys.stdout.isatty() and picture is None else 100
     console = Console(record=picture is not None, highlight=False, width=width)
     started = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: all is stopped
+    for number in (signal.SIGINT, signal.SIGTERM):  # both end it, and all that it has started
+        signal.signal(number, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="triage-demo-")))
         _demo(data or SAMPLE, folder, console, stack)

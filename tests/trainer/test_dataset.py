@@ -64,8 +64,7 @@ class TestPublishedSet:
     def test_punctuation_is_repaired(self, published: Path, published_dataset: Dataset) -> None:
         assert b"Toke Makinwa\x89\xdb\xaas marriage crisis" in published.read_bytes()
         (text,) = [text for text in published_dataset.texts if "Toke Makinwa" in text]
-        # ftfy makes typographic quotes straight ones, as most tweets of the set have them.
-        assert "Toke Makinwa's marriage crisis" in text
+        assert "Toke Makinwa’s marriage crisis" in text
         assert sum("…" in text for text in published_dataset.texts) > 300
         assert not any("\x89" in text or "‰Û" in text for text in published_dataset.texts)
 

@@ -115,7 +115,9 @@ def tiny_recipe(*runs: str, **changes: object) -> Recipe:
         for name in runs or (FEED_FORWARD,)
     }
     text = msgspec.structs.replace(recipe.text, num_words=400)
-    training = msgspec.structs.replace(recipe.training, **{"epochs": 2, **changes})
+    training = msgspec.structs.replace(
+        recipe.training, **{"epochs": 2, "least_steps": 0, **changes}
+    )
     return msgspec.structs.replace(recipe, text=text, training=training, models=small)
 
 
@@ -190,14 +192,20 @@ class TestTiny:
             changes = {"keep_best_epoch": keep_best_epoch, "calibrate": False}
             return run(tiny_recipe(epochs=epochs, optimizer="adam", learning_rate=0.3, **changes))
 
-        longer = train_for(5, keep_best_epoch=False)  # whose last epoch's figures are not reported
-        losses = list(dict.fromkeys(c[3]["val_loss"] for c in longer.calls if c[3]))
+        last = train_for(2, keep_best_epoch=False)
+        losses = list(dict.fromkeys(c[3]["val_loss"] for c in last.calls if c[3]))
         best = 1 + losses.index(min(losses))
-        assert len(losses) == 4
-        assert best < 4, f"the last epoch is the best, which proves nothing: {losses}"
-        kept = train_for(4, keep_best_epoch=True)
+        assert len(losses) == 2
+        assert best < 2, f"the last epoch is the best, which proves nothing: {losses}"
+        kept = train_for(2, keep_best_epoch=True)
         assert kept.weights == train_for(best, keep_best_epoch=False).weights
-        assert kept.weights != train_for(4, keep_best_epoch=False).weights
+        assert kept.weights != last.weights
+
+    def test_a_small_data_set_gets_more_epochs(self, run: Runner) -> None:
+        trained = run(tiny_recipe(epochs=1, least_steps=5))
+        epoch = -(-len(split(tiny_dataset(), 0.1, 1).train) // 64)
+        assert epoch == 2
+        assert trained.calls[-1][1:3] == (3 * epoch, 3 * epoch)
 
     def test_progress_starts_at_0_for_all_models_and_ends_at_the_last_step(
         self, first: Run
@@ -211,6 +219,6 @@ class TestTiny:
             own = [call for call in first.calls[2:] if call[0] == name]
             assert [call[1] for call in own] == [*range(1, 2 * epoch + 1), 2 * epoch]
             assert {call[2] for call in own} == {2 * epoch}
-            # The figures of the first epoch come with the steps of the second.
+            # The figures of the first epoch come with the steps of the second, the last at the end.
             told = ["val_loss" in call[3] for call in own]
-            assert told == [False] * epoch + [True] * epoch + [False]
+            assert told == [False] * epoch + [True] * epoch + [True]
