@@ -97,12 +97,12 @@ def running(environment: dict[str, str], log: Path) -> Iterator[Worker]:
         worker.process.wait()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Waits until a condition holds."""
+def wait_for(condition: Callable[[], bool], seconds: float = 60, every: float = 0.05) -> None:
+    """Waits until a condition holds, looking at it again and again; times are in seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def read_all(settings: Settings, topic: str) -> list[tuple[bytes, dict[str, bytes]]]:

@@ -1,0 +1,58 @@
+"""The two recipes on the published set: what the article got, and that it can be done better."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from trainer.cli import main
+
+ARTICLE = {"Vanilla-Feedforward-NN": 0.78, "LSTM": 0.77, "Bidirectional-RNN": 0.76}
+LABEL_NOISE = 0.887
+"""A perfect reader of the true labels would agree with the published ones no more often."""
+
+Figures = dict[str, dict[str, dict[str, float]]]
+
+
+@pytest.fixture(scope="module")
+def figures(published: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figures]:
+    """Recipe → model → part → metric, as the program reports them."""
+    folder = tmp_path_factory.mktemp("published")
+    found: dict[str, Figures] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIAGE_REGISTRY", f"file:{folder / 'registry'}")
+        for recipe in ("article", "tuned"):
+            arguments = ["--recipe", recipe, "--bundles", str(folder / recipe)]
+            report = folder / f"{recipe}.json"
+            assert main(["train", "--data", str(published), *arguments, "--json", str(report)]) == 0
+            models = json.loads(report.read_text())["models"]
+            found[recipe] = {model["name"]: model for model in models}
+    return found
+
+
+def test_the_article_is_reproduced(figures: dict[str, Figures]) -> None:
+    for name, accuracy in ARTICLE.items():
+        assert figures["article"][name]["test"]["accuracy"] == pytest.approx(accuracy, abs=0.015)
+    assert figures["article"]["Vanilla-Feedforward-NN"]["train"]["accuracy"] > 0.97
+
+
+def test_each_tuned_model_beats_its_twin_without_a_leak(figures: dict[str, Figures]) -> None:
+    for name in ARTICLE:
+        tuned, article = figures["tuned"][name]["test"], figures["article"][name]["test"]
+        assert tuned["accuracy"] > article["accuracy"] + 0.01
+        assert tuned["roc_auc"] > article["roc_auc"] + 0.01
+        assert tuned["accuracy"] < LABEL_NOISE
+
+
+def test_the_readme_shows_these_figures(figures: dict[str, Figures]) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for recipe, models in figures.items():
+        (row,) = re.findall(rf"^\| `{recipe}`.*", readme, re.MULTILINE)
+        shown = [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) % \(([\d.]+)\)", row)]
+        assert len(shown) == 3
+        for (accuracy, roc_auc), model in zip(shown, models.values(), strict=True):
+            # Processors add in different orders, and training lets the difference grow.
+            assert accuracy / 100 == pytest.approx(model["test"]["accuracy"], abs=0.012)
+            assert roc_auc == pytest.approx(model["test"]["roc_auc"], abs=0.012)
