@@ -97,9 +97,8 @@ def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStac
     starting.start()
     stack.callback(starting.join)
     trained = programs.call(
-        "trainer", "train", "--data", str(data), "--test-out", str(held_out),
-        "--bundles", str(folder / "bundles"),
-    )  # fmt: skip
+        "trainer", "train", "--data", str(data.resolve()), "--test-out", str(held_out)
+    )
     console.print(Text.from_ansi(trained))
     _say(console, "triage-trainer promote candidate", "lets workers score with it")
     console.print(Text.from_ansi(programs.call("trainer", "promote", "candidate")))
@@ -156,7 +155,7 @@ class _Programs:
         own = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")}
         self._environment = own | {
             "TRIAGE_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
-            "TRIAGE_REGISTRY": f"file:{folder / 'registry'}",
+            "TRIAGE_REGISTRY": "file:registry",
             "TRIAGE_METRICS_ADDRESS": "127.0.0.1",
             "TRIAGE_METRICS_PORT": "0",
             "COLUMNS": str(columns),
@@ -186,6 +185,7 @@ class _Programs:
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", f"{package}.cli", *arguments],
+            cwd=self._folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
