@@ -5,7 +5,8 @@
     ├── DataError        3  correct the labelled file
     ├── BundleError      4  train again, or promote another version: the bundle does not verify
     ├── RegistryError    5  correct the registry's address, or register or promote a version first
-    ├── DependencyError  6  bring back Kafka (or the topic, or the right to use it) and run again
+    ├── DependencyError  6  bring back what is missing (Kafka, a topic, a right) and run again
+    │   └── UnavailableError   the same may succeed later: a worker waits and tries again
     └── RecordError         keep the record as a dead letter and go on with the next one
 
 Exit code 0 is success, 1 a fault of the program itself (with a traceback: please report it), and
@@ -51,6 +52,10 @@ class DependencyError(TriageError):
     """Something that the program needs from outside, such as a broker or a topic, is not there."""
 
     exit_code = 6
+
+
+class UnavailableError(DependencyError):
+    """A broker or a registry cannot do it now; the same may succeed later."""
 
 
 class RecordError(TriageError):

@@ -1,205 +1,178 @@
 """Registry: where bundles are kept by version, and aliases say which one is meant.
 
-    FOLDER/versions/1/    a bundle
-    FOLDER/history.jsonl  what happened, a line an event; aliases are what the lines add up to
-
 Version numbers count up from 1. Training sets the alias `candidate`, promotion `production`, which
-leaves the former production version under `previous`. Every change is one atomic replacement of the
-history under a lock, so that two writers are safe and a reader needs no lock.
+leaves the former production version under `previous`, and a rollback changes these two over.
+Workers follow an alias.
+
+The address chooses the implementation: `file:FOLDER` or `wandb:ENTITY/REGISTRY/COLLECTION`.
 """
 
-import fcntl
-import getpass
-import os
+import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, Protocol
 
 import msgspec
 
-from shared.bundle import Manifest, copy_bundle, read_manifest, verify_bundle
-from shared.errors import RegistryError, UsageError
+from shared.bundle import MANIFEST, Manifest, verify_bundle
+from shared.errors import BundleError, UnavailableError, UsageError
 
 CANDIDATE = "candidate"
 PRODUCTION = "production"
 PREVIOUS = "previous"
 
+_KEPT_IN_CACHE = 5
+"""Bundles; the least recently used others are removed."""
 
-class Event(msgspec.Struct, frozen=True):
-    """A line of the history: from `time` on, `alias` means `version`."""
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened: from `time` (ISO 8601, UTC) on, `alias` means `version`.
+
+    Attributes:
+        forced: whether a promotion went past the gate's refusal.
+    """
 
     time: str
     who: str
+    action: Literal["register", "promote", "rollback"]
     alias: str
     version: int
     reason: str = ""
+    forced: bool = False
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A registered bundle, where it lies, and the aliases that mean it now."""
+    """A registered bundle, the SHA-256 of its manifest, and the aliases that mean it now."""
 
     number: int
-    folder: Path
+    digest: str
     manifest: Manifest
     aliases: tuple[str, ...]
 
 
-class Registry:
-    """A registry in a local folder, which is made when something is registered.
+class Registry(Protocol):
+    """What trainer and worker ask of a registry.
 
-    Args:
-        folder: of the registry.
-        clock: gives the time of events.
+    Every method raises `RegistryError` for a version or alias that there is not, and
+    `UnavailableError` if the registry cannot be read or written now.
+
+    Attributes:
+        url: its address, as `TRIAGE_REGISTRY` gives it.
     """
 
-    def __init__(
-        self, folder: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
-        self.folder = folder
-        self._clock = clock
+    url: str
 
-    def register(self, bundle: Path, alias: str = CANDIDATE) -> int:
-        """Copies a bundle in under the next version number, and lets the alias mean it.
+    def register(self, bundle: Path, alias: str = CANDIDATE) -> Version:
+        """Keeps a copy of a bundle under the next version number, and lets the alias mean it.
 
         Raises:
             BundleError: if the bundle does not verify.
-            RegistryError: if the folder cannot be written.
         """
-        verify_bundle(bundle)
-        with self._writing():
-            versions = self.folder / "versions"
-            versions.mkdir(exist_ok=True)
-            number = max(self._numbers(), default=0) + 1
-            with tempfile.TemporaryDirectory(dir=versions, prefix=".new-") as scratch:
-                copy_bundle(bundle, Path(scratch) / "bundle")
-                (Path(scratch) / "bundle").rename(versions / str(number))
-            self._append(self._event(alias, number, ""))
-        return number
 
-    def promote(self, version: str, alias: str = PRODUCTION, reason: str = "") -> Version:
+    def promote(
+        self, version: str, alias: str = PRODUCTION, reason: str = "", forced: bool = False
+    ) -> Version:
         """Lets an alias mean a version; what `production` meant before becomes `previous`.
 
         Args:
             version: a number, or an alias such as `candidate`.
 
         Raises:
-            RegistryError: if there is no such version.
             BundleError: if its bundle does not verify.
         """
-        with self._writing():
-            number = self._number(version)
-            verify_bundle(self._bundle(number))
-            former = self.aliases().get(alias)
-            events = [self._event(alias, number, reason)]
-            if alias == PRODUCTION and former not in (None, number):
-                events.append(self._event(PREVIOUS, former, reason))
-            self._append(*events)
-        return self.resolve(str(number))
+
+    def rollback(self, reason: str = "") -> Version:
+        """Lets `production` mean what `previous` means, and the other way round.
+
+        Returns:
+            The version that is in production now.
+        """
 
     def resolve(self, version: str) -> Version:
-        """Finds a version by number or alias.
+        """Finds a version by number or alias, by its manifest alone.
 
         Raises:
-            RegistryError: if there is none, naming those that there are.
             BundleError: if its manifest cannot be read.
         """
-        return self._version(self._number(version), self.aliases())
+
+    def fetch(self, version: Version, cache: Path) -> Path:
+        """The version's bundle as a folder of the cache, brought there if need be, and verified.
+
+        Raises:
+            BundleError: if what the registry has does not verify.
+        """
 
     def versions(self) -> list[Version]:
         """All versions, the oldest first."""
-        aliases = self.aliases()
-        return [self._version(number, aliases) for number in sorted(self._numbers())]
-
-    def aliases(self) -> dict[str, int]:
-        """What each alias means now."""
-        return {event.alias: event.version for event in self.history()}
 
     def history(self) -> list[Event]:
-        """What happened, the oldest first.
-
-        Raises:
-            RegistryError: if the history cannot be read.
-        """
-        path = self.folder / "history.jsonl"
-        try:
-            return msgspec.json.Decoder(Event).decode_lines(path.read_bytes())
-        except FileNotFoundError:
-            return []
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RegistryError(f"{path} cannot be read: {error}") from error
-
-    def _number(self, version: str) -> int:
-        numbers, aliases = self._numbers(), self.aliases()
-        if version.isascii() and version.isdigit() and int(version) in numbers:
-            return int(version)
-        if version in aliases:
-            return aliases[version]
-        there = ", ".join([*map(str, sorted(numbers)), *sorted(aliases)]) or "nothing yet"
-        raise RegistryError(
-            f"registry {self.folder}: no version or alias {version!r}; there is: {there}"
-        )
-
-    def _numbers(self) -> set[int]:
-        try:
-            names = [path.name for path in (self.folder / "versions").iterdir()]
-        except FileNotFoundError:
-            return set()
-        except OSError as error:
-            raise RegistryError(f"registry {self.folder} cannot be read: {error}") from error
-        return {int(name) for name in names if name.isascii() and name.isdigit()}
-
-    def _bundle(self, number: int) -> Path:
-        return self.folder / "versions" / str(number)
-
-    def _version(self, number: int, aliases: dict[str, int]) -> Version:
-        folder = self._bundle(number)
-        names = tuple(sorted(alias for alias, meant in aliases.items() if meant == number))
-        return Version(number, folder, read_manifest(folder), names)
-
-    def _event(self, alias: str, number: int, reason: str) -> Event:
-        time = self._clock().isoformat(timespec="seconds")
-        return Event(time, _user(), alias, number, reason)
-
-    def _append(self, *events: Event) -> None:
-        lines = msgspec.json.Encoder().encode_lines([*self.history(), *events])
-        new = self.folder / ".history.jsonl.new"
-        with new.open("wb") as file:
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.folder / "history.jsonl")
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Holds the registry's lock; what a killed writer left half done is cleared away."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / ".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                for leftover in (self.folder / "versions").glob(".new-*"):
-                    shutil.rmtree(leftover)
-                yield
-        except OSError as error:
-            raise RegistryError(f"registry {self.folder} cannot be written: {error}") from error
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have a number and no name
-        return str(os.getuid())
+        """What happened, the oldest first."""
 
 
 def open_registry(url: str) -> Registry:
     """Opens the registry that the setting `registry` names.
 
     Raises:
-        UsageError: if the address is not of the form `file:FOLDER`.
+        UsageError: if the address is not of one of the known forms.
     """
+    from shared.folder_registry import FolderRegistry
+
     scheme, _, rest = url.partition(":")
     if scheme != "file" or not rest:
         raise UsageError(f"TRIAGE_REGISTRY={url!r}: expected file:FOLDER")
-    return Registry(Path(rest.removeprefix("//")).expanduser())
+    return FolderRegistry(Path(rest.removeprefix("//")).expanduser())
+
+
+def keep_in_cache(cache: Path, digest: str, bring: Callable[[Path], object]) -> Path:
+    """The bundle with this digest in the cache, brought there if it is not, and verified.
+
+    Args:
+        bring: is given a folder that does not exist yet, and makes it the bundle.
+
+    Raises:
+        BundleError: if what was brought does not verify, or has another digest.
+        UnavailableError: if the cache cannot be written.
+    """
+    kept = cache / digest
+    try:
+        if not _is_bundle(kept, digest):
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as scratch:
+                new = Path(scratch) / "bundle"
+                bring(new)
+                verify_bundle(new)
+                if (found := digest_of(new)) != digest:
+                    raise BundleError(f"{new / MANIFEST}: expected SHA-256 {digest}, got {found}")
+                if kept.exists():  # it does not verify
+                    kept.rename(Path(scratch) / "broken")
+                new.rename(kept)
+        kept.touch()
+        bundles = [path for path in cache.iterdir() if (path / MANIFEST).exists()]
+        bundles.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in bundles[_KEPT_IN_CACHE:]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise UnavailableError(f"TRIAGE_CACHE: {cache} cannot be written: {error}") from error
+    return kept
+
+
+def digest_of(bundle: Path) -> str:
+    """A bundle's digest: the SHA-256 of its manifest, which holds those of its other files.
+
+    Raises:
+        BundleError: if there is no manifest.
+    """
+    try:
+        return hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()
+    except OSError as error:
+        raise BundleError(f"{bundle} is no bundle: {error}") from error
+
+
+def _is_bundle(folder: Path, digest: str) -> bool:
+    try:
+        verify_bundle(folder)
+        return digest_of(folder) == digest
+    except BundleError:
+        return False

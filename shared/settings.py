@@ -43,6 +43,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     registry: Annotated[
         Name, _setting("file:FOLDER", "where bundles are registered, with their aliases")
     ] = "file:~/.local/share/tweet-triage/registry"
+    cache: Annotated[
+        Name,
+        _setting(
+            "a folder", "keeps the bundles that were used last, for when the registry is away"
+        ),
+    ] = "~/.cache/tweet-triage"
     model_alias: Annotated[
         Name, _setting("an alias or a version", "which bundle the worker scores with")
     ] = "production"

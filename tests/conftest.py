@@ -11,7 +11,7 @@ import pytest
 
 from shared.bundle import Bundle, load_bundle
 from shared.errors import DependencyError
-from shared.registry import Registry
+from shared.folder_registry import FolderRegistry
 from trainer import cli as trainer_cli
 from worker.local_kafka import LocalKafka
 
@@ -30,7 +30,7 @@ class Trained(msgspec.Struct, frozen=True):
         figures: as `--json` wrote them.
     """
 
-    registry: Registry
+    registry: FolderRegistry
     bundles: Path
     held_out: Path
     figures: dict[str, Any]
@@ -48,9 +48,9 @@ def published() -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The three models of the tuned recipe, trained on the sample by the program itself."""
     folder = tmp_path_factory.mktemp("trained")
-    registry = Registry(folder / "registry")
+    registry = FolderRegistry(folder / "registry")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIAGE_REGISTRY", f"file:{registry.folder}")
+        patch.setenv("TRIAGE_REGISTRY", registry.url)
         arguments = ["train", "--data", str(SAMPLE), "--bundles", str(folder / "bundles")]
         arguments += ["--test-out", str(folder / "held_out.csv")]
         assert trainer_cli.main([*arguments, "--json", str(folder / "figures.json")]) == 0
@@ -62,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture(scope="session")
 def bundle(trained: Trained) -> Bundle:
     """The production bundle, loaded."""
-    return load_bundle(trained.registry.resolve("production").folder)
+    return load_bundle(trained.registry.folder / "versions" / "1")
 
 
 @pytest.fixture(scope="session")

@@ -40,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    registry = open_registry(read_settings(os.environ).registry)
+    settings = read_settings(os.environ)
+    registry = open_registry(settings.registry)
     try:
-        arguments.command(arguments, registry)
+        arguments.command(arguments, registry, Path(settings.cache).expanduser())
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
@@ -52,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _train(arguments: argparse.Namespace, registry: Registry) -> None:
+def _train(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
     from trainer.dataset import read_dataset, write_rows
     from trainer.evaluation import comparison
     from trainer.recipes import load_recipe
@@ -83,10 +84,10 @@ def _train(arguments: argparse.Namespace, registry: Registry) -> None:
     if arguments.test_out:
         write_rows(dataset, parts.test, arguments.test_out)
     chosen = best(trained)
-    number = registry.register(chosen.bundle)
+    number = registry.register(chosen.bundle).number
     shown.print(
         f"registered {chosen.name}, the best by ROC AUC on validation, "
-        f"as version {number} ({CANDIDATE}) in {registry.folder}"
+        f"as version {number} ({CANDIDATE}) in {registry.url}"
     )
     if arguments.json:
         _write_json(
@@ -128,7 +129,7 @@ def _expect_to_write(arguments: argparse.Namespace, registry: Registry) -> None:
     registry.history()
 
 
-def _list(arguments: argparse.Namespace, registry: Registry) -> None:
+def _list(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
     versions = registry.versions()
     if arguments.json:
         _write_json(
@@ -160,15 +161,15 @@ def _list(arguments: argparse.Namespace, registry: Registry) -> None:
             manifest.created,
             *(f"{manifest.metrics[part]['accuracy']:.3f}" for part in ("validation", "test")),
         )
-    out.print(table if versions else f"registry {registry.folder} is empty")
+    out.print(table if versions else f"registry {registry.url} is empty")
 
 
-def _promote(arguments: argparse.Namespace, registry: Registry) -> None:
+def _promote(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
     version = registry.promote(arguments.version, arguments.alias, arguments.reason)
     out.print(f"{arguments.alias} is now version {version.number} ({version.manifest.name})")
 
 
-def _evaluate(arguments: argparse.Namespace, registry: Registry) -> None:
+def _evaluate(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
     from trainer.dataset import read_dataset
     from trainer.evaluation import comparison, evaluate
 
@@ -176,7 +177,7 @@ def _evaluate(arguments: argparse.Namespace, registry: Registry) -> None:
     dataset = read_dataset(
         arguments.data, arguments.text_column, arguments.label_column, arguments.positive
     )
-    bundle = _load(version)
+    bundle = _load(registry, version, cache)
     with err.status(f"scoring {len(dataset.texts)} tweets"):
         probabilities = bundle.scorer.score(dataset.texts)
     figures = evaluate(dataset.labels, probabilities, bundle.manifest.threshold)
@@ -192,7 +193,7 @@ def _evaluate(arguments: argparse.Namespace, registry: Registry) -> None:
         out.print(comparison([(name, dataset.name, figures)], f"{len(dataset.texts)} tweets"))
 
 
-def _predict(arguments: argparse.Namespace, registry: Registry) -> None:
+def _predict(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
     version = registry.resolve(arguments.version)
     texts = arguments.texts or _read_lines()
     for text in texts:
@@ -200,7 +201,7 @@ def _predict(arguments: argparse.Namespace, registry: Registry) -> None:
             raise UsageError(f"text {text!r}: expected a tweet")
     # A command line can hold bytes that are not UTF-8; they score like any unreadable character.
     texts = [os.fsencode(text).decode("utf-8", "replace") for text in texts]
-    bundle = _load(version)
+    bundle = _load(registry, version, cache)
     threshold = bundle.manifest.threshold
     for text, probability in zip(texts, bundle.scorer.score(texts).tolist(), strict=True):
         relevant = probability >= threshold
@@ -218,9 +219,9 @@ def _read_lines() -> list[str]:
     return content.removesuffix("\n").split("\n") if content else []
 
 
-def _load(version: Version) -> Bundle:
+def _load(registry: Registry, version: Version, cache: Path) -> Bundle:
     with err.status(f"loading {version.manifest.name}, version {version.number}"):
-        return load_bundle(version.folder)
+        return load_bundle(registry.fetch(version, cache))
 
 
 @contextmanager

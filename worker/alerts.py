@@ -7,7 +7,7 @@ from rich.markup import escape
 from shared.alert import Alert, decode_alert
 from shared.errors import RecordError
 from shared.settings import Settings
-from worker.kafka_clients import follow
+from worker.kafka_clients.follow import follow
 
 
 def print_alerts(

@@ -54,7 +54,7 @@ def _alerts(arguments: argparse.Namespace, settings: Settings) -> None:
 
 
 def _create_topics(arguments: argparse.Namespace, settings: Settings) -> None:
-    from worker.kafka_clients import create_topics
+    from worker.kafka_clients.topics import create_topics
 
     topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
     create_topics(settings, dict.fromkeys(topics, arguments.partitions))

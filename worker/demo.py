@@ -33,7 +33,9 @@ from shared.alert import Alert, decode_alert
 from shared.errors import DependencyError, UsageError
 from shared.settings import Settings
 from worker.alerts import alert_line
-from worker.kafka_clients import Message, Publisher, create_topics
+from worker.kafka_clients.publisher import Publisher
+from worker.kafka_clients.records import Message
+from worker.kafka_clients.topics import create_topics
 from worker.local_kafka import LocalKafka
 
 SAMPLE = Path(__file__).parent / "demo_tweets.csv"
@@ -156,6 +158,7 @@ class _Programs:
         self._environment = own | {
             "TRIAGE_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
             "TRIAGE_REGISTRY": "file:registry",
+            "TRIAGE_CACHE": "cache",
             "TRIAGE_METRICS_ADDRESS": "127.0.0.1",
             "TRIAGE_METRICS_PORT": "0",
             "COLUMNS": str(columns),

@@ -5,12 +5,16 @@ import random
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from shared.alert import Model
 from shared.bundle import load_bundle
+from shared.errors import UnavailableError
 from shared.registry import open_registry
 from shared.settings import Settings
-from worker.kafka_clients import Sink, Source, UnavailableError, check_topics
+from worker.kafka_clients.sink import Sink
+from worker.kafka_clients.source import Source
+from worker.kafka_clients.topics import check_topics
 from worker.metrics import Metrics
 from worker.triage import Outcome, Triage
 
@@ -54,8 +58,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
 
 def _load(settings: Settings, metrics: Metrics) -> Triage:
-    version = open_registry(settings.registry).resolve(settings.model_alias)
-    bundle = load_bundle(version.folder)
+    registry = open_registry(settings.registry)
+    version = registry.resolve(settings.model_alias)
+    bundle = load_bundle(registry.fetch(version, Path(settings.cache).expanduser()))
     bundle.scorer.warm_up(settings.batch_size)
     threshold = bundle.manifest.threshold if settings.threshold is None else settings.threshold
     model = Model(bundle.manifest.name, version.number, bundle.digest)

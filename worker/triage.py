@@ -25,7 +25,7 @@ from shared.models import Floats
 from shared.scorer import Scorer
 from shared.text import EncodedTexts
 from shared.tweet import Tweet, decode_tweet
-from worker.kafka_clients import Headers, Message, Record
+from worker.kafka_clients.records import Headers, Message, Record
 
 Step = Callable[[str], AbstractContextManager[None]]
 

@@ -28,13 +28,14 @@ from rich.table import Table
 from safetensors.numpy import load_file
 
 from shared.bundle import MANIFEST, PIPELINE, VOCABULARY, WEIGHTS, read_manifest
+from shared.folder_registry import FolderRegistry
 from shared.models import build_model, import_keras, set_weights
-from shared.registry import Registry
 from shared.settings import Settings
 from shared.text import UNKNOWN_ID, pipeline_from_bytes, plain_words
 from tests.conftest import SAMPLE, Trained
 from tests.integration.processes import environment_of, running, settings_of, wait_for
-from worker.kafka_clients import Message, Publisher
+from worker.kafka_clients.publisher import Publisher
+from worker.kafka_clients.records import Message
 from worker.local_kafka import LocalKafka
 
 RUNS = 3
@@ -64,7 +65,7 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """Tweets per second by model, of the worker and of the notebook's way; medians of the runs."""
     bundles, held_out = folder / "bundles", folder / "held_out.csv"
-    registry = Registry(folder / "registry")
+    registry = FolderRegistry(folder / "registry")
     trained = Trained(registry, bundles, held_out, {})
     train = [sys.executable, "-m", "trainer.cli", "train", "--data", str(data)]
     train += ["--bundles", str(bundles), "--test-out", str(held_out)]

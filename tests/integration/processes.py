@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.settings import Settings
 from tests.conftest import Trained
-from worker.kafka_clients import create_topics
+from worker.kafka_clients.topics import create_topics
 from worker.local_kafka import LocalKafka
 
 
@@ -44,7 +44,8 @@ def environment_of(settings: Settings, trained: Trained | None = None) -> dict[s
         if value is not None:
             given[f"TRIAGE_{name.upper()}"] = str(value)
     if trained is not None:
-        given["TRIAGE_REGISTRY"] = f"file:{trained.registry.folder}"
+        given["TRIAGE_REGISTRY"] = trained.registry.url
+        given["TRIAGE_CACHE"] = str(trained.registry.folder.parent / "cache")
     return given
 
 

@@ -23,7 +23,8 @@ from tests.integration.processes import (
     settings_of,
     wait_for,
 )
-from worker.kafka_clients import Message, Publisher
+from worker.kafka_clients.publisher import Publisher
+from worker.kafka_clients.records import Message
 from worker.local_kafka import LocalKafka
 
 BROKEN = (b'{"text": "cut', b'{"text": 7}', b'{"id": 1}', b"\xff\xfe", b"  ", b'{"text": ""}')

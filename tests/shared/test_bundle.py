@@ -36,7 +36,7 @@ HASHED = [WEIGHTS, VOCABULARY, PIPELINE, GOLDEN]
 @pytest.fixture
 def original(trained: Trained) -> Path:
     """The bundle that `bundle` was loaded from; not to be changed."""
-    return trained.registry.resolve("production").folder
+    return trained.registry.folder / "versions" / "1"
 
 
 @pytest.fixture

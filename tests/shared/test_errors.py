@@ -15,6 +15,7 @@ from shared.errors import (
     RecordError,
     RegistryError,
     TriageError,
+    UnavailableError,
     UsageError,
     run_program,
 )
@@ -27,7 +28,9 @@ def test_exit_codes_are_those_of_the_docstring() -> None:
     documented = {getattr(errors, name): int(code) for name, code in lines if code}
     assert documented == CODES
     assert {error: error.exit_code for error in CODES} == CODES
-    assert {name for name, _ in lines} == {error.__name__ for error in TriageError.__subclasses__()}
+    subclasses = {*TriageError.__subclasses__(), *DependencyError.__subclasses__()}
+    assert {name for name, _ in lines} == {error.__name__ for error in subclasses}
+    assert UnavailableError.exit_code == DependencyError.exit_code
 
 
 def run(outcome: int | BaseException) -> tuple[int, str]:

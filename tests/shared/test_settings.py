@@ -18,6 +18,7 @@ def test_defaults() -> None:
         "dead_letters_topic": "tweets.dead-letters",
         "group_id": "tweet-triage",
         "registry": "file:~/.local/share/tweet-triage/registry",
+        "cache": "~/.cache/tweet-triage",
         "model_alias": "production",
         "threshold": None,
         "delivery": "exactly-once",
@@ -34,6 +35,7 @@ def test_defaults() -> None:
     [
         ("KAFKA_BOOTSTRAP_SERVERS", "a:1,b:2", "a:1,b:2"),
         ("REGISTRY", "file:/models", "file:/models"),
+        ("CACHE", "/var/cache/triage", "/var/cache/triage"),
         ("MODEL_ALIAS", "3", "3"),
         ("THRESHOLD", "0.25", 0.25),
         ("DELIVERY", "at-least-once", "at-least-once"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.registry import Registry
+from shared.folder_registry import FolderRegistry
 from tests.conftest import Trained
 from trainer import cli
 
@@ -36,18 +36,19 @@ Program = Callable[..., Ran]
 
 
 @pytest.fixture
-def registry(trained: Trained, tmp_path: Path) -> Registry:
+def registry(trained: Trained, tmp_path: Path) -> FolderRegistry:
     """A copy of the trained registry, which a test may change."""
-    return Registry(Path(shutil.copytree(trained.registry.folder, tmp_path / "registry")))
+    return FolderRegistry(Path(shutil.copytree(trained.registry.folder, tmp_path / "registry")))
 
 
 @pytest.fixture
-def environment(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def environment(registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The environment variables, which name the copied registry and nothing else of ours."""
     for name in list(os.environ):
         if name.startswith("TRIAGE_"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("TRIAGE_REGISTRY", f"file:{registry.folder}")
+    monkeypatch.setenv("TRIAGE_REGISTRY", registry.url)
+    monkeypatch.setenv("TRIAGE_CACHE", str(registry.folder.parent / "cache"))
     return monkeypatch
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.bundle import Bundle
-from shared.registry import Registry
+from shared.folder_registry import FolderRegistry
 from tests.conftest import ROOT, SAMPLE, Trained
 from tests.trainer.conftest import Program, Ran
 from trainer import cli
@@ -18,7 +18,7 @@ from trainer.dataset import read_dataset
 
 
 class TestList:
-    def test_text(self, program: Program, registry: Registry) -> None:
+    def test_text(self, program: Program, registry: FolderRegistry) -> None:
         ran = program("list")
         assert (ran.code, ran.err) == (0, "")
         (version,) = registry.versions()
@@ -27,7 +27,9 @@ class TestList:
             assert shown in ran.out.split() or f"{shown}," in ran.out.split()
 
     @pytest.mark.parametrize("target", ["-", "versions.json"])
-    def test_json(self, program: Program, registry: Registry, tmp_path: Path, target: str) -> None:
+    def test_json(
+        self, program: Program, registry: FolderRegistry, tmp_path: Path, target: str
+    ) -> None:
         path = target if target == "-" else tmp_path / target
         ran = program("list", "--json", path)
         assert (ran.code, ran.err) == (0, "")
@@ -51,13 +53,13 @@ class TestList:
     ) -> None:
         folder = tmp_path / "[b]:fire:"  # which Rich would take for its markup
         environment.setenv("TRIAGE_REGISTRY", f"file:{folder}")
-        assert program("list") == Ran(0, f"registry {folder} is empty\n", "")
+        assert program("list") == Ran(0, f"registry file:{folder} is empty\n", "")
         assert not folder.exists()
 
 
 class TestPromote:
-    def test_number_and_alias(self, program: Program, registry: Registry) -> None:
-        registry.register(registry.resolve("1").folder)
+    def test_number_and_alias(self, program: Program, registry: FolderRegistry) -> None:
+        registry.register(registry.folder / "versions" / "1")
         name = registry.resolve("2").manifest.name
         said = f"production is now version 2 ({name})\n"
         assert program("promote", "2", "--reason", "drill") == Ran(0, said, "")
@@ -70,7 +72,7 @@ class TestPromote:
 
     @pytest.mark.parametrize("version", ["2", "stagin", "0", "-"])
     def test_unknown_version_is_refused(
-        self, program: Program, registry: Registry, version: str
+        self, program: Program, registry: FolderRegistry, version: str
     ) -> None:
         ran = program("promote", version)
         ran.is_refused(5, repr(version), "1, candidate, production", str(registry.folder))
@@ -157,9 +159,9 @@ class TestPredict:
 
     @pytest.mark.parametrize("name", ["weights.safetensors", "vocabulary.json"])
     def test_bundle_with_a_changed_byte_is_refused(
-        self, program: Program, registry: Registry, name: str
+        self, program: Program, registry: FolderRegistry, name: str
     ) -> None:
-        path = registry.resolve("1").folder / name
+        path = registry.folder / "versions" / "1" / name
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
@@ -186,7 +188,7 @@ class TestSettings:
     ) -> None:
         (tmp_path / "file").touch()
         environment.setenv("TRIAGE_REGISTRY", f"file:{tmp_path / 'file'}")
-        program("list").is_refused(5, str(tmp_path / "file"))
+        program("list").is_refused(6, str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_wrong_arguments_end_with_2(
 class TestProcess:
     """The program as a process of its own, which shares no module and no stream with the tests."""
 
-    def run(self, *command: str, registry: Registry, stdin: bytes = b"") -> Ran:
+    def run(self, *command: str, registry: FolderRegistry, stdin: bytes = b"") -> Ran:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("TRIAGE_", "TF_"))}
         ran = subprocess.run(
             [sys.executable, *command],
@@ -224,18 +226,18 @@ class TestProcess:
         )
         return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
 
-    def test_predict_says_nothing_but_its_lines(self, registry: Registry) -> None:
+    def test_predict_says_nothing_but_its_lines(self, registry: FolderRegistry) -> None:
         stdin = "a fire\ncafé 🔥\n".encode()
         ran = self.run("-m", "trainer.cli", "predict", "--json", registry=registry, stdin=stdin)
         assert (ran.code, ran.err) == (0, "")
         assert [json.loads(line)["text"] for line in ran.out.splitlines()] == ["a fire", "café 🔥"]
 
-    def test_refusal_is_one_line_without_a_traceback(self, registry: Registry) -> None:
+    def test_refusal_is_one_line_without_a_traceback(self, registry: FolderRegistry) -> None:
         data = ("--data", str(SAMPLE), "--label-column", "label")
         ran = self.run("-m", "trainer.cli", "train", *data, registry=registry)
         ran.is_refused(3, "'label'", str(SAMPLE))
 
-    def test_list_and_promote_wait_for_no_framework(self, registry: Registry) -> None:
+    def test_list_and_promote_wait_for_no_framework(self, registry: FolderRegistry) -> None:
         code = (
             "import sys; from trainer.cli import main; main(['list']); main(['promote', '1']);"
             "slow = {'keras', 'tensorflow', 'pandas', 'sklearn'}; print(slow & sys.modules.keys())"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.registry import Registry
+from shared.folder_registry import FolderRegistry
 from tests.conftest import SAMPLE
 from tests.trainer.conftest import Program
 from trainer.evaluation import METRICS
@@ -24,7 +24,7 @@ def few(tmp_path: Path) -> Path:
 
 
 def test_standard_output_holds_the_json_alone_where_it_goes_there(
-    program: Program, registry: Registry, few: Path, tmp_path: Path
+    program: Program, registry: FolderRegistry, few: Path, tmp_path: Path
 ) -> None:
     arguments = ("--data", few, "--bundles", tmp_path / "bundles", "--seed", "7")
     ran = program("train", *arguments, "--json", "-", "--test-out", tmp_path / "test.csv")
@@ -80,7 +80,7 @@ def test_refused_before_anything_is_trained(
 
 
 def test_unreadable_history_is_refused_before_anything_is_trained(
-    program: Program, registry: Registry, tmp_path: Path
+    program: Program, registry: FolderRegistry, tmp_path: Path
 ) -> None:
     (registry.folder / "history.jsonl").write_text("{")
     ran = program("train", "--data", SAMPLE, "--bundles", tmp_path / "bundles")

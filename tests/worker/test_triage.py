@@ -13,7 +13,7 @@ import pytest
 from shared.alert import Model, decode_alert
 from shared.bundle import Bundle
 from shared.text import EncodedTexts
-from worker.kafka_clients import Headers
+from worker.kafka_clients.records import Headers
 from worker.triage import Triage
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

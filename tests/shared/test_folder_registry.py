@@ -1,5 +1,6 @@
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -9,10 +10,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.bundle import FORMAT, GOLDEN, MANIFEST, PIPELINE, VOCABULARY, WEIGHTS, Manifest
-from shared.errors import BundleError, RegistryError, UsageError
+from shared.bundle import (
+    FORMAT,
+    GOLDEN,
+    MANIFEST,
+    PIPELINE,
+    VOCABULARY,
+    WEIGHTS,
+    Manifest,
+    verify_bundle,
+)
+from shared.errors import BundleError, RegistryError, UnavailableError, UsageError
+from shared.folder_registry import FolderRegistry
 from shared.models import Architecture, Calibration
-from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry, open_registry
+from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, open_registry
 from shared.text import TextSettings
 
 START = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -54,13 +65,13 @@ def made(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
+def registry(tmp_path: Path) -> FolderRegistry:
     """A registry whose clock goes on by a minute from event to event."""
     times = iter(START + timedelta(minutes=n) for n in range(100))
-    return Registry(tmp_path / "to be made" / "registry", lambda: next(times))
+    return FolderRegistry(tmp_path / "to be made" / "registry", lambda: next(times))
 
 
-def test_nothing_yet(registry: Registry) -> None:
+def test_nothing_yet(registry: FolderRegistry) -> None:
     assert registry.versions() == []
     assert registry.aliases() == {}
     assert registry.history() == []
@@ -69,9 +80,9 @@ def test_nothing_yet(registry: Registry) -> None:
     assert not registry.folder.exists()
 
 
-def test_register(registry: Registry, made: Path) -> None:
-    assert [registry.register(made) for _ in range(3)] == [1, 2, 3]
-    assert registry.register(made, "trial") == 4
+def test_register(registry: FolderRegistry, made: Path) -> None:
+    assert [registry.register(made).number for _ in range(3)] == [1, 2, 3]
+    assert registry.register(made, "trial").number == 4
     assert registry.aliases() == {CANDIDATE: 3, "trial": 4}
     assert [version.number for version in registry.versions()] == [1, 2, 3, 4]
     assert [version.aliases for version in registry.versions()] == [
@@ -80,17 +91,19 @@ def test_register(registry: Registry, made: Path) -> None:
     third = registry.resolve("candidate")
     assert (third.number, third.manifest.name) == (3, "LSTM")
     assert registry.resolve("3") == third
-    assert third.folder == registry.folder / "versions" / "3"
-    copied = {path.name: path.read_bytes() for path in third.folder.iterdir()}
+    folder = registry.folder / "versions" / "3"
+    copied = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert copied == {path.name: path.read_bytes() for path in made.iterdir()}
 
 
-def test_ten_comes_after_nine(registry: Registry, made: Path) -> None:
-    assert [registry.register(made) for _ in range(11)] == list(range(1, 12))
+def test_ten_comes_after_nine(registry: FolderRegistry, made: Path) -> None:
+    assert [registry.register(made).number for _ in range(11)] == list(range(1, 12))
     assert [version.number for version in registry.versions()] == list(range(1, 12))
 
 
-def test_promotion_keeps_the_previous_production_version(registry: Registry, made: Path) -> None:
+def test_promotion_keeps_the_previous_production_version(
+    registry: FolderRegistry, made: Path
+) -> None:
     for _ in range(3):
         registry.register(made)
     promoted = registry.promote("candidate", reason="best so far")
@@ -107,27 +120,31 @@ def test_promotion_keeps_the_previous_production_version(registry: Registry, mad
     assert registry.resolve("2").aliases == ("canary",)
 
 
-def test_history(registry: Registry, made: Path) -> None:
+def test_history(registry: FolderRegistry, made: Path) -> None:
     registry.register(made)
     registry.register(made)
     registry.promote("1")
-    registry.promote("candidate", reason='"good",\nthey say ✓')
-    told = [(event.time, event.alias, event.version, event.reason) for event in registry.history()]
-    assert told == [
-        ("2024-05-06T07:08:09+00:00", CANDIDATE, 1, ""),
-        ("2024-05-06T07:09:09+00:00", CANDIDATE, 2, ""),
-        ("2024-05-06T07:10:09+00:00", PRODUCTION, 1, ""),
-        ("2024-05-06T07:11:09+00:00", PRODUCTION, 2, '"good",\nthey say ✓'),
-        ("2024-05-06T07:12:09+00:00", PREVIOUS, 1, '"good",\nthey say ✓'),
+    registry.promote("candidate", reason='"good",\nthey say ✓', forced=True)
+    registry.rollback("worse")
+    good = '"good",\nthey say ✓'
+    events = [msgspec.structs.asdict(event) for event in registry.history()]
+    assert all(event.pop("who") for event in events)
+    assert [tuple(event.values()) for event in events] == [
+        ("2024-05-06T07:08:09+00:00", "register", CANDIDATE, 1, "", False),
+        ("2024-05-06T07:09:09+00:00", "register", CANDIDATE, 2, "", False),
+        ("2024-05-06T07:10:09+00:00", "promote", PRODUCTION, 1, "", False),
+        ("2024-05-06T07:11:09+00:00", "promote", PRODUCTION, 2, good, True),
+        ("2024-05-06T07:12:09+00:00", "promote", PREVIOUS, 1, good, True),
+        ("2024-05-06T07:13:09+00:00", "rollback", PRODUCTION, 1, "worse", False),
+        ("2024-05-06T07:14:09+00:00", "rollback", PREVIOUS, 2, "worse", False),
     ]
-    assert all(event.who for event in registry.history())
-    assert len((registry.folder / "history.jsonl").read_text().splitlines()) == 5
-    assert Registry(registry.folder).history() == registry.history()
+    assert len((registry.folder / "history.jsonl").read_text().splitlines()) == 7
+    assert FolderRegistry(registry.folder).history() == registry.history()
 
 
 @pytest.mark.parametrize("version", ["4", "0", "-1", "latest", "", "²", "1.0", "../versions/1"])
 def test_unknown_version_names_those_there_are(
-    registry: Registry, made: Path, version: str
+    registry: FolderRegistry, made: Path, version: str
 ) -> None:
     for _ in range(3):
         registry.register(made)
@@ -137,13 +154,13 @@ def test_unknown_version_names_those_there_are(
     for attempt in (registry.resolve, registry.promote):
         with pytest.raises(RegistryError) as caught:
             attempt(version)
-        assert str(caught.value) == f"registry {registry.folder}: {message}"
+        assert str(caught.value) == f"registry {registry.url}: {message}"
     assert registry.history() == before
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, VOCABULARY, PIPELINE, GOLDEN, MANIFEST])
 def test_corrupt_bundle_is_neither_registered_nor_promoted(
-    registry: Registry, made: Path, file: str
+    registry: FolderRegistry, made: Path, file: str
 ) -> None:
     registry.register(made)
     before = registry.history()
@@ -157,7 +174,9 @@ def test_corrupt_bundle_is_neither_registered_nor_promoted(
     assert os.listdir(registry.folder / "versions") == ["1"]  # noqa: PTH208
 
 
-def test_folder_without_a_bundle_is_not_registered(registry: Registry, tmp_path: Path) -> None:
+def test_folder_without_a_bundle_is_not_registered(
+    registry: FolderRegistry, tmp_path: Path
+) -> None:
     with pytest.raises(BundleError, match="no complete bundle"):
         registry.register(tmp_path / "nothing here")
     assert registry.versions() == []
@@ -166,7 +185,7 @@ def test_folder_without_a_bundle_is_not_registered(registry: Registry, tmp_path:
 @pytest.mark.parametrize(
     "line", [b"{", b"[]", b'{"alias": "production"}', b"\xff", b'{"time": "\xff"}']
 )
-def test_corrupt_history(registry: Registry, made: Path, line: bytes) -> None:
+def test_corrupt_history(registry: FolderRegistry, made: Path, line: bytes) -> None:
     registry.register(made)
     history = registry.folder / "history.jsonl"
     corrupt = history.read_bytes() + line + b"\n"
@@ -174,26 +193,27 @@ def test_corrupt_history(registry: Registry, made: Path, line: bytes) -> None:
     for attempt in (registry.history, registry.aliases, registry.versions):
         with pytest.raises(RegistryError, match=r"history\.jsonl cannot be read"):
             attempt()
-    for change in (lambda: registry.register(made), lambda: registry.promote("1")):
-        with pytest.raises(RegistryError, match=r"history\.jsonl cannot be read"):
-            change()
+    with pytest.raises(RegistryError, match=r"history\.jsonl cannot be read"):
+        registry.register(made)
+    with pytest.raises(RegistryError, match=r"history\.jsonl cannot be read"):
+        registry.promote("1")
     assert history.read_bytes() == corrupt
 
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path, made: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
-        registry = Registry(folder)
-        with pytest.raises(RegistryError, match="cannot be written"):
+        registry = FolderRegistry(folder)
+        with pytest.raises(UnavailableError, match="cannot be written"):
             registry.register(made)
-        with pytest.raises(RegistryError, match="cannot be written"):
+        with pytest.raises(UnavailableError, match="cannot be written"):
             registry.promote("1")
         for attempt in (registry.versions, registry.history):
-            with pytest.raises(RegistryError, match="cannot be read"):
+            with pytest.raises(UnavailableError, match="cannot be read"):
                 attempt()
 
 
-def test_what_a_killed_writer_left_is_cleared(registry: Registry, made: Path) -> None:
+def test_what_a_killed_writer_left_is_cleared(registry: FolderRegistry, made: Path) -> None:
     """A writer killed while it copied leaves a half of a bundle, and one killed later a whole."""
     versions = registry.folder / "versions"
     registry.register(made)
@@ -204,7 +224,7 @@ def test_what_a_killed_writer_left_is_cleared(registry: Registry, made: Path) ->
     make_bundle(versions / "2", "killed before the history was written")
 
     assert [event.version for event in registry.history()] == [1]
-    assert registry.register(made) == 3
+    assert registry.register(made).number == 3
     assert sorted(path.name for path in versions.iterdir()) == ["1", "2", "3"]
     assert registry.aliases() == {CANDIDATE: 3}
     assert {path.name for path in registry.folder.iterdir()} == {
@@ -212,20 +232,99 @@ def test_what_a_killed_writer_left_is_cleared(registry: Registry, made: Path) ->
     }
 
 
+def test_rollback_changes_production_and_previous_over(
+    registry: FolderRegistry, made: Path
+) -> None:
+    for _ in range(2):
+        registry.register(made)
+    with pytest.raises(RegistryError, match="'previous'"):
+        registry.rollback()
+    registry.promote("1")
+    registry.promote("2")
+    assert registry.rollback().number == 1
+    assert registry.aliases() == {CANDIDATE: 2, PRODUCTION: 1, PREVIOUS: 2}
+    assert registry.rollback().number == 2
+    (registry.folder / "versions" / "1" / WEIGHTS).write_bytes(b"broken")
+    with pytest.raises(BundleError, match=WEIGHTS):
+        registry.rollback()
+    assert registry.aliases() == {CANDIDATE: 2, PRODUCTION: 2, PREVIOUS: 1}
+
+
+class TestFetch:
+    def test_it_is_brought_into_the_cache(
+        self, registry: FolderRegistry, made: Path, tmp_path: Path
+    ) -> None:
+        version = registry.register(made)
+        fetched = registry.fetch(version, tmp_path / "cache")
+        assert fetched == tmp_path / "cache" / version.digest
+        assert version.digest == hashlib.sha256((made / MANIFEST).read_bytes()).hexdigest()
+        assert verify_bundle(fetched) == version.manifest
+
+    def test_it_is_brought_once_and_again_if_it_was_changed(
+        self, registry: FolderRegistry, made: Path, tmp_path: Path
+    ) -> None:
+        version = registry.register(made)
+        fetched = registry.fetch(version, tmp_path)
+        (registry.folder / "versions" / "1").rename(tmp_path / "away")
+        assert registry.fetch(version, tmp_path) == fetched
+        (fetched / WEIGHTS).write_bytes(b"changed")
+        with pytest.raises(BundleError, match="versions/1 is no complete bundle"):
+            registry.fetch(version, tmp_path)
+        (tmp_path / "away").rename(registry.folder / "versions" / "1")
+        assert verify_bundle(registry.fetch(version, tmp_path)) == version.manifest
+
+    def test_what_does_not_verify_is_not_kept(
+        self, registry: FolderRegistry, made: Path, tmp_path: Path
+    ) -> None:
+        version = registry.register(made)
+        (registry.folder / "versions" / "1" / WEIGHTS).write_bytes(b"changed")
+        with pytest.raises(BundleError, match=WEIGHTS):
+            registry.fetch(version, tmp_path / "cache")
+        assert list((tmp_path / "cache").iterdir()) == []
+
+    def test_another_bundle_under_the_number_is_refused(
+        self, registry: FolderRegistry, made: Path, tmp_path: Path
+    ) -> None:
+        version = registry.register(made)
+        shutil.rmtree(registry.folder / "versions" / "1")
+        make_bundle(registry.folder / "versions" / "1", "another")
+        with pytest.raises(BundleError, match=f"expected SHA-256 {version.digest}"):
+            registry.fetch(version, tmp_path / "cache")
+
+    def test_the_least_recently_used_are_removed(
+        self, registry: FolderRegistry, tmp_path: Path
+    ) -> None:
+        versions = [
+            registry.register(make_bundle(tmp_path / str(n), f"model {n}")) for n in range(7)
+        ]
+        cache = tmp_path / "cache"
+        for age, version in enumerate(versions):
+            fetched = registry.fetch(version, cache)
+            os.utime(fetched, (1000 + age, 1000 + age))
+        assert {path.name for path in cache.iterdir()} == {v.digest for v in versions[2:]}
+
+    def test_a_cache_that_cannot_be_written(
+        self, registry: FolderRegistry, made: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").write_text("not a folder")
+        with pytest.raises(UnavailableError, match="TRIAGE_CACHE"):
+            registry.fetch(registry.register(made), tmp_path / "file")
+
+
 WRITER = """
 import sys
 from pathlib import Path
-from shared.registry import Registry
+from shared.folder_registry import FolderRegistry
 
-registry = Registry(Path(sys.argv[1]))
+registry = FolderRegistry(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(10):
-    print(registry.register(Path(sys.argv[2]), sys.argv[3]))
+    print(registry.register(Path(sys.argv[2]), sys.argv[3]).number)
 """
 
 
-def test_two_writers_at_once(registry: Registry, made: Path) -> None:
+def test_two_writers_at_once(registry: FolderRegistry, made: Path) -> None:
     command = [sys.executable, "-c", WRITER, str(registry.folder), str(made)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     writers = [
@@ -253,10 +352,10 @@ def test_a_user_without_a_name_can_register() -> None:
     script = """
 import os, sys
 from pathlib import Path
-from shared.registry import Registry
+from shared.folder_registry import FolderRegistry
 
 os.setuid(54321)
-registry = Registry(Path(sys.argv[1]) / "registry")
+registry = FolderRegistry(Path(sys.argv[1]) / "registry")
 registry.register(Path(sys.argv[1]) / "made")
 print(registry.history()[0].who)
 """
@@ -270,11 +369,19 @@ print(registry.history()[0].who)
     assert (done.stdout, done.stderr) == ("54321\n", "")
 
 
-def test_open_registry() -> None:
-    assert open_registry("file:/a/b").folder == Path("/a/b")
-    assert open_registry("file:///a/b").folder == Path("/a/b")
-    assert open_registry("file:a/b").folder == Path("a/b")
-    assert open_registry("file:~/b").folder == Path.home() / "b"
+@pytest.mark.parametrize(
+    ("url", "folder"),
+    [
+        ("file:/a/b", Path("/a/b")),
+        ("file:///a/b", Path("/a/b")),
+        ("file:a/b", Path("a/b")),
+        ("file:~/b", Path.home() / "b"),
+    ],
+)
+def test_open_registry(url: str, folder: Path) -> None:
+    registry = open_registry(url)
+    assert isinstance(registry, FolderRegistry)
+    assert (registry.folder, registry.url) == (folder, f"file:{folder}")
 
 
 @pytest.mark.parametrize("url", ["", "file", "file:", "/a/b", "s3://bucket/a", "FILE:/a", "http:x"])

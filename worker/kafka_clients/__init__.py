@@ -1,0 +1,10 @@
+"""Kafka: the one folder that knows kafka-python.
+
+records     what is read and published
+connection  new clients by the settings, and kafka-python's errors turned into ours
+topics      look for the topics, create them
+source      a member of the consumer group; gives batches of records
+sink        publishes a batch's messages together with its offsets, in one transaction
+publisher   publishes tweets to be triaged
+follow      all committed records of a topic as they come
+"""

@@ -1,0 +1,105 @@
+"""New Kafka clients by the settings, and kafka-python's errors turned into ours.
+
+Errors of kafka-python leave this folder as `UnavailableError` where trying again can help (a broker
+is away, the group rebalances), as a plain `DependencyError` where it cannot (no permission).
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import (
+    AuthorizationError,
+    FencedInstanceIdError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    SaslAuthenticationFailedError,
+    UnsupportedVersionError,
+)
+
+from shared.errors import DependencyError, UnavailableError
+from shared.settings import Settings
+from worker.kafka_clients.records import Message
+
+REQUEST_TIMEOUT_MS = 10_000
+_BOOTSTRAP_TIMEOUT_MS = 10_000
+_LARGEST_REQUEST = 16 << 20
+"""Bytes; the topic's own limit decides, not the client's default of 1 MiB."""
+
+_HOPELESS = (
+    AuthorizationError,
+    FencedInstanceIdError,
+    MessageSizeTooLargeError,
+    SaslAuthenticationFailedError,
+    UnsupportedVersionError,
+)
+"""Trying again cannot help with these. Being fenced as a producer is not among them: nobody shares
+our transactional id, so the coordinator has timed our transaction out, and a new start mends it."""
+
+logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters is raised, and we say it
+
+
+@contextlib.contextmanager
+def kafka_errors(doing: str) -> Iterator[None]:
+    """Turns kafka-python's errors into ours."""
+    try:
+        yield
+    except KafkaError as error:
+        message = f"Kafka: {doing}: {error}"
+        if isinstance(error, _HOPELESS):
+            raise DependencyError(message) from error
+        raise UnavailableError(message) from error
+
+
+@contextlib.contextmanager
+def connecting(settings: Settings) -> Iterator[None]:
+    """Says which servers were tried when connecting fails."""
+    try:
+        yield
+    except KafkaError as error:
+        raise DependencyError(
+            f"Kafka at {settings.kafka_bootstrap_servers} cannot be used: {error}; "
+            "expected TRIAGE_KAFKA_BOOTSTRAP_SERVERS to name a broker that runs"
+        ) from error
+
+
+def new_consumer(settings: Settings, **options: Any) -> Any:
+    """A consumer with these options beside those of the settings."""
+    return KafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
+        bootstrap_timeout_ms=_BOOTSTRAP_TIMEOUT_MS,
+        request_timeout_ms=REQUEST_TIMEOUT_MS + settings.session_timeout_ms,
+        allow_auto_create_topics=False,
+        **options,
+    )
+
+
+def new_producer(settings: Settings, **options: Any) -> Any:
+    """A producer with these options beside those of the settings."""
+    return KafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
+        bootstrap_timeout_ms=_BOOTSTRAP_TIMEOUT_MS,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        allow_auto_create_topics=False,
+        max_request_size=_LARGEST_REQUEST,
+        compression_type="lz4",
+        batch_size=256 << 10,
+        linger_ms=5,
+        **options,
+    )
+
+
+def new_admin(settings: Settings) -> Any:
+    """A client that creates topics."""
+    return KafkaAdminClient(
+        bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
+        bootstrap_timeout_ms=_BOOTSTRAP_TIMEOUT_MS,
+    )
+
+
+def send(producer: Any, messages: Iterable[Message]) -> list[Any]:
+    """Gives the messages to a producer; returns the futures of their acknowledgements."""
+    send = producer.send
+    return [send(m.topic, value=m.value, key=m.key, headers=m.headers) for m in messages]

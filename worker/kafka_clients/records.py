@@ -1,0 +1,43 @@
+"""Records as they are read, messages as they are published, and batches between the two."""
+
+from typing import Any, Protocol
+
+import msgspec
+
+Headers = list[tuple[str, bytes]]
+
+
+class Record(Protocol):
+    """A record as kafka-python gives it; only these attributes are used."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What is to be published."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Records that were polled together, and what it takes to commit them.
+
+    Attributes:
+        records: in order of their offsets within each partition.
+        offsets: the position behind the last record of each partition.
+        membership: the group's metadata at the time of the poll, by which a member that has since
+            lost its partitions is fenced.
+    """
+
+    records: list[Record]
+    offsets: dict[Any, Any]
+    membership: Any

@@ -1,0 +1,43 @@
+"""Topics: look for those that the worker needs, create them."""
+
+import contextlib
+from collections.abc import Mapping
+
+from kafka.errors import TopicAlreadyExistsError
+
+from shared.errors import DependencyError
+from shared.settings import Settings
+from worker.kafka_clients.connection import connecting, new_admin, new_consumer
+
+
+def check_topics(settings: Settings) -> None:
+    """Looks for the broker and for the three topics.
+
+    Raises:
+        DependencyError: if no broker answers within 10 s, or naming the topics that are missing.
+    """
+    with connecting(settings), contextlib.closing(new_consumer(settings)) as consumer:
+        there = consumer.topics()
+    wanted = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
+    missing = [topic for topic in wanted if topic not in there]
+    if missing:
+        raise DependencyError(
+            f"Kafka at {settings.kafka_bootstrap_servers} has no topic {', '.join(missing)}: "
+            "create it, or set TRIAGE_INPUT_TOPIC, TRIAGE_ALERTS_TOPIC, TRIAGE_DEAD_LETTERS_TOPIC"
+        )
+
+
+def create_topics(settings: Settings, topics: Mapping[str, int]) -> None:
+    """Creates topics, given with their numbers of partitions; those that exist stay as they are.
+
+    Raises:
+        DependencyError: from Kafka.
+    """
+    with connecting(settings):
+        admin = new_admin(settings)
+        try:
+            for topic, partitions in topics.items():
+                with contextlib.suppress(TopicAlreadyExistsError):
+                    admin.create_topics({topic: {"num_partitions": partitions}})
+        finally:
+            admin.close()
