@@ -126,6 +126,8 @@ def build_model(spec: Architecture) -> Any:
 def compile_model(model: Any) -> Callable[[Ids], Floats]:
     """The model as a compiled function of ids to logits, which takes batches of any shape.
 
+    The function raises MemoryError if a batch is too large for the device.
+
     TensorFlow compiles once for all shapes, which Keras' own `predict_on_batch` does not: it
     compiles for the first few shapes that come by, each time while tweets wait.
     """
@@ -136,7 +138,14 @@ def compile_model(model: Any) -> Callable[[Ids], Floats]:
 
     any_shape = tf.TensorSpec((None, model.input_shape[1]), tf.int32)
     compiled = tf.function(lambda ids: model(ids, training=False), input_signature=[any_shape])
-    return lambda ids: np.asarray(compiled(ids))
+
+    def predict_any_shape(ids: Ids) -> Floats:
+        try:
+            return np.asarray(compiled(ids))
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError(f"{len(ids)} tweets are too many for the device: {error}") from error
+
+    return predict_any_shape
 
 
 def get_weights(model: Any) -> Weights:

@@ -49,6 +49,10 @@ class Scorer:
         """Word ids of each text."""
         return self._encoder.encode(texts)
 
+    def unknown_words(self, encoded: EncodedTexts) -> int:
+        """How many of the ids stand for words that the vocabulary lacks."""
+        return self._encoder.unknown_words(encoded)
+
     def pad(self, encoded: EncodedTexts) -> Ids:
         """One row a text, int32, as long as the model wants or the longest text needs."""
         if not self._architecture.masked:

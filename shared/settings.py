@@ -52,6 +52,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_alias: Annotated[
         Name, _setting("an alias or a version", "which bundle the worker scores with")
     ] = "production"
+    shadow_alias: Annotated[
+        Name | None,
+        _setting(
+            "an alias or a version",
+            "a second bundle scores the same tweets, without alerts; unset: none",
+        ),
+    ] = None
+    reload_seconds: Annotated[
+        Annotated[float, Meta(ge=0.1, le=3600)],
+        _setting(
+            "seconds from 0.1 to 3600",
+            "how often the registry is asked which version the alias means",
+        ),
+    ] = 15
     threshold: Annotated[
         Annotated[float, Meta(gt=0, lt=1)] | None,
         _setting(
@@ -74,6 +88,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0, le=60000)],
         _setting("milliseconds from 0 to 60000", "how long a batch waits for more tweets"),
     ] = 10
+    dead_letter_limit: Annotated[
+        Annotated[float, Meta(gt=0, le=1)],
+        _setting(
+            "a share above 0, up to 1",
+            "where more of the last 1000 records are dead letters, the worker pauses; 1: never",
+        ),
+    ] = 0.5
+    instance_id: Annotated[
+        Name | None,
+        _setting(
+            "a name",
+            "this member's own among the group's: a restart keeps its partitions; unset: none",
+        ),
+    ] = None
     session_timeout_ms: Annotated[
         Annotated[int, Meta(ge=1000, le=300000)],
         _setting(
@@ -81,12 +109,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "after this long without a sign of life a member's partitions move to others",
         ),
     ] = 9000
+    stall_seconds: Annotated[
+        Annotated[float, Meta(ge=1, le=3600)],
+        _setting(
+            "seconds from 1 to 3600",
+            "after this long without progress while tweets wait, /healthz fails",
+        ),
+    ] = 60
     metrics_address: Annotated[
-        Name, _setting("an address of this machine", "where /metrics is served")
+        Name,
+        _setting("an address of this machine", "where /metrics, /healthz and /readyz are served"),
     ] = "0.0.0.0"  # noqa: S104  # Prometheus scrapes from another machine
     metrics_port: Annotated[
         Annotated[int, Meta(ge=0, le=65535)],
-        _setting("a port from 0 to 65535", "where /metrics is served; 0: a free port"),
+        _setting("a port from 0 to 65535", "the port of these pages; 0: a free port"),
     ] = 9108
 
 

@@ -202,6 +202,10 @@ class TextEncoder:
         self._forget(new)
         return EncodedTexts(ids, lengths)
 
+    def unknown_words(self, encoded: EncodedTexts) -> int:
+        """How many of the ids stand for unknown words; 0 where these are left out."""
+        return int(np.count_nonzero(encoded.ids == UNKNOWN_ID)) * self._settings.keep_unknown
+
     def _remember(self, new: Sequence[str]) -> None:
         words = chunk_words(self._pipeline, new, rewrite=self._settings.rewrite)
         unknown = UNKNOWN_ID if self._settings.keep_unknown else PADDING_ID

@@ -1,126 +1,294 @@
 """The worker's loop: receive a batch, triage it, deliver the outcome, until told to stop."""
 
+import contextlib
 import logging
 import random
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from shared.alert import Model
-from shared.bundle import load_bundle
 from shared.errors import UnavailableError
 from shared.registry import open_registry
 from shared.settings import Settings
+from worker.health import Health, serve
+from worker.kafka_clients.records import Batch
 from worker.kafka_clients.sink import Sink
 from worker.kafka_clients.source import Source
 from worker.kafka_clients.topics import check_topics
 from worker.metrics import Metrics
+from worker.reload import Follower, Loaded
+from worker.shadow import Shadow
 from worker.triage import Outcome, Triage
 
 log = logging.getLogger("triage")
 
 _POLL_SECONDS = 0.2
 """How long a wait for the first record of a batch may hide that the worker is to stop."""
+_LAG_SECONDS = 5
+"""How often the ends of the partitions are asked for."""
 _SHORTEST_BACK_OFF = 0.2
 _LONGEST_BACK_OFF = 10.0
-"""Seconds between attempts to go on after Kafka failed."""
+"""Seconds between attempts to go on after a dependency failed."""
+_WINDOW = 1000
+"""Records over which the share of dead letters is taken."""
+_PROBE = 20
+"""Records that a worker which has paused for dead letters takes at a time, to see if it may go on.
+"""
+
+T = TypeVar("T")
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Triages until `stop` is set; then the batch at hand is finished and the group is left.
 
     Raises:
-        RegistryError, BundleError: if there is nothing to score with.
+        RegistryError, BundleError: if there is nothing to score with, nor was before.
         DependencyError: if Kafka cannot be used, or this worker may not publish any more.
     """
-    metrics = Metrics()
-    port = metrics.serve(settings.metrics_address, settings.metrics_port)
+    health = Health(settings.stall_seconds)
+    metrics = Metrics(health)
+    port = serve(health, metrics.registry, settings.metrics_address, settings.metrics_port)
     log.info("metrics at http://%s:%d/metrics", settings.metrics_address, port)
-    check_topics(settings)
-    triage = _load(settings, metrics)
-    source = Source(settings)
-    try:
-        sink = Sink(settings, source)
+    with contextlib.suppress(_StoppedError), contextlib.ExitStack() as stack:
+        Worker(settings, metrics, health, stop, stack).run()
+    log.info("stopped")
+
+
+class _StoppedError(Exception):
+    """The worker was told to stop while it waited."""
+
+
+class Worker:
+    """A member of the consumer group, with all that it needs to go round.
+
+    Args:
+        stack: closes what is opened here.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        health: Health,
+        stop: threading.Event,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._stop = stop
+        self._stack = stack
+
+    def run(self) -> None:
+        """Gets ready, and then goes round until told to stop."""
+        settings = self._settings
+        self._keep_trying("kafka", lambda: check_topics(settings))
+        production = self._follower(settings.model_alias, self._count_reload)
+        triage = self._triage_with(self._keep_trying("registry", production.first))
+        self._follow(production)
+        shadow = self._shadow()
+        source = self._keep_trying("kafka", lambda: Source(settings, self._count_rebalance))
+        self._stack.callback(source.close)
+        sink = self._keep_trying("kafka", lambda: Sink(settings, source))
+        self._stack.callback(sink.close)
         log.info(
             "consuming %s as a member of %s, %s",
             settings.input_topic,
             settings.group_id,
             settings.delivery,
         )
-        try:
-            _loop(source, sink, triage, metrics, stop)
-        finally:
-            sink.close()
-    finally:
-        source.close()
-    log.info("stopped")
-
-
-def _load(settings: Settings, metrics: Metrics) -> Triage:
-    registry = open_registry(settings.registry)
-    version = registry.resolve(settings.model_alias)
-    bundle = load_bundle(registry.fetch(version, Path(settings.cache).expanduser()))
-    bundle.scorer.warm_up(settings.batch_size)
-    threshold = bundle.manifest.threshold if settings.threshold is None else settings.threshold
-    model = Model(bundle.manifest.name, version.number, bundle.digest)
-    metrics.model.info({"name": model.name, "version": str(model.version), "digest": model.digest})
-    log.info("scoring with %s, version %d, threshold %.3f", model.name, model.version, threshold)
-    return Triage(
-        bundle.scorer,
-        model,
-        threshold,
-        settings.alerts_topic,
-        settings.dead_letters_topic,
-        lambda: datetime.now(UTC),
-        metrics.step,
-    )
-
-
-def _loop(
-    source: Source, sink: Sink, triage: Triage, metrics: Metrics, stop: threading.Event
-) -> None:
-    while not stop.is_set():
-        batch = None
-        try:
-            with metrics.step("receive"):
-                batch = source.receive(_POLL_SECONDS)
+        dead_letters = DeadLetterShare(settings.dead_letter_limit)
+        next_lag = 0.0
+        while not self._stop.is_set():
+            self._health.tick()
+            if source.joined:
+                self._health.goes_on("worker")
+            if (loaded := production.take()) is not None:
+                triage = self._triage_with(loaded)
+            try:
+                if time.monotonic() >= next_lag:
+                    self._count_lag(source)
+                    next_lag = time.monotonic() + _LAG_SECONDS
+                with self._metrics.step("receive"):
+                    most = _PROBE if dead_letters.exceeded else settings.batch_size
+                    batch = source.receive(_POLL_SECONDS, most)
+            except UnavailableError as error:
+                self._recover(sink, error)
+                continue
             if batch is None:
                 continue
+            outcome = self._process(batch, triage, source, sink)
+            if outcome is None:
+                continue
+            if shadow is not None:
+                shadow.compare(outcome.texts, outcome.probabilities, triage.threshold)
+            self._pause_for_dead_letters(dead_letters, len(batch.records), outcome)
+
+    def _process(self, batch: Batch, triage: Triage, source: Source, sink: Sink) -> Outcome | None:
+        """Triages and delivers a batch, or lets it come again after a dependency failed."""
+        try:
             outcome = triage(batch.records)
-            with metrics.step("deliver"):
+            with self._metrics.step("deliver"):
                 sink.deliver(batch, outcome.messages)
         except UnavailableError as error:
-            metrics.retries.inc()
-            log.warning("%s; trying again", error)
-            if batch is not None:
-                source.rewind(batch)
-            _recover(sink, stop)
-            continue
-        _account(len(batch.records), outcome, metrics)
+            source.rewind(batch)
+            if self._settings.delivery == "exactly-once":
+                self._metrics.transactions.labels("aborted").inc()
+            self._recover(sink, error)
+            return None
+        self._account(len(batch.records), outcome)
+        return outcome
 
+    def _recover(self, sink: Sink, error: UnavailableError) -> None:
+        """Waits until the sink can start anew."""
+        self._failed("kafka", error, _SHORTEST_BACK_OFF)
+        self._keep_trying("kafka", sink.reset)
 
-def _recover(sink: Sink, stop: threading.Event) -> None:
-    """Waits, longer each time and never in step with other workers, until the sink can go on."""
-    wait = _SHORTEST_BACK_OFF
-    while not stop.wait(wait * random.uniform(0.5, 1)):
-        try:
-            sink.reset()
-        except UnavailableError as error:
-            log.warning("%s; trying again", error)
-            wait = min(_LONGEST_BACK_OFF, 2 * wait)
-        else:
+    def _keep_trying(self, dependency: str, attempt: Callable[[], T]) -> T:
+        """Tries until it succeeds, after waits that grow and are never in step with other workers'.
+
+        Raises:
+            _StoppedError: if the worker is told to stop meanwhile.
+        """
+        wait = _SHORTEST_BACK_OFF
+        while True:
+            try:
+                result = attempt()
+            except UnavailableError as error:
+                self._failed(dependency, error, wait)
+                wait = min(_LONGEST_BACK_OFF, 2 * wait)
+            else:
+                self._health.goes_on(dependency)
+                return result
+
+    def _failed(self, dependency: str, error: UnavailableError, wait: float) -> None:
+        self._health.waits(dependency, str(error))
+        self._metrics.retries.labels(dependency).inc()
+        log.warning("%s; trying again", error)
+        self._wait(wait)
+
+    def _wait(self, seconds: float) -> None:
+        self._health.tick()
+        if self._stop.wait(seconds * random.uniform(0.5, 1)):
+            raise _StoppedError
+
+    def _pause_for_dead_letters(
+        self, share: "DeadLetterShare", consumed: int, outcome: Outcome
+    ) -> None:
+        share.add(consumed, len(outcome.dead_letter_reasons))
+        if not share.exceeded:
+            self._health.goes_on("records")
             return
+        reason = f"{share}, TRIAGE_DEAD_LETTER_LIMIT={self._settings.dead_letter_limit:g}"
+        log.error("paused: %s; %d records at a time are tried", reason, _PROBE)
+        self._health.waits("records", reason)
+        self._wait(_LONGEST_BACK_OFF)
+
+    def _follower(self, alias: str, tell: Callable[[str], None]) -> Follower:
+        registry = open_registry(self._settings.registry)
+        cache = Path(self._settings.cache).expanduser()
+        return Follower(registry, alias, cache, self._settings.batch_size, tell)
+
+    def _follow(self, follower: Follower) -> None:
+        follower.start(self._settings.reload_seconds)
+        self._stack.callback(follower.stop)
+
+    def _shadow(self) -> Shadow | None:
+        if self._settings.shadow_alias is None:
+            return None
+        follower = self._follower(self._settings.shadow_alias, lambda _: None)
+        self._follow(follower)
+        return Shadow(follower, self._metrics)
+
+    def _triage_with(self, loaded: Loaded) -> Triage:
+        settings, bundle = self._settings, loaded.bundle
+        threshold = bundle.manifest.threshold if settings.threshold is None else settings.threshold
+        model = Model(bundle.manifest.name, loaded.number, bundle.digest)
+        self._metrics.model.info(
+            {"name": model.name, "version": str(model.version), "digest": model.digest}
+        )
+        self._metrics.model_loaded.set_to_current_time()
+        log.info(
+            "scoring with %s, version %d, threshold %.3f", model.name, model.version, threshold
+        )
+        return Triage(
+            bundle.scorer,
+            model,
+            threshold,
+            settings.alerts_topic,
+            settings.dead_letters_topic,
+            lambda: datetime.now(UTC),
+            self._metrics.step,
+            lambda: self._metrics.retries.labels("memory").inc(),
+        )
+
+    def _count_reload(self, result: str) -> None:
+        self._metrics.model_reloads.labels(result).inc()
+
+    def _count_rebalance(self, assigned: int) -> None:
+        self._metrics.rebalances.inc()
+        self._metrics.assigned_partitions.set(assigned)
+
+    def _count_lag(self, source: Source) -> None:
+        lags = source.lag()
+        self._metrics.lag.clear()  # of partitions that have moved on
+        for (topic, partition), lag in lags.items():
+            self._metrics.lag.labels(topic, str(partition)).set(lag)
+        self._health.lag(sum(lags.values()))
+
+    def _account(self, consumed: int, outcome: Outcome) -> None:
+        metrics, now = self._metrics, time.time()
+        metrics.batch_size.observe(consumed)
+        metrics.consumed.inc(consumed)
+        metrics.alerts.inc(len(outcome.alerts))
+        metrics.not_relevant.inc(outcome.not_relevant)
+        for reason in outcome.dead_letter_reasons:
+            metrics.dead_letters.labels(reason).inc()
+        if self._settings.delivery == "exactly-once":
+            metrics.transactions.labels("committed").inc()
+        metrics.probability.observe(outcome.probabilities)
+        metrics.words.inc(outcome.words)
+        metrics.unknown_words.inc(outcome.unknown_words)
+        for histogram, moments in (
+            (metrics.record_to_alert_seconds, [a.source.timestamp for a in outcome.alerts]),
+            (metrics.tweet_to_alert_seconds, [a.tweet.created_at for a in outcome.alerts]),
+        ):
+            histogram.observe([max(0.0, now - m.timestamp()) for m in moments if m is not None])
+        metrics.last_progress.set(now)
+        self._health.progress()
 
 
-def _account(consumed: int, outcome: Outcome, metrics: Metrics) -> None:
-    now = time.time()
-    metrics.batch_size.observe(consumed)
-    metrics.consumed.inc(consumed)
-    metrics.alerts.inc(len(outcome.alerted))
-    metrics.not_relevant.inc(outcome.not_relevant)
-    for reason in outcome.dead_letter_reasons:
-        metrics.dead_letters.labels(reason).inc()
-    for record in outcome.alerted:
-        metrics.tweet_to_alert_seconds.observe(max(0.0, now - record.timestamp / 1000))
-    metrics.last_progress.set(now)
+class DeadLetterShare:
+    """The share of dead letters among the last records, and whether it exceeds a limit.
+
+    Once it does, it is judged batch by batch, until one is within the limit.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._batches: deque[tuple[int, int]] = deque()
+        self._records = self._dead = 0
+        self.exceeded = False
+
+    def add(self, records: int, dead: int) -> None:
+        """Counts a batch."""
+        if self.exceeded:
+            self._batches.clear()
+            self._records = self._dead = 0
+        self._batches.append((records, dead))
+        self._records += records
+        self._dead += dead
+        while self._records - self._batches[0][0] >= _WINDOW:
+            old_records, old_dead = self._batches.popleft()
+            self._records -= old_records
+            self._dead -= old_dead
+        if self.exceeded or self._records >= _WINDOW:
+            self.exceeded = self._dead > self._limit * self._records
+
+    def __str__(self) -> str:
+        return f"{self._dead} of the last {self._records} records were dead letters"

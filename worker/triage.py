@@ -2,28 +2,31 @@
 
     bytes ─decode─▶ Tweet ─encode─▶ ids ─pad─▶ rows ─predict─▶ probability ─decide─▶ Alert
 
-A record that cannot take a step becomes a dead letter, and the others go on.
+A record that cannot take a step becomes a dead letter, and the others go on: a batch that fails as
+a whole is halved until the record at fault is found.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 
 import msgspec
+import numpy as np
 
 from shared.alert import (
     CONTENT_TYPE,
     SCHEMA_VERSION,
+    Alert,
     Model,
     Source,
     encode_alert,
     make_alert,
     source_timestamp,
 )
-from shared.errors import RecordError
+from shared.errors import RecordError, UnavailableError
 from shared.models import Floats
 from shared.scorer import Scorer
-from shared.text import EncodedTexts
 from shared.tweet import Tweet, decode_tweet
 from worker.kafka_clients.records import Headers, Message, Record
 
@@ -38,15 +41,23 @@ class Outcome(msgspec.Struct, frozen=True):
 
     Attributes:
         messages: alerts and dead letters, to be published.
-        alerted: the records that became alerts.
+        alerts: those of them that are alerts.
         not_relevant: how many tweets scored below the threshold.
         dead_letter_reasons: one for each dead letter.
+        texts: of the tweets that were scored.
+        probabilities: float32, shape (texts,).
+        words: how many words were scored.
+        unknown_words: how many of them the vocabulary lacks.
     """
 
     messages: list[Message]
-    alerted: list[Record]
+    alerts: list[Alert]
     not_relevant: int
     dead_letter_reasons: list[str]
+    texts: list[str]
+    probabilities: Floats
+    words: int
+    unknown_words: int
 
 
 class Triage:
@@ -58,6 +69,7 @@ class Triage:
         threshold: a probability.
         clock: gives the alerts' `scored_at`.
         step: measures a step, given its name.
+        retried: is told of each attempt with a smaller batch after memory ran out.
     """
 
     def __init__(
@@ -69,14 +81,17 @@ class Triage:
         dead_letters_topic: str,
         clock: Callable[[], datetime],
         step: Step,
+        retried: Callable[[], None] = lambda: None,
     ) -> None:
         self._scorer = scorer
         self._model = model
-        self._threshold = threshold
+        self.threshold = threshold
         self._alerts_topic = alerts_topic
         self._dead_letters_topic = dead_letters_topic
         self._clock = clock
         self._step = step
+        self._retried = retried
+        self._most = sys.maxsize  # records that fit into memory at once
         self._alert_headers: Headers = [
             ("content-type", CONTENT_TYPE.encode()),
             ("triage-schema-version", str(SCHEMA_VERSION).encode()),
@@ -84,75 +99,88 @@ class Triage:
         ]
 
     def __call__(self, records: Sequence[Record]) -> Outcome:
-        """Triages a batch; every record ends as alert, as not relevant, or as dead letter."""
-        failed: list[tuple[Record, RecordError]] = []
+        """Triages a batch; every record ends as alert, as not relevant, or as dead letter.
+
+        Raises:
+            UnavailableError: if memory does not suffice for a single record.
+            Exception: whatever a step raises for any text, which is no record's fault.
+        """
+        if len(records) > self._most:
+            return self._halves(records)
+        try:
+            return self._triage(records)
+        except MemoryError as error:
+            if len(records) == 1:
+                raise UnavailableError(str(error)) from error
+            self._most = len(records) // 2
+            self._retried()
+        except Exception as error:  # noqa: BLE001  # a step may raise anything over some text
+            if len(records) == 1:
+                self._scorer.score(["any text"])  # raises if the fault is not the record's
+                dead_letter = self._dead_letter(records[0], "unprocessable", error)
+                nothing = np.empty(0, np.float32)
+                return Outcome([dead_letter], [], 0, ["unprocessable"], [], nothing, 0, 0)
+        return self._halves(records)
+
+    def _halves(self, records: Sequence[Record]) -> Outcome:
+        middle = (len(records) + 1) // 2
+        first, second = self(records[:middle]), self(records[middle:])
+        return Outcome(
+            first.messages + second.messages,
+            first.alerts + second.alerts,
+            first.not_relevant + second.not_relevant,
+            first.dead_letter_reasons + second.dead_letter_reasons,
+            first.texts + second.texts,
+            np.concatenate([first.probabilities, second.probabilities]),
+            first.words + second.words,
+            first.unknown_words + second.unknown_words,
+        )
+
+    def _triage(self, records: Sequence[Record]) -> Outcome:
         with self._step("decode"):
-            tweets = self._decode(records, failed)
+            tweets, failed = _decode(records)
+        texts = [tweet.text for _, tweet in tweets]
         with self._step("encode"):
-            tweets, encoded = self._encode(tweets, failed)
+            encoded = self._scorer.encode(texts)
         with self._step("pad"):
             padded = self._scorer.pad(encoded)
         with self._step("predict"):
-            probabilities = self._scorer.predict(padded) if tweets else ()
+            probabilities = self._scorer.predict(padded) if texts else np.empty(0, np.float32)
         with self._step("decide"):
-            alerts, alerted = self._decide(tweets, probabilities)
-        dead_letters = [self._dead_letter(record, error) for record, error in failed]
+            messages, alerts = self._decide(tweets, probabilities)
         return Outcome(
-            alerts + dead_letters,
-            alerted,
-            len(tweets) - len(alerted),
+            messages + [self._dead_letter(record, e.reason, e) for record, e in failed],
+            alerts,
+            len(tweets) - len(alerts),
             [error.reason for _, error in failed],
+            texts,
+            probabilities,
+            len(encoded.ids),
+            self._scorer.unknown_words(encoded),
         )
 
-    def _decode(
-        self, records: Sequence[Record], failed: list[tuple[Record, RecordError]]
-    ) -> list[tuple[Record, Tweet]]:
-        tweets = []
-        for record in records:
-            try:
-                tweets.append((record, decode_tweet(record.value)))
-            except RecordError as error:
-                failed.append((record, error))
-        return tweets
-
-    def _encode(
-        self, tweets: list[tuple[Record, Tweet]], failed: list[tuple[Record, RecordError]]
-    ) -> tuple[list[tuple[Record, Tweet]], EncodedTexts]:
-        """Encodes the texts; if that fails, finds the texts at fault one by one."""
-        try:
-            return tweets, self._scorer.encode([tweet.text for _, tweet in tweets])
-        except ValueError:
-            good = []
-            for record, tweet in tweets:
-                try:
-                    self._scorer.encode([tweet.text])
-                    good.append((record, tweet))
-                except ValueError as error:
-                    failed.append((record, RecordError("unencodable_text", str(error))))
-            return good, self._scorer.encode([tweet.text for _, tweet in good])
-
     def _decide(
-        self, tweets: list[tuple[Record, Tweet]], probabilities: Floats | tuple[()]
-    ) -> tuple[list[Message], list[Record]]:
+        self, tweets: list[tuple[Record, Tweet]], probabilities: Floats
+    ) -> tuple[list[Message], list[Alert]]:
         now = self._clock()
-        alerts, alerted = [], []
-        for (record, tweet), probability in zip(tweets, map(float, probabilities), strict=True):
-            if probability < self._threshold:
+        messages, alerts = [], []
+        for (record, tweet), probability in zip(tweets, probabilities.tolist(), strict=True):
+            if probability < self.threshold:
                 continue
             source = Source(
                 record.topic, record.partition, record.offset, source_timestamp(record.timestamp)
             )
-            alert = make_alert(tweet, probability, self._threshold, self._model, source, now)
+            alert = make_alert(tweet, probability, self.threshold, self._model, source, now)
             headers = self._alert_headers + [h for h in record.headers if _is_trace(h[0])]
-            alerts.append(Message(self._alerts_topic, record.key, encode_alert(alert), headers))
-            alerted.append(record)
-        return alerts, alerted
+            messages.append(Message(self._alerts_topic, record.key, encode_alert(alert), headers))
+            alerts.append(alert)
+        return messages, alerts
 
-    def _dead_letter(self, record: Record, error: RecordError) -> Message:
+    def _dead_letter(self, record: Record, reason: str, error: Exception) -> Message:
         """The record unchanged, with headers that say why and from where it came."""
         headers = [
             *record.headers,
-            ("triage-reason", error.reason.encode()),
+            ("triage-reason", reason.encode()),
             ("triage-error", str(error).encode("utf-8", "replace")),
             ("triage-error-class", type(error).__name__.encode()),
             ("triage-source-topic", record.topic.encode()),
@@ -164,6 +192,19 @@ class Triage:
         if value is None and record.key is None:  # kafka-python publishes no message without both
             value = b""
         return Message(self._dead_letters_topic, record.key, value, headers)
+
+
+def _decode(
+    records: Sequence[Record],
+) -> tuple[list[tuple[Record, Tweet]], list[tuple[Record, RecordError]]]:
+    tweets, failed = [], []
+    for record in records:
+        try:
+            tweets.append((record, decode_tweet(record.value)))
+        except RecordError as error:
+            unreadable = getattr(record, "error", None)
+            failed.append((record, RecordError("unreadable", unreadable) if unreadable else error))
+    return tweets, failed
 
 
 def _is_trace(header: str) -> bool:

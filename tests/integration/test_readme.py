@@ -47,6 +47,7 @@ def test_every_other_command_works_in_its_order(kafka: LocalKafka, tmp_path: Pat
         "UV_PROJECT": str(ROOT),
         "UV_NO_SYNC": "1",
         "TRIAGE_REGISTRY": f"file:{tmp_path / 'registry'}",
+        "TRIAGE_CACHE": str(tmp_path / "cache"),
         "TRIAGE_METRICS_PORT": "0",
     }
     outputs: dict[str, str] = {}
@@ -102,9 +103,7 @@ def test_the_settings_table_is_the_codes() -> None:
     rows = dict(re.findall(r"^\| `(TRIAGE_\w+)` \| (.*?) \|", README, re.MULTILINE))
     assert rows.pop(FILE_VARIABLE) == "none"
     documented = {
-        PREFIX + field.name.upper(): "the bundle's"
-        if field.default is None
-        else f"`{field.default}`"
+        PREFIX + field.name.upper(): "none" if field.default is None else f"`{field.default}`"
         for field in msgspec.structs.fields(Settings)
     }
     assert rows == documented

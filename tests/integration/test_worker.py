@@ -156,7 +156,6 @@ def test_two_members_share_the_partitions(
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        ({"TRIAGE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, 6, "Kafka at 127.0.0.1:1 cannot"),
         ({"TRIAGE_INPUT_TOPIC": "no.such"}, 6, "has no topic no.such"),
         ({"TRIAGE_MODEL_ALIAS": "no-such"}, 5, "no version or alias 'no-such'; there is: 1, "),
         ({"TRIAGE_BATCH_SIZE": "many"}, 2, "TRIAGE_BATCH_SIZE='many': expected a whole number"),

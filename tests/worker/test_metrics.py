@@ -1,22 +1,20 @@
-"""Metrics follow Prometheus' conventions and are served over HTTP."""
+"""Metrics follow Prometheus' conventions."""
 
-import urllib.request
-
-import pytest
+import numpy as np
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.errors import UsageError
-from worker.metrics import Metrics
+from worker.health import Health
+from worker.metrics import ArrayHistogram, Metrics
 
 
-def test_served_metrics_are_named_and_explained() -> None:
-    metrics = Metrics()
+def test_metrics_are_named_and_explained() -> None:
+    metrics = Metrics(Health(60))
     metrics.dead_letters.labels("invalid_json").inc()
     with metrics.step("decode"):
         pass
-    port = metrics.serve("127.0.0.1", 0)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        families = {f.name: f for f in text_string_to_metric_families(answer.read().decode())}
+    text = generate_latest(metrics.registry).decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
     ours = {name for name in families if name.startswith("triage_") and "_created" not in name}
     assert {
         "triage_tweets_consumed",
@@ -24,7 +22,11 @@ def test_served_metrics_are_named_and_explained() -> None:
         "triage_tweets_not_relevant",
         "triage_dead_letters",
         "triage_step_seconds",
+        "triage_record_to_alert_seconds",
         "triage_tweet_to_alert_seconds",
+        "triage_healthy",
+        "triage_ready",
+        "triage_probability",
     } <= ours
     assert all(families[name].documentation for name in ours)
     (sample, *_) = families["triage_dead_letters"].samples
@@ -32,8 +34,19 @@ def test_served_metrics_are_named_and_explained() -> None:
     assert "process_resident_memory_bytes" in families
 
 
-def test_a_taken_port_is_named() -> None:
-    metrics = Metrics()
-    port = metrics.serve("127.0.0.1", 0)
-    with pytest.raises(UsageError, match=rf"TRIAGE_METRICS_PORT={port}: expected .* free port"):
-        Metrics().serve("127.0.0.1", port)
+def test_an_array_histogram_counts_like_a_histogram() -> None:
+    registry = CollectorRegistry()
+    histogram = ArrayHistogram("share", "A share", (0.25, 0.5, 1.0), registry)
+    histogram.observe(np.array([[0.1, 0.25], [0.26, 2.0]], np.float32))
+    histogram.observe([])
+    histogram.observe(1.0)
+    (family,) = text_string_to_metric_families(generate_latest(registry).decode())
+    assert (family.name, family.type) == ("share", "histogram")
+    assert [(s.name, s.labels.get("le"), round(s.value, 6)) for s in family.samples] == [
+        ("share_bucket", "0.25", 2),
+        ("share_bucket", "0.5", 3),
+        ("share_bucket", "1.0", 4),
+        ("share_bucket", "+Inf", 5),
+        ("share_count", None, 5),
+        ("share_sum", None, 3.61),
+    ]

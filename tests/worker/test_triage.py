@@ -43,6 +43,12 @@ class RefusingScorer:
             raise ValueError("refused")
         return EncodedTexts(np.ones(len(texts), np.int32), np.ones(len(texts), np.int32))
 
+    def unknown_words(self, encoded: EncodedTexts) -> int:
+        return len(encoded.ids)
+
+    def score(self, texts: list[str]) -> Any:
+        return self.predict(self.pad(self.encode(texts)))
+
     def pad(self, encoded: EncodedTexts) -> Any:
         return encoded.ids.reshape(-1, 1)
 
@@ -69,7 +75,7 @@ def test_every_record_ends_in_one_place(bundle: Bundle) -> None:
     ]
     records = [FakeRecord(value, offset) for offset, value in enumerate(values)]
     outcome = new_triage(bundle.scorer)(records)
-    assert [record.offset for record in outcome.alerted] == [0, 4]
+    assert [alert.source.offset for alert in outcome.alerts] == [0, 4]
     assert outcome.not_relevant == 1
     assert outcome.dead_letter_reasons == ["invalid_json", "no_value"]
     assert [message.topic for message in outcome.messages] == ["alerts", "alerts", "dead", "dead"]
@@ -134,20 +140,20 @@ def test_a_tombstone_without_key_can_be_published(bundle: Bundle) -> None:
 
 def test_a_batch_of_dead_letters_alone_is_no_problem(bundle: Bundle) -> None:
     outcome = new_triage(bundle.scorer)([FakeRecord(b"")])
-    assert (outcome.not_relevant, outcome.alerted) == (0, [])
+    assert (outcome.not_relevant, outcome.alerts) == (0, [])
     assert outcome.dead_letter_reasons == ["empty_text"]
 
 
 def test_a_text_that_cannot_be_encoded_costs_only_itself() -> None:
     records = [FakeRecord(text, n) for n, text in enumerate((b"good", b"bad", b"fine"))]
     outcome = new_triage(RefusingScorer("bad"))(records)
-    assert [record.offset for record in outcome.alerted] == [0, 2]
-    assert outcome.dead_letter_reasons == ["unencodable_text"]
+    assert [alert.source.offset for alert in outcome.alerts] == [0, 2]
+    assert outcome.dead_letter_reasons == ["unprocessable"]
 
 
 def test_the_threshold_itself_is_relevant() -> None:
     at = float(np.float32(0.9))
-    assert len(new_triage(RefusingScorer("-"), at)([FakeRecord(b"a")]).alerted) == 1
+    assert len(new_triage(RefusingScorer("-"), at)([FakeRecord(b"a")]).alerts) == 1
     above = float(np.nextafter(np.float32(0.9), np.float32(1)))
     assert new_triage(RefusingScorer("-"), above)([FakeRecord(b"a")]).not_relevant == 1
 

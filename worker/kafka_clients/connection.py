@@ -47,10 +47,7 @@ def kafka_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except KafkaError as error:
-        message = f"Kafka: {doing}: {error}"
-        if isinstance(error, _HOPELESS):
-            raise DependencyError(message) from error
-        raise UnavailableError(message) from error
+        raise _ours(error, f"Kafka: {doing}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -59,10 +56,16 @@ def connecting(settings: Settings) -> Iterator[None]:
     try:
         yield
     except KafkaError as error:
-        raise DependencyError(
+        message = (
             f"Kafka at {settings.kafka_bootstrap_servers} cannot be used: {error}; "
             "expected TRIAGE_KAFKA_BOOTSTRAP_SERVERS to name a broker that runs"
-        ) from error
+        )
+        raise _ours(error, message) from error
+
+
+def _ours(error: KafkaError, message: str) -> DependencyError:
+    kind = DependencyError if isinstance(error, _HOPELESS) else UnavailableError
+    return kind(message)
 
 
 def new_consumer(settings: Settings, **options: Any) -> Any:

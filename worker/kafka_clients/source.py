@@ -2,12 +2,15 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kafka import OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError
+import msgspec
+from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
 
+from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
 from worker.kafka_clients.connection import (
     REQUEST_TIMEOUT_MS,
@@ -15,36 +18,73 @@ from worker.kafka_clients.connection import (
     kafka_errors,
     new_consumer,
 )
-from worker.kafka_clients.records import Batch, Record
+from worker.kafka_clients.records import Batch, Headers, Record
+
+_METADATA_MAX_AGE_MS = 30_000
+"""After this long at most, partitions that were added to the topic are consumed."""
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """Stands for a record that kafka-python cannot hand out: its checksum, its compression or its
+    headers are broken. Only its place is known, and `error` says what was met there.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    error: str
+    timestamp: int = -1
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Headers = []
 
 
 class Source:
-    """A member of the consumer group that reads the input topic from its oldest record on."""
+    """A member of the consumer group that reads the input topic from its oldest record on.
 
-    def __init__(self, settings: Settings) -> None:
-        self._batch_size = settings.batch_size
+    Rebalances are cooperative: only partitions that change hands stand still. With an instance id
+    membership is static, and a restart within the session timeout moves no partition.
+
+    Args:
+        on_rebalance: is told how many partitions are assigned after each change.
+    """
+
+    def __init__(
+        self, settings: Settings, on_rebalance: Callable[[int], None] = lambda _: None
+    ) -> None:
         self._wait = settings.batch_wait_ms / 1000
         self._unfinished: list[Record] = []  # polled, but neither delivered nor part of a batch
         with connecting(settings):
             self.consumer = new_consumer(
                 settings,
                 group_id=settings.group_id,
+                group_instance_id=settings.instance_id,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
                 session_timeout_ms=settings.session_timeout_ms,
                 heartbeat_interval_ms=settings.session_timeout_ms // 3,
+                metadata_max_age_ms=_METADATA_MAX_AGE_MS,
+                partition_assignment_strategy=[CooperativeStickyAssignor],
             )
-        self.consumer.subscribe([settings.input_topic])
+        self.consumer.subscribe(
+            [settings.input_topic], listener=_Rebalances(self.consumer, on_rebalance)
+        )
 
-    def receive(self, timeout: float) -> Batch | None:
+    @property
+    def joined(self) -> bool:
+        """Whether it is a member of the group now, be it with partitions or in reserve."""
+        return bool(self.consumer.group_metadata().generation_id >= 0)
+
+    def receive(self, timeout: float, max_records: int) -> Batch | None:
         """Waits for a first record, then a little for more.
 
         Args:
             timeout: seconds to wait for the first record.
+            max_records: of the batch.
 
         Returns:
-            A batch of 1 to `batch_size` records, or None if there was no record in time.
+            A batch of 1 to `max_records` records, or None if there was no record in time.
 
         Raises:
             DependencyError: from Kafka.
@@ -53,13 +93,18 @@ class Source:
         records = self._unfinished
         memberships: list[Any] = []
         deadline = time.monotonic() + timeout
-        while len(records) < self._batch_size:
+        while len(records) < max_records:
             wait = max(0, deadline - time.monotonic())
-            with kafka_errors("poll"):
-                polled = self.consumer.poll(
-                    timeout_ms=int(wait * 1000), max_records=self._batch_size - len(records)
-                )
-                memberships.append(self.consumer.group_metadata())
+            try:
+                with kafka_errors("poll"):
+                    polled = self.consumer.poll(
+                        timeout_ms=int(wait * 1000), max_records=max_records - len(records)
+                    )
+                    memberships.append(self.consumer.group_metadata())
+            except Exception as error:  # kafka-python's decoders raise whatever their parts raise
+                if not _is_about_a_record(error):
+                    raise
+                return self._step_over_unreadable(error)
             if polled and not records:
                 deadline = time.monotonic() + self._wait
             records += flat(polled)
@@ -71,14 +116,26 @@ class Source:
             if not polled:
                 break
         self._unfinished = []
-        if not records:
-            return None
-        offsets = {_partition(r): OffsetAndMetadata(r.offset + 1, "", -1) for r in records}
-        return Batch(records, offsets, memberships[-1])
+        return _batch(records, memberships[-1]) if records else None
 
     def rewind(self, batch: Batch) -> None:
         """Lets a batch that was not delivered come again."""
         self._unfinished = batch.records
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """How many offsets each assigned partition is behind its end, by (topic, partition).
+
+        Raises:
+            DependencyError: from Kafka.
+        """
+        with kafka_errors("look for the ends of the partitions"):
+            partitions = self.consumer.assignment()
+            ends = self.consumer.end_offsets(partitions, timeout_ms=REQUEST_TIMEOUT_MS)
+            return {
+                (partition.topic, partition.partition): max(0, end - position)
+                for partition, end in ends.items()
+                if (position := self.consumer.position(partition, timeout_ms=0)) is not None
+            }
 
     def _go_back(self) -> None:
         """Goes back to where the group's commits stand, if records were polled but not delivered.
@@ -94,10 +151,79 @@ class Source:
                 self.consumer.seek(partition, first[partition] if committed is None else committed)
         self._unfinished = []
 
+    def _step_over_unreadable(self, error: Exception) -> Batch:
+        """Finds the record at which a poll failed, and goes on behind it.
+
+        A poll that failed once gives nothing ever after, and the error does not say of which
+        partition it speaks. So each partition is read again from its position, alone: a damage on
+        the way is mended by that, and one in the log shows itself.
+
+        Returns:
+            A batch of this one place.
+
+        Raises:
+            UnavailableError: if every partition can be read now.
+        """
+        found: Batch | None = None
+        with kafka_errors("find the record that cannot be read"):
+            for partition in sorted(self.consumer.assignment()):
+                if found is None:
+                    found = self._read_alone(partition)
+            if found is None:
+                raise UnavailableError(f"Kafka: poll: {_told(error)}") from error
+            for partition, behind in found.offsets.items():
+                self.consumer.seek(partition, behind.offset)
+        return found
+
+    def _read_alone(self, partition: Any) -> Batch | None:
+        """Reads this partition only, and leaves it where it was.
+
+        Returns:
+            A batch of an `Unreadable` if its next record is that, else None.
+        """
+        position = self.consumer.position(partition, timeout_ms=REQUEST_TIMEOUT_MS)
+        others = self.consumer.assignment() - {partition}
+        self.consumer.pause(*others)
+        self.consumer.seek(partition, position)  # drops what was fetched, the broken rest too
+        try:
+            self.consumer.poll(timeout_ms=REQUEST_TIMEOUT_MS // 10, max_records=1)
+        except Exception as error:
+            membership = self.consumer.group_metadata()
+            if not _is_about_a_record(error) or membership.generation_id < 0:
+                raise
+            unreadable = Unreadable(partition.topic, partition.partition, position, _told(error))
+            return _batch([unreadable], membership)
+        finally:
+            still = self.consumer.assignment()
+            self.consumer.resume(*(others & still))
+            if partition in still:
+                self.consumer.seek(partition, position)
+        return None
+
     def close(self) -> None:
-        """Leaves the group, so that the partitions move on at once."""
+        """Leaves the group, so that the partitions move on at once, unless membership is static."""
         with contextlib.suppress(KafkaError):
             self.consumer.close()
+
+
+class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python ships no types
+    """Counts what is assigned. An error in here would come out of `poll`."""
+
+    def __init__(self, consumer: Any, tell: Callable[[int], None]) -> None:
+        self._consumer = consumer
+        self._tell = tell
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        """Everything taken of them was committed before the poll that this call is part of."""
+        self._tell(len(self._consumer.assignment() - set(revoked)))
+
+    def on_partitions_lost(self, lost: Iterable[Any]) -> None:
+        """What was taken of them is fenced off when it is delivered."""
+        self._tell(len(self._consumer.assignment() - set(lost)))
+
+    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """They are read from the group's commits on."""
+        self._tell(len(self._consumer.assignment() | set(assigned)))
 
 
 def flat(polled: Mapping[Any, list[Record]]) -> list[Record]:
@@ -105,5 +231,27 @@ def flat(polled: Mapping[Any, list[Record]]) -> list[Record]:
     return [record for records in polled.values() for record in records]
 
 
+def _batch(records: list[Any], membership: Any) -> Batch:
+    offsets = {_partition(r): OffsetAndMetadata(r.offset + 1, "", -1) for r in records}
+    return Batch(records, offsets, membership)
+
+
 def _partition(record: Record) -> Any:
     return TopicPartition(record.topic, record.partition)
+
+
+def _is_about_a_record(error: Exception) -> bool:
+    """Whether a poll failed over what a record holds, and not over Kafka."""
+    cause = _cause(error)
+    return not isinstance(cause, KafkaError) or isinstance(
+        cause, (CorruptRecordError, UnsupportedCodecError)
+    )
+
+
+def _told(error: Exception) -> str:
+    cause = _cause(error)
+    return f"{type(cause).__name__}: {cause}"
+
+
+def _cause(error: Exception) -> BaseException | None:
+    return error.__cause__ if isinstance(error, DependencyError) else error

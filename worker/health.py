@@ -1,0 +1,149 @@
+"""Health: whether the worker makes progress and whether it is ready, and the pages that say so.
+
+/metrics  for Prometheus
+/healthz  200, or 503 with the reason: restart this worker
+/readyz   200, or 503 with the reason: it waits for something, and goes on when that is back
+"""
+
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from shared.errors import UsageError
+
+Environ = dict[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+
+class Health:
+    """What the worker's loop says of itself, judged by the clock.
+
+    A worker is unhealthy when its loop has not come round, or when tweets wait and none was
+    committed, for `stall_seconds`. While it waits for Kafka it is not ready but healthy, because a
+    restart would not help.
+
+    Args:
+        clock: seconds that only go forward.
+    """
+
+    def __init__(self, stall_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stall_seconds = stall_seconds
+        self._clock = clock
+        self._waiting: dict[str, str] = {"worker": "it is starting"}
+        self._ticked: float | None = None
+        self._progressed = clock()
+        self._lag = 0
+
+    def tick(self) -> None:
+        """The loop has come round."""
+        self._ticked = self._clock()
+
+    def progress(self) -> None:
+        """Something was committed."""
+        self._progressed = self._clock()
+
+    def lag(self, records: int) -> None:
+        """So many records wait in the assigned partitions."""
+        self._lag = records
+        if records == 0:
+            self.progress()
+
+    def waits(self, what: str, reason: str) -> None:
+        """The worker cannot go on before this is back."""
+        self._waiting = {**self._waiting, what: reason}
+
+    def goes_on(self, what: str) -> None:
+        """It is back."""
+        if what in self._waiting:
+            self._waiting = {k: v for k, v in self._waiting.items() if k != what}
+            self.progress()
+
+    def not_healthy(self) -> str | None:
+        """Why this worker should be restarted, or None."""
+        if self._ticked is None:
+            return None
+        now = self._clock()
+        if (silent := now - self._ticked) > self._stall_seconds:
+            return f"the loop has not come round for {silent:.0f} s\n{_threads()}"
+        idle = now - self._progressed
+        if self._lag and not self._waiting and idle > self._stall_seconds:
+            return f"no commit for {idle:.0f} s, while {self._lag} records wait\n{_threads()}"
+        return None
+
+    def not_ready(self) -> str | None:
+        """What this worker waits for, or None."""
+        waiting = self._waiting
+        return "\n".join(f"{what}: {reason}" for what, reason in waiting.items()) or None
+
+
+def _threads() -> str:
+    """Where each thread stands: its innermost calls, as file, line and function."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    lines = []
+    for ident, frame in sys._current_frames().items():
+        calls = traceback.extract_stack(frame)[-8:]
+        lines.append(f"thread {names.get(ident, ident)}:")
+        lines += [f"  {call.filename}:{call.lineno} {call.name}" for call in calls]
+    return "\n".join(lines)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 10  # seconds; a client that says nothing does not keep its thread
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
+        """Nothing: a probe every few seconds is no event."""
+
+
+def serve(health: Health, registry: CollectorRegistry, address: str, port: int) -> int:
+    """Serves the pages in threads of their own.
+
+    Returns:
+        The port, which was chosen by the system if 0 was given.
+
+    Raises:
+        UsageError: if the address cannot be bound.
+    """
+    metrics = make_wsgi_app(registry)
+
+    def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            status, body = "405 Method Not Allowed", "expected GET"
+        elif environ["PATH_INFO"] == "/metrics":
+            return metrics(environ, start_response)  # type: ignore[no-any-return]
+        elif environ["PATH_INFO"] == "/healthz":
+            status, body = _verdict(health.not_healthy())
+        elif environ["PATH_INFO"] == "/readyz":
+            status, body = _verdict(health.not_ready())
+        else:
+            status, body = "404 Not Found", "there are /metrics, /healthz and /readyz"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [f"{body}\n".encode()]
+
+    try:
+        family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
+        server_class = type("Server", (_Server,), {"address_family": family})
+        server = server_class((address, port), _Handler)
+    except OSError as error:
+        raise UsageError(
+            f"TRIAGE_METRICS_ADDRESS={address!r}, TRIAGE_METRICS_PORT={port}: "
+            f"expected an address and a free port of this machine: {error.strerror}"
+        ) from error
+    server.set_app(answer)
+    threading.Thread(target=server.serve_forever, name="pages", daemon=True).start()
+    return int(server.server_port)
+
+
+def _verdict(reason: str | None) -> tuple[str, str]:
+    return ("200 OK", "ok") if reason is None else ("503 Service Unavailable", reason)
