@@ -1,7 +1,8 @@
-"""What several tests need: a trained model, a real Kafka, the published data set."""
+"""What several tests need: a trained model, a real Kafka, a W&B server, the published data set."""
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from shared.bundle import Bundle, load_bundle
 from shared.errors import DependencyError
 from shared.folder_registry import FolderRegistry
+from tests.wandb_server.server import WandbServer, environment
 from trainer import cli as trainer_cli
 from worker.local_kafka import LocalKafka
 
@@ -77,3 +79,27 @@ def kafka() -> Iterator[LocalKafka]:
         pytest.skip(str(error))
     yield broker
     broker.stop()
+
+
+@pytest.fixture(scope="session")
+def _wandb_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbServer]:
+    server = WandbServer()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(server.url, str(tmp_path_factory.mktemp("wandb"))).items():
+            patch.setenv(name, value)
+        if "wandb" in sys.modules:  # it has read the environment that there was before
+            sys.modules["wandb"].teardown()
+        yield server
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].teardown()
+    server.stop()
+
+
+@pytest.fixture
+def wandb_server(_wandb_session: WandbServer) -> Iterator[WandbServer]:
+    """An empty W&B server, to which the environment leads clients, also in child processes."""
+    _wandb_session.reset()
+    yield _wandb_session
+    _wandb_session.start()
+    _wandb_session.mend()
+    assert _wandb_session.failures == []

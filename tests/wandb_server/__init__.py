@@ -1,0 +1,1 @@
+"""A small W&B server on the loopback address, which the real `wandb` client speaks to."""
