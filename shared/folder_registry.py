@@ -8,7 +8,6 @@ a reader needs no lock.
 """
 
 import fcntl
-import getpass
 import os
 import shutil
 import tempfile
@@ -30,6 +29,7 @@ from shared.registry import (
     Version,
     digest_of,
     keep_in_cache,
+    user_name,
 )
 
 Action = Literal["register", "promote", "rollback"]
@@ -156,7 +156,7 @@ class FolderRegistry:
     ) -> Event:
         return Event(
             time=self._clock().isoformat(timespec="seconds"),
-            who=_user(),
+            who=user_name(),
             action=action,
             alias=alias,
             version=number,
@@ -185,10 +185,3 @@ class FolderRegistry:
                 yield
         except OSError as error:
             raise UnavailableError(f"registry {self.url} cannot be written: {error}") from error
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have a number and no name
-        return str(os.getuid())

@@ -1,13 +1,16 @@
 """Registry: where bundles are kept by version, and aliases say which one is meant.
 
-Version numbers count up from 1. Training sets the alias `candidate`, promotion `production`, which
-leaves the former production version under `previous`, and a rollback changes these two over.
-Workers follow an alias.
+Version numbers count up, from 1 in a folder and from 0 in W&B. Training sets the alias
+`candidate`, promotion `production`, which leaves the former production version under `previous`,
+and a rollback changes these two over. Workers follow an alias.
 
 The address chooses the implementation: `file:FOLDER` or `wandb:ENTITY/REGISTRY/COLLECTION`.
 """
 
+import getpass
 import hashlib
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -117,12 +120,19 @@ def open_registry(url: str) -> Registry:
     Raises:
         UsageError: if the address is not of one of the known forms.
     """
-    from shared.folder_registry import FolderRegistry
-
     scheme, _, rest = url.partition(":")
-    if scheme != "file" or not rest:
-        raise UsageError(f"TRIAGE_REGISTRY={url!r}: expected file:FOLDER")
-    return FolderRegistry(Path(rest.removeprefix("//")).expanduser())
+    if scheme == "file" and rest:
+        from shared.folder_registry import FolderRegistry
+
+        return FolderRegistry(Path(rest.removeprefix("//")).expanduser())
+    if scheme == "wandb" and re.fullmatch(r"[\w.-]+/[\w.-]+/[\w.-]+", rest, re.ASCII):
+        from shared.wandb_registry import WandbRegistry
+
+        entity, registry, collection = rest.split("/")
+        return WandbRegistry(entity, registry, collection)
+    raise UsageError(
+        f"TRIAGE_REGISTRY={url!r}: expected file:FOLDER or wandb:ENTITY/REGISTRY/COLLECTION"
+    )
 
 
 def keep_in_cache(cache: Path, digest: str, bring: Callable[[Path], object]) -> Path:
@@ -168,6 +178,14 @@ def digest_of(bundle: Path) -> str:
         return hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()
     except OSError as error:
         raise BundleError(f"{bundle} is no bundle: {error}") from error
+
+
+def user_name() -> str:
+    """Who runs this program, by the machine's account."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number and no name
+        return str(os.getuid())
 
 
 def _is_bundle(folder: Path, digest: str) -> bool:

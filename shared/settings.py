@@ -99,7 +99,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Name, _setting("a name", "the consumer group, whose members share the partitions")
     ] = "tweet-triage"
     registry: Annotated[
-        Name, _setting("file:FOLDER", "where bundles are registered, with their aliases")
+        Name,
+        _setting(
+            "file:FOLDER or wandb:ENTITY/REGISTRY/COLLECTION",
+            "where bundles are registered, with their aliases",
+        ),
     ] = "file:~/.local/share/tweet-triage/registry"
     cache: Annotated[
         Name,

@@ -62,7 +62,8 @@ def test_tensorflow_is_imported_at_one_edge() -> None:
 
 
 def test_wandb_is_imported_at_two_edges() -> None:
-    assert importers("wandb") <= {"shared/wandb_registry.py", "trainer/tracking.py"}
+    shared = {f"shared/wandb_{name}.py" for name in ("client", "download", "registry")}
+    assert shared <= importers("wandb") <= shared | {"trainer/tracking.py"}
 
 
 @pytest.mark.parametrize("file", [*SOURCES, *modules("tests")])

@@ -388,4 +388,5 @@ def test_open_registry(url: str, folder: Path) -> None:
 def test_open_registry_refuses(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         open_registry(url)
-    assert str(caught.value) == f"TRIAGE_REGISTRY={url!r}: expected file:FOLDER"
+    expected = "file:FOLDER or wandb:ENTITY/REGISTRY/COLLECTION"
+    assert str(caught.value) == f"TRIAGE_REGISTRY={url!r}: expected {expected}"

@@ -166,6 +166,8 @@ class Artifacts:
     def update_artifact(self, variables: Answer) -> Answer:
         given = variables["input"]
         artifact = self._store.artifact(given["artifactID"])
+        if artifact.sequence.project in self._store.read_only:
+            raise RefusedError(f"project {artifact.sequence.project} is read-only")
         artifact.metadata = given.get("metadata", artifact.metadata)
         artifact.description = given.get("description", artifact.description)
         return {"result": {"artifact": self._artifact(artifact)}}

@@ -36,6 +36,8 @@ class Runs:
                 "name": USER,
                 "email": f"{USER}@localhost",
                 "admin": False,
+                "deletedAt": None,
+                "apiKeys": None,
                 "flags": "{}",
                 "teams": {"edges": [team]},
             }
@@ -53,7 +55,8 @@ class Runs:
 
     def is_project_read_only(self, variables: Answer) -> Answer:
         there = (variables["entity"], variables["project"]) in self._store.projects
-        return {"project": {"readOnly": False} if there else None}
+        read_only = variables["project"] in self._store.read_only
+        return {"project": {"readOnly": read_only} if there else None}
 
     def upsert_bucket(self, variables: Answer) -> Answer:
         run, inserted = self._run_to_write(variables)

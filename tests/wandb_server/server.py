@@ -20,10 +20,11 @@ Kind = Literal["error", "refuse", "hang", "drop", "corrupt"]
 
 @dataclass
 class Fault:
-    """What goes wrong, and how many times more; None: for ever."""
+    """What goes wrong, after how many requests more, and how many times; None: for ever."""
 
     kind: Kind
     times: int | None
+    after: int
 
 
 class WandbServer:
@@ -79,7 +80,7 @@ class WandbServer:
         self._http.server_close()
         self._http.break_connections()
 
-    def fault(self, operation: str, kind: Kind, times: int | None = None) -> None:
+    def fault(self, operation: str, kind: Kind, times: int | None = None, after: int = 0) -> None:
         """Lets requests go wrong from now on.
 
         Args:
@@ -88,9 +89,10 @@ class WandbServer:
                 until `reset`, `mend` or `stop`; `drop`: the connection breaks, in an upload after
                 half of the file; `corrupt`: a download gives other bytes of the same size.
             times: so often, and then no more.
+            after: so many requests go well before.
         """
         with self._lock:
-            self._faults[operation] = Fault(kind, times)
+            self._faults[operation] = Fault(kind, times, after)
 
     def mend(self) -> None:
         """Switches the faults off, and keeps everything."""
@@ -104,6 +106,9 @@ class WandbServer:
             self.requests.append(operation)
             fault = self._faults.get(operation) or self._faults.get(operation.partition(" ")[0])
             if fault is None or fault.times == 0:
+                return None
+            if fault.after > 0:
+                fault.after -= 1
                 return None
             if fault.times is not None:
                 fault.times -= 1
@@ -179,6 +184,13 @@ def environment(url: str, folder: str) -> dict[str, str]:
         "WANDB_X_DISABLE_STATS": "true",
         "WANDB_CONSOLE": "off",
         "WANDB_SILENT": "true",
+        "WANDB_HTTP_TIMEOUT": "8",
+        "WANDB_X_GRAPHQL_RETRY_MAX": "1",
+        "WANDB_X_GRAPHQL_RETRY_WAIT_MIN_SECONDS": "1",
+        "WANDB_X_GRAPHQL_RETRY_WAIT_MAX_SECONDS": "1",
+        "WANDB_X_FILE_TRANSFER_RETRY_MAX": "1",
+        "WANDB_X_FILE_TRANSFER_RETRY_WAIT_MIN_SECONDS": "1",
+        "WANDB_X_FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "1",
         "WANDB_DIR": folder,
         "WANDB_CACHE_DIR": folder,
         "WANDB_DATA_DIR": folder,

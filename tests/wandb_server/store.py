@@ -130,6 +130,7 @@ class Store:
         self.collections: dict[tuple[str, str, str], Collection] = {}  # by entity, project, name
         self.manifests: dict[str, Artifact] = {}  # by the manifest's id
         self.projects: dict[tuple[str, str], int] = {}  # its internal id
+        self.read_only: set[str] = set()  # projects of the entity that this key may not change
         for registry in REGISTRIES:
             self.add_project(ORG_ENTITY, REGISTRY_PREFIX + registry)
 

@@ -1,0 +1,235 @@
+"""What every registry does: a local folder, and W&B."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shared.bundle import MANIFEST, WEIGHTS, verify_bundle
+from shared.errors import BundleError, RegistryError
+from shared.folder_registry import FolderRegistry
+from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry
+from shared.wandb_registry import WandbRegistry
+from tests.shared.test_folder_registry import START, make_bundle
+from tests.wandb_server.server import WandbServer
+from tests.wandb_server.store import ENTITY
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of registry: an empty one, its first number, and how its copies get damaged."""
+
+    registry: Registry
+    first: int
+    corrupt: Callable[[], object]
+
+
+@pytest.fixture(params=["folder", "wandb"])
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
+    """Each kind, with a clock that goes on by a minute from event to event."""
+    times = iter(START + timedelta(minutes=n) for n in range(100))
+    if request.param == "folder":
+        folder = tmp_path / "registry"
+        return Kind(
+            registry=FolderRegistry(folder, lambda: next(times)),
+            first=1,
+            corrupt=lambda: [path.write_bytes(b"!") for path in folder.rglob(WEIGHTS)],
+        )
+    server: WandbServer = request.getfixturevalue("wandb_server")
+    return Kind(
+        registry=WandbRegistry(ENTITY, "model", "tweet-triage", lambda: next(times)),
+        first=0,
+        corrupt=lambda: server.fault(f"download {WEIGHTS}", "corrupt"),
+    )
+
+
+@pytest.fixture
+def registry(kind: Kind) -> Registry:
+    return kind.registry
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "made")
+
+
+def aliases(registry: Registry) -> dict[str, int]:
+    """What each alias means."""
+    versions = registry.versions()
+    found = [(alias, version.number) for version in versions for alias in version.aliases]
+    assert len(found) == len(dict(found))
+    return dict(found)
+
+
+def told(registry: Registry) -> list[tuple[str, str, int, str, bool]]:
+    """The history without its times and people, whose presence and order are asserted."""
+    events = registry.history()
+    assert all(event.who for event in events)
+    assert [event.time for event in events] == sorted(event.time for event in events)
+    return [(e.action, e.alias, e.version, e.reason, e.forced) for e in events]
+
+
+def test_nothing_yet(registry: Registry) -> None:
+    assert registry.versions() == []
+    assert registry.history() == []
+    for attempt in (registry.resolve, registry.promote):
+        with pytest.raises(RegistryError, match="'production'; there is: nothing yet"):
+            attempt("production")
+    with pytest.raises(RegistryError, match="there is: nothing yet"):
+        registry.rollback()
+
+
+def test_register(kind: Kind, made: Path, tmp_path: Path) -> None:
+    registry, first = kind.registry, kind.first
+    one = registry.register(made)
+    assert (one.number, one.manifest.name, one.aliases) == (first, "LSTM", (CANDIDATE,))
+    assert one.digest == hashlib.sha256((made / MANIFEST).read_bytes()).hexdigest()
+    assert one.manifest == verify_bundle(made)
+    two = registry.register(make_bundle(tmp_path / "two", "FF"))
+    again = registry.register(made, "trial")
+    assert (two.number, again.number) == (first + 1, first + 2)
+    versions = registry.versions()
+    assert [version.manifest.name for version in versions] == ["LSTM", "FF", "LSTM"]
+    assert [version.aliases for version in versions] == [(), (CANDIDATE,), ("trial",)]
+    assert registry.resolve("trial") == registry.resolve(str(first + 2)) == versions[2] == again
+    assert told(registry) == [
+        ("register", CANDIDATE, first, "", False),
+        ("register", CANDIDATE, first + 1, "", False),
+        ("register", "trial", first + 2, "", False),
+    ]
+
+
+def test_promotion_rollback_and_their_history(kind: Kind, made: Path, tmp_path: Path) -> None:
+    registry, one, two = kind.registry, kind.first, kind.first + 1
+    registry.register(made)
+    registry.promote(str(one))
+    with pytest.raises(RegistryError, match="'previous'"):
+        registry.rollback()
+    registry.register(make_bundle(tmp_path / "two", "FF"))
+    promoted = registry.promote(CANDIDATE, reason='"good",\nthey say ✓', forced=True)
+    assert (promoted.number, promoted.aliases) == (two, (CANDIDATE, PRODUCTION))
+    assert aliases(registry) == {CANDIDATE: two, PRODUCTION: two, PREVIOUS: one}
+    registry.promote(str(two))  # again: what was before stays as it was
+    assert aliases(registry) == {CANDIDATE: two, PRODUCTION: two, PREVIOUS: one}
+
+    back = registry.rollback("worse")
+    assert (back.number, back.aliases) == (one, (PRODUCTION,))
+    assert aliases(registry) == {CANDIDATE: two, PRODUCTION: one, PREVIOUS: two}
+    assert registry.rollback().number == two
+    registry.promote(str(one), alias="canary")
+    assert aliases(registry) == {CANDIDATE: two, PRODUCTION: two, PREVIOUS: one, "canary": one}
+    assert told(registry) == [
+        ("register", CANDIDATE, one, "", False),
+        ("promote", PRODUCTION, one, "", False),
+        ("register", CANDIDATE, two, "", False),
+        ("promote", PRODUCTION, two, '"good",\nthey say ✓', True),
+        ("promote", PREVIOUS, one, '"good",\nthey say ✓', True),
+        ("promote", PRODUCTION, two, "", False),
+        ("rollback", PRODUCTION, one, "worse", False),
+        ("rollback", PREVIOUS, two, "worse", False),
+        ("rollback", PRODUCTION, two, "", False),
+        ("rollback", PREVIOUS, one, "", False),
+        ("promote", "canary", one, "", False),
+    ]
+
+
+def test_unknown_version_names_those_there_are(kind: Kind, made: Path) -> None:
+    registry = kind.registry
+    registry.register(made)
+    registry.promote(CANDIDATE)
+    before = registry.history()
+    there = f"there is: {kind.first}, candidate, production"
+    for version in ("7", "-1", "canary", "", "²", "1.0", "../versions/1", "a:b"):
+        for attempt in (registry.resolve, registry.promote):
+            with pytest.raises(RegistryError) as caught:
+                attempt(version)
+            message = f"registry {registry.url}: no version or alias {version!r}; {there}"
+            assert str(caught.value) == message
+    assert registry.history() == before
+
+
+def test_bundle_that_does_not_verify_is_not_registered(registry: Registry, made: Path) -> None:
+    (made / WEIGHTS).write_bytes(b"!")
+    with pytest.raises(BundleError, match=WEIGHTS):
+        registry.register(made)
+    with pytest.raises(BundleError, match="no complete bundle"):
+        registry.register(made / "nothing here")
+    assert registry.versions() == []
+
+
+def test_fetch(registry: Registry, made: Path, tmp_path: Path) -> None:
+    version = registry.register(made)
+    fetched = registry.fetch(version, tmp_path / "cache")
+    assert fetched == tmp_path / "cache" / version.digest
+    copied = {path.name: path.read_bytes() for path in fetched.iterdir()}
+    assert copied == {path.name: path.read_bytes() for path in made.iterdir()}
+    (fetched / WEIGHTS).write_bytes(b"changed")
+    assert verify_bundle(registry.fetch(version, tmp_path / "cache")) == version.manifest
+
+
+def test_damaged_bundle_is_neither_fetched_nor_promoted(
+    kind: Kind, made: Path, tmp_path: Path
+) -> None:
+    registry = kind.registry
+    for _ in range(2):
+        registry.register(made)
+        registry.promote(CANDIDATE)
+    before, version = registry.history(), registry.resolve(CANDIDATE)
+    kind.corrupt()
+    with pytest.raises(BundleError, match=WEIGHTS):
+        registry.fetch(version, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    with pytest.raises(BundleError, match=WEIGHTS):
+        registry.promote(CANDIDATE)
+    with pytest.raises(BundleError, match=WEIGHTS):
+        registry.rollback()
+    assert registry.history() == before
+    assert aliases(registry)[PREVIOUS] == kind.first
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from shared.registry import open_registry
+
+registry = open_registry(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(3):
+    print(registry.register(Path(sys.argv[2]), sys.argv[3]).number)
+"""
+
+
+def test_two_writers_at_once(kind: Kind, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    writers = []
+    for name in ("one", "two"):
+        bundle = make_bundle(tmp_path / name, name)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, kind.registry.url, str(bundle), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        writers.append(writer)
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    numbers = [[int(n) for n in writer.communicate(timeout=120)[0].split()] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0]
+    versions = kind.registry.versions()
+    assert [version.number for version in versions] == list(range(kind.first, kind.first + 6))
+    for name, own in zip(("one", "two"), numbers, strict=True):
+        assert [v.number for v in versions if v.manifest.name == name] == own
+        assert aliases(kind.registry)[name] == own[-1]
+        assert [e.version for e in kind.registry.history() if e.alias == name] == own
