@@ -7,23 +7,31 @@
     golden.json          texts with the probabilities that the model gave them when it was made
 
 Loading reads data only (JSON, msgpack, safetensors), builds the model from our own code, and
-refuses a bundle whose hashes or golden probabilities do not agree.
+refuses a bundle whose hashes or golden probabilities do not agree. A bundle that somebody made with
+intent costs no more memory than the files may be large, and some more for the model of that size.
 """
 
 import hashlib
 import json
 import shutil
+import stat
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from shared.errors import BundleError
-from shared.models import Architecture, Calibration, Weights, build_model, set_weights
+from shared.models import (
+    Architecture,
+    Calibration,
+    Weights,
+    build_model,
+    count_parameters,
+    set_weights,
+)
 from shared.scorer import Scorer
 from shared.text import TextEncoder, TextSettings, pipeline_from_bytes
 
@@ -34,6 +42,14 @@ VOCABULARY = "vocabulary.json"
 PIPELINE = "pipeline.msgpack"
 GOLDEN = "golden.json"
 _FILES = (WEIGHTS, VOCABULARY, PIPELINE, GOLDEN)
+_LARGEST = {
+    MANIFEST: 1 << 20,
+    WEIGHTS: 512 << 20,
+    VOCABULARY: 16 << 20,
+    PIPELINE: 16 << 20,
+    GOLDEN: 1 << 20,
+}
+"""Bytes of each file at most: 100 times those of the recipes here, at least 20 times the lemmas."""
 
 GOLDEN_TOLERANCE = 1e-3
 """Probabilities may differ by this much between processors (1e-6 between CPUs, more with TF32)."""
@@ -83,7 +99,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     text: TextSettings
     architecture: Architecture
     calibration: Calibration
-    threshold: float
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)]
     metrics: dict[str, dict[str, float]]
     files: dict[str, str]
 
@@ -152,7 +168,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         BundleError: if there is none, or it is of another format.
     """
-    return _parse_manifest(folder, _read(folder, MANIFEST))
+    return _parse_manifest(folder, read_file(folder, MANIFEST))
 
 
 def verify_bundle(folder: Path) -> Manifest:
@@ -167,7 +183,7 @@ def verify_bundle(folder: Path) -> Manifest:
             f"{folder / MANIFEST}: expected {sorted(_FILES)}, got {sorted(manifest.files)}"
         )
     for name in _FILES:
-        found = hashlib.sha256(_read(folder, name)).hexdigest()
+        found = hashlib.sha256(read_file(folder, name)).hexdigest()
         if found != manifest.files[name]:
             raise BundleError(
                 f"{folder / name} was changed: expected SHA-256 {manifest.files[name]}, got {found}"
@@ -183,34 +199,41 @@ def load_bundle(folder: Path) -> Bundle:
             more than `GOLDEN_TOLERANCE`.
     """
     manifest = verify_bundle(folder)
+    contents = {name: read_file(folder, name) for name in _FILES}
     try:
-        weights: dict[str, Any] = safetensors.load(_read(folder, WEIGHTS))
-        vocabulary = msgspec.json.decode(_read(folder, VOCABULARY), type=list[str])
-        golden = msgspec.json.decode(_read(folder, GOLDEN), type=list[_Golden])
-        pipeline = pipeline_from_bytes(_read(folder, PIPELINE))
-    except (SafetensorError, msgspec.DecodeError, ValueError, KeyError) as error:
-        raise BundleError(f"{folder}: a file of the bundle cannot be read: {error}") from error
+        weights: dict[str, Any] = safetensors.load(contents[WEIGHTS])
+        vocabulary = msgspec.json.decode(contents[VOCABULARY], type=list[str])
+        golden = msgspec.json.decode(contents[GOLDEN], type=list[_Golden])
+        pipeline = pipeline_from_bytes(contents[PIPELINE])
+    except Exception as error:  # spaCy and safetensors raise whatever their parts raise
+        raise BundleError(f"{folder}: a file of the bundle cannot be read: {error!r}") from error
     words = (len(vocabulary), manifest.text.num_words, manifest.architecture.num_words)
     if not golden or list(words) != sorted(words):
         raise BundleError(
             f"{folder}: expected golden texts, and no more words in the vocabulary than num_words "
             f"and embeddings; got {len(golden)} texts, {words[0]} words, {words[1]} and {words[2]}"
         )
-    model = build_model(manifest.architecture)
-    set_weights(model, weights)
-    encoder = TextEncoder(pipeline, vocabulary, manifest.text)
-    scorer = Scorer(encoder, manifest.architecture, model, manifest.calibration)
+    wanted = count_parameters(manifest.architecture)
+    given = sum(weight.size for weight in weights.values())
+    if wanted != given:
+        raise BundleError(f"{folder}: expected {wanted} weights for this architecture, got {given}")
     try:
+        model = build_model(manifest.architecture)
+        set_weights(model, weights)
+        encoder = TextEncoder(pipeline, vocabulary, manifest.text)
+        scorer = Scorer(encoder, manifest.architecture, model, manifest.calibration)
         found = scorer.score([entry.text for entry in golden])
-    except ValueError as error:  # spaCy finds no lemma table
-        raise BundleError(f"{folder} does not score its golden texts: {error}") from error
+    except BundleError:
+        raise
+    except Exception as error:  # so do Keras, and spaCy where it finds no lemma table
+        raise BundleError(f"{folder} does not score its golden texts: {error!r}") from error
     for entry, probability in zip(golden, found, strict=True):
         if not abs(entry.probability - probability) <= GOLDEN_TOLERANCE:
             raise BundleError(
                 f"{folder} does not reproduce its golden probabilities: "
                 f"expected {entry.probability:.6f} for {entry.text!r}, got {probability:.6f}"
             )
-    digest = hashlib.sha256(_read(folder, MANIFEST)).hexdigest()
+    digest = hashlib.sha256(read_file(folder, MANIFEST)).hexdigest()
     return Bundle(manifest, digest, scorer)
 
 
@@ -232,12 +255,24 @@ def _parse_manifest(folder: Path, content: bytes) -> Manifest:
         if stated != FORMAT:
             raise BundleError(f"{folder / MANIFEST}: expected bundle format {FORMAT}, got {stated}")
         return msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST} is no bundle manifest: {error}") from error
 
 
-def _read(folder: Path, name: str) -> bytes:
+def read_file(folder: Path, name: str) -> bytes:
+    """A file of the bundle.
+
+    Raises:
+        BundleError: if it is missing, is no plain file (a link could lead anywhere, and to what has
+            no end), or is larger than such a file may be.
+    """
+    path = folder / name
     try:
-        return (folder / name).read_bytes()
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path} is a link or a device: expected a file")
+        if status.st_size > _LARGEST[name]:
+            raise BundleError(f"{path} has {status.st_size} bytes, more than {_LARGEST[name]}")
+        return path.read_bytes()
     except OSError as error:
         raise BundleError(f"{folder} is no complete bundle: {error}") from error

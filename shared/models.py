@@ -10,17 +10,21 @@ where a model is built, so that a program which only reads a manifest does not w
 import logging
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from shared.errors import BundleError
 from shared.text import PADDING_ID, Ids
 
 Floats = npt.NDArray[np.float32]
 Weights = dict[str, npt.NDArray[Any]]
+_Count = Annotated[int, Meta(ge=1)]
+_CountOrNone = Annotated[int, Meta(ge=0)]
+_Share = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class Architecture(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,15 +46,15 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: Literal["feed-forward", "lstm", "bidirectional-lstm"]
-    num_words: int
-    embedding: int
-    length: int
+    num_words: _Count
+    embedding: _Count
+    length: Annotated[int, Meta(ge=1, le=1024)]
     masked: bool
     summary: Literal["flat", "last", "mean-max"]
-    units: int = 0
-    hidden: int = 0
-    embedding_dropout: float = 0.0
-    dropout: float = 0.0
+    units: _CountOrNone = 0
+    hidden: _CountOrNone = 0
+    embedding_dropout: _Share = 0.0
+    dropout: _Share = 0.0
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -88,6 +92,22 @@ def import_keras() -> Any:
     # It takes models that are compiled one after the other for one that is compiled again.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return keras
+
+
+def count_parameters(spec: Architecture) -> int:
+    """How many weights a model will have, before any memory is taken for it."""
+    width = spec.embedding
+    count = spec.num_words * width
+    if spec.kind != "feed-forward":
+        directions = 2 if spec.kind == "bidirectional-lstm" else 1
+        # Four gates, each with weights for the input, for the last state, and a bias.
+        count += directions * 4 * spec.units * (width + spec.units + 1)
+        width = directions * spec.units
+    width *= {"flat": spec.length, "last": 1, "mean-max": 2}[spec.summary]
+    if spec.hidden:
+        count += spec.hidden * (width + 1)
+        width = spec.hidden
+    return count + width + 1
 
 
 def build_model(spec: Architecture) -> Any:
@@ -157,12 +177,15 @@ def set_weights(model: Any, weights: Mapping[str, npt.NDArray[Any]]) -> None:
     """Puts weights in place.
 
     Raises:
-        BundleError: if names or shapes are not those of the model.
+        BundleError: if names, shapes or types are not those of the model, or one is not finite.
     """
-    expected = {weight.path: tuple(weight.shape) for weight in model.weights}
-    given = {path: weight.shape for path, weight in weights.items()}
+    expected = {weight.path: (tuple(weight.shape), weight.dtype) for weight in model.weights}
+    given = {path: (weight.shape, weight.dtype.name) for path, weight in weights.items()}
     if expected != given:
         raise BundleError(f"weights: expected {expected}, got {given}")
+    for path, weight in weights.items():
+        if not np.isfinite(weight).all():
+            raise BundleError(f"weights: expected finite numbers, {path} has others")
     for weight in model.weights:
         weight.assign(weights[weight.path])
 

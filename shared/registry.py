@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from shared.bundle import MANIFEST, Manifest, verify_bundle
+from shared.bundle import MANIFEST, Manifest, read_file, verify_bundle
 from shared.errors import BundleError, UnavailableError, UsageError
 
 CANDIDATE = "candidate"
@@ -174,10 +174,7 @@ def digest_of(bundle: Path) -> str:
     Raises:
         BundleError: if there is no manifest.
     """
-    try:
-        return hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()
-    except OSError as error:
-        raise BundleError(f"{bundle} is no bundle: {error}") from error
+    return hashlib.sha256(read_file(bundle, MANIFEST)).hexdigest()
 
 
 def user_name() -> str:

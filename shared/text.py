@@ -79,14 +79,23 @@ def new_pipeline() -> "Language":
     return pipeline
 
 
+_NOT_NEEDED = ("vocab", "meta", "config")
+"""Of what spaCy saves: all but the tokenizer's rules and the lemma table. They are not read either,
+where a bundle has them."""
+
+
 def pipeline_to_bytes(pipeline: "Language") -> bytes:
     """The pipeline's tokenizer rules and lemma table, in spaCy's format (msgpack, no code)."""
-    return pipeline.to_bytes()
+    return pipeline.to_bytes(exclude=_NOT_NEEDED)
 
 
 def pipeline_from_bytes(data: bytes) -> "Language":
-    """Fills a pipeline of ours with saved rules and tables, whatever is installed here."""
-    return _empty_pipeline().from_bytes(data)
+    """Fills a pipeline of ours with saved rules and tables, whatever is installed here.
+
+    Raises:
+        Exception: of any class, if the data are not what `pipeline_to_bytes` gives.
+    """
+    return _empty_pipeline().from_bytes(data, exclude=_NOT_NEEDED)
 
 
 def _empty_pipeline() -> "Language":
