@@ -4,8 +4,8 @@
     ├── UsageError       2  correct the arguments or settings and run again
     ├── DataError        3  correct the labelled file
     ├── BundleError      4  train again, or promote another version: the bundle does not verify
-    ├── RegistryError    5  correct the registry's address, or register or promote a version first
-    ├── DependencyError  6  bring back what is missing (Kafka, a topic, a right) and run again
+    ├── RegistryError    5  correct the registry's address or key, or register a version first
+    ├── DependencyError  6  bring back what is missing (Kafka, a right, a registry), run again
     │   └── UnavailableError   the same may succeed later: a worker waits and tries again
     └── RecordError         keep the record as a dead letter and go on with the next one
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 REGISTERED = "registered.json"
 """When and by whom: beside the bundle's files, so that no two artifacts are the same to W&B."""
 _TYPE = "model"
+_FINISH_SECONDS = 30  # for what a run still has to send when its artifact is there, or is not
 _METADATA = {"digest", "manifest", "history"}
 
 
@@ -150,12 +151,10 @@ class WandbRegistry:
         run = wandb.run
         if run is not None and not run.offline and not run.disabled:
             return self._log(run, bundle, metadata, alias)
-        settings = wandb.Settings(
-            silent=True, console="off", finish_timeout=self._patience, finish_timeout_raises=True
-        )
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            wandb.init(
+        finish = min(_FINISH_SECONDS, self._patience)
+        settings = wandb.Settings(silent=True, console="off", finish_timeout=finish)
+        with tempfile.TemporaryDirectory() as folder:
+            run = wandb.init(
                 entity=self._entity,
                 project=os.environ.get("WANDB_PROJECT", "tweet-triage"),
                 job_type="register",
@@ -164,9 +163,14 @@ class WandbRegistry:
                 reinit="create_new",
                 dir=folder,
                 settings=settings,
-            ) as run,
-        ):
-            return self._log(run, bundle, metadata, alias)
+            )
+            exit_code = 1
+            try:
+                number = self._log(run, bundle, metadata, alias)
+                exit_code = 0
+            finally:  # and not by the run's own context, which prints tracebacks
+                run.finish(exit_code)
+        return number
 
     def _log(self, run: "wandb.Run", bundle: Path, metadata: dict[str, Any], alias: str) -> int:
         import wandb

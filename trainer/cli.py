@@ -1,15 +1,15 @@
-"""`triage-trainer`: train, list, promote, evaluate, predict."""
+"""`triage-trainer`: train, register, list, promote, rollback, evaluate, predict."""
 
 import argparse
 import json
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,11 +19,10 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Column, Table
 
 from shared.bundle import Bundle, load_bundle
-from shared.errors import DataError, UsageError, run_program
-from shared.registry import CANDIDATE, PRODUCTION, Registry, Version, open_registry
+from shared.errors import DataError, TriageError, UnavailableError, UsageError, run_program
+from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry, Version, open_registry
 from shared.settings import read_settings
 
 _EXTRA = ("ftfy", "pandas", "sklearn")  # which a worker's installation does without
@@ -84,11 +83,16 @@ def _train(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
     if arguments.test_out:
         write_rows(dataset, parts.test, arguments.test_out)
     chosen = best(trained)
-    number = registry.register(chosen.bundle).number
-    shown.print(
-        f"registered {chosen.name}, the best by ROC AUC on validation, "
-        f"as version {number} ({CANDIDATE}) in {registry.url}"
-    )
+    number, failed = None, None
+    try:
+        number = registry.register(chosen.bundle).number
+    except TriageError as error:
+        failed = error
+    else:
+        shown.print(
+            f"registered {chosen.name}, the best by ROC AUC on validation, "
+            f"as version {number} ({CANDIDATE}) in {registry.url}"
+        )
     if arguments.json:
         _write_json(
             arguments.json,
@@ -107,6 +111,12 @@ def _train(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
                 ],
             },
         )
+    if failed is not None:
+        raise type(failed)(
+            f"{chosen.name}, the best by ROC AUC on validation, is not registered: {failed}; "
+            f"its bundle is in {chosen.bundle}, and this registers it: "
+            f"triage-trainer register {shlex.quote(str(chosen.bundle))}"
+        ) from failed
 
 
 def _expect_to_write(arguments: argparse.Namespace, registry: Registry) -> None:
@@ -126,42 +136,32 @@ def _expect_to_write(arguments: argparse.Namespace, registry: Registry) -> None:
             pass
     except OSError as error:
         raise DataError(f"{arguments.bundles} cannot be written: {error.strerror}") from error
-    registry.history()
+    try:
+        registry.history()
+    except UnavailableError as error:  # which may be over when the models are trained
+        err.print(f"warning: {error}; the models are trained all the same")
 
 
 def _list(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
-    versions = registry.versions()
+    from trainer.versions import as_json, as_tables
+
+    versions, history = registry.versions(), registry.history()
     if arguments.json:
-        _write_json(
-            arguments.json,
-            {
-                "versions": [
-                    {
-                        "version": version.number,
-                        "aliases": version.aliases,
-                        "name": version.manifest.name,
-                        "recipe": version.manifest.recipe,
-                        "created": version.manifest.created,
-                        "metrics": version.manifest.metrics,
-                    }
-                    for version in versions
-                ]
-            },
-        )
-        return
-    columns = ("version", "aliases", "model", "recipe", "created", "validation", "test")
-    table = Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD)
-    for version in versions:
-        manifest = version.manifest
-        table.add_row(
-            str(version.number),
-            ", ".join(version.aliases),
-            manifest.name,
-            manifest.recipe,
-            manifest.created,
-            *(f"{manifest.metrics[part]['accuracy']:.3f}" for part in ("validation", "test")),
-        )
-    out.print(table if versions else f"registry {registry.url} is empty")
+        _write_json(arguments.json, as_json(versions, history))
+    else:
+        out.print(as_tables(versions, history) if versions else f"registry {registry.url} is empty")
+
+
+def _register(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
+    with err.status(f"registering {arguments.bundle}"):
+        version = registry.register(arguments.bundle, arguments.alias)
+    name, number = version.manifest.name, version.number
+    out.print(f"registered {name} as version {number} ({arguments.alias}) in {registry.url}")
+
+
+def _rollback(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
+    version = registry.rollback(arguments.reason)
+    out.print(f"{PRODUCTION} is now version {version.number} ({version.manifest.name})")
 
 
 def _promote(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
@@ -318,9 +318,20 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--json", metavar="FILE", help=json_help)
     train.set_defaults(command=_train)
 
-    listing = commands.add_parser("list", help="list the registered versions and their aliases")
+    listing = commands.add_parser(
+        "list", help="list the registered versions, their aliases and history"
+    )
     listing.add_argument("--json", metavar="FILE", help=json_help)
     listing.set_defaults(command=_list)
+
+    register = commands.add_parser("register", help="register a bundle that training has written")
+    register.add_argument("bundle", type=Path, metavar="BUNDLE", help="its folder")
+    register.add_argument("--alias", default=CANDIDATE, help="default: %(default)s")
+    register.set_defaults(command=_register)
+
+    rollback = commands.add_parser("rollback", help=f"let {PRODUCTION} and {PREVIOUS} change over")
+    rollback.add_argument("--reason", default="", help="kept in the registry's history")
+    rollback.set_defaults(command=_rollback)
 
     promote = commands.add_parser("promote", help="let workers score with a version")
     promote.add_argument("version", help=f"a number or an alias, such as {CANDIDATE}")

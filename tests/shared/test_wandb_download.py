@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.bundle import WEIGHTS
+from shared.bundle import FORMAT, WEIGHTS
 from shared.errors import BundleError, RegistryError, TriageError, UnavailableError
 from shared.registry import CANDIDATE
 from shared.wandb_download import LARGEST_FILE
@@ -92,8 +92,8 @@ class TestMetadata:
         ("metadata", "error", "named"),
         [
             ({"digest": "../../etc"}, BundleError, "digest"),
-            ({"manifest": {"format": 99}}, BundleError, "format 1"),
-            ({"manifest": {"format": 1, "name": "LSTM"}}, BundleError, "cannot be read"),
+            ({"manifest": {"format": 99}}, BundleError, f"format {FORMAT}"),
+            ({"manifest": {"format": FORMAT, "name": "LSTM"}}, BundleError, "cannot be read"),
             ({"history": [{"who": 1}]}, RegistryError, "history of version 0"),
         ],
     )

@@ -1,5 +1,6 @@
 """What the tests of the program share: a call of it on a registry that they may change."""
 
+import csv
 import io
 import os
 import shutil
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from shared.folder_registry import FolderRegistry
-from tests.conftest import Trained
+from tests.conftest import SAMPLE, Trained
 from trainer import cli
 
 
@@ -39,6 +40,17 @@ Program = Callable[..., Ran]
 def registry(trained: Trained, tmp_path: Path) -> FolderRegistry:
     """A copy of the trained registry, which a test may change."""
     return FolderRegistry(Path(shutil.copytree(trained.registry.folder, tmp_path / "registry")))
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """The first 100 tweets of the sample."""
+    with SAMPLE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))[:101]
+    path = tmp_path / "few.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
 
 
 @pytest.fixture

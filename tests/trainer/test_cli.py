@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shared.bundle import Bundle
@@ -25,6 +26,14 @@ class TestList:
         validation = f"{version.manifest.metrics['validation']['accuracy']:.3f}"
         for shown in ("1", "candidate", "production", "tuned", validation):
             assert shown in ran.out.split() or f"{shown}," in ran.out.split()
+
+    def test_history(self, program: Program, registry: FolderRegistry) -> None:
+        registry.promote("1", alias="canary", reason="[b]try[/b]", forced=True)
+        ran = program("list")
+        (told,) = [line for line in ran.out.splitlines() if "canary" in line and "promote" in line]
+        event = registry.history()[-1]
+        assert told.split()[2:] == [event.who, "promote", "(forced)", "canary", "1", "[b]try[/b]"]
+        assert " ".join(told.split()[:2]) == event.time.replace("T", " ")[:16]
 
     @pytest.mark.parametrize("target", ["-", "versions.json"])
     def test_json(
@@ -45,7 +54,8 @@ class TestList:
                     "created": manifest.created,
                     "metrics": manifest.metrics,
                 }
-            ]
+            ],
+            "history": [msgspec.structs.asdict(event) for event in registry.history()],
         }
 
     def test_empty_registry(
@@ -77,6 +87,33 @@ class TestPromote:
         ran = program("promote", version)
         ran.is_refused(5, repr(version), "1, candidate, production", str(registry.folder))
         assert registry.aliases() == {"candidate": 1, "production": 1}
+
+
+class TestRegister:
+    def test_bundle(self, program: Program, registry: FolderRegistry, trained: Trained) -> None:
+        bundle = trained.bundles / "LSTM"
+        said = f"registered LSTM as version 2 (candidate) in {registry.url}\n"
+        assert program("register", bundle) == Ran(0, said, "")
+        assert registry.aliases() == {"candidate": 2, "production": 1}
+        said = f"registered LSTM as version 3 (trial) in {registry.url}\n"
+        assert program("register", bundle, "--alias", "trial") == Ran(0, said, "")
+
+    def test_what_is_no_bundle_is_refused(self, program: Program, tmp_path: Path) -> None:
+        program("register", tmp_path).is_refused(4, str(tmp_path), "no complete bundle")
+
+
+class TestRollback:
+    def test_production_and_previous_change_over(
+        self, program: Program, registry: FolderRegistry
+    ) -> None:
+        program("rollback").is_refused(5, "'previous'", registry.url)
+        registry.register(registry.folder / "versions" / "1")
+        registry.promote("2")
+        name = registry.resolve("1").manifest.name
+        said = f"production is now version 1 ({name})\n"
+        assert program("rollback", "--reason", "worse") == Ran(0, said, "")
+        assert registry.aliases() == {"candidate": 2, "production": 1, "previous": 2}
+        assert registry.history()[-1].reason == "worse"
 
 
 class TestEvaluate:

@@ -12,17 +12,6 @@ from tests.trainer.conftest import Program
 from trainer.evaluation import METRICS
 
 
-@pytest.fixture
-def few(tmp_path: Path) -> Path:
-    """The first 100 tweets of the sample."""
-    with SAMPLE.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))[:101]
-    path = tmp_path / "few.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return path
-
-
 def test_standard_output_holds_the_json_alone_where_it_goes_there(
     program: Program, registry: FolderRegistry, few: Path, tmp_path: Path
 ) -> None:
