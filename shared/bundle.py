@@ -5,6 +5,8 @@
     vocabulary.json      the words, each at the place of its id
     pipeline.msgpack     spaCy's tokenizer rules and lemma table
     golden.json          texts with the probabilities that the model gave them when it was made
+    trained_on.safetensors
+                         hashes of the texts that training saw; bundles of version 0.1 lack it
 
 Loading reads data only (JSON, msgpack, safetensors), builds the model from our own code, and
 refuses a bundle whose hashes or golden probabilities do not agree. A bundle that somebody made with
@@ -21,6 +23,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from safetensors import numpy as safetensors
 
 from shared.errors import BundleError
@@ -41,15 +45,19 @@ WEIGHTS = "weights.safetensors"
 VOCABULARY = "vocabulary.json"
 PIPELINE = "pipeline.msgpack"
 GOLDEN = "golden.json"
-_FILES = (WEIGHTS, VOCABULARY, PIPELINE, GOLDEN)
+TRAINED_ON = "trained_on.safetensors"
+_FILES = (WEIGHTS, VOCABULARY, PIPELINE, GOLDEN, TRAINED_ON)
 _LARGEST = {
     MANIFEST: 1 << 20,
     WEIGHTS: 512 << 20,
     VOCABULARY: 16 << 20,
     PIPELINE: 16 << 20,
     GOLDEN: 1 << 20,
+    TRAINED_ON: 64 << 20,
 }
 """Bytes of each file at most: 100 times those of the recipes here, at least 20 times the lemmas."""
+
+_HASHES = "normalized_texts"  # the tensor's name in TRAINED_ON
 
 GOLDEN_TOLERANCE = 1e-3
 """Probabilities may differ by this much between processors (1e-6 between CPUs, more with TF32)."""
@@ -85,6 +93,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         data: `name`, `sha256` of the content, and rows of each part of the labelled file.
         threshold: probability from which on a tweet is relevant.
         metrics: part (`train`, `validation`, `test`) → metric → value.
+        epochs: loss and accuracy of each epoch of training, in order: `loss`, `accuracy` while it
+            trained, `val_loss`, `val_accuracy` of the validation part behind it.
         files: name → SHA-256, of every file but the manifest.
     """
 
@@ -102,6 +112,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)]
     metrics: dict[str, dict[str, float]]
     files: dict[str, str]
+    epochs: list[dict[str, float]] = []
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -119,6 +130,7 @@ def write_bundle(
     vocabulary: Sequence[str],
     pipeline: bytes,
     scorer: Scorer,
+    trained_on: npt.NDArray[np.uint64],
 ) -> Manifest:
     """Writes a bundle; the folder appears as a whole, and replaces one that was there.
 
@@ -126,6 +138,7 @@ def write_bundle(
         manifest: without `files`, which is filled in here.
         pipeline: as `shared.text.pipeline_to_bytes` gives it.
         scorer: of the same model; it scores the golden texts.
+        trained_on: hashes of the texts that training and validation saw, uint64, shape (texts,).
 
     Returns:
         The manifest as written.
@@ -142,6 +155,7 @@ def write_bundle(
         VOCABULARY: json.dumps(list(vocabulary), ensure_ascii=False, indent=0).encode(),
         PIPELINE: pipeline,
         GOLDEN: json.dumps(golden, ensure_ascii=False, indent=1).encode(),
+        TRAINED_ON: safetensors.save({_HASHES: np.unique(trained_on)}),
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = msgspec.structs.replace(manifest, files=hashes)
@@ -178,16 +192,12 @@ def verify_bundle(folder: Path) -> Manifest:
         BundleError: naming the file that is missing, changed or not listed.
     """
     manifest = read_manifest(folder)
-    if set(manifest.files) != set(_FILES):
+    if set(manifest.files) | {TRAINED_ON} != set(_FILES):
         raise BundleError(
             f"{folder / MANIFEST}: expected {sorted(_FILES)}, got {sorted(manifest.files)}"
         )
-    for name in _FILES:
-        found = hashlib.sha256(read_file(folder, name)).hexdigest()
-        if found != manifest.files[name]:
-            raise BundleError(
-                f"{folder / name} was changed: expected SHA-256 {manifest.files[name]}, got {found}"
-            )
+    for name in manifest.files:
+        _read_verified(folder, manifest, name)
     return manifest
 
 
@@ -199,7 +209,7 @@ def load_bundle(folder: Path) -> Bundle:
             more than `GOLDEN_TOLERANCE`.
     """
     manifest = verify_bundle(folder)
-    contents = {name: read_file(folder, name) for name in _FILES}
+    contents = {name: read_file(folder, name) for name in manifest.files}
     try:
         weights: dict[str, Any] = safetensors.load(contents[WEIGHTS])
         vocabulary = msgspec.json.decode(contents[VOCABULARY], type=list[str])
@@ -237,10 +247,34 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(manifest, digest, scorer)
 
 
+def read_trained_on(folder: Path) -> npt.NDArray[np.uint64] | None:
+    """The hashes of the texts that a bundle was trained on, ascending, or None if it lacks them.
+
+    Raises:
+        BundleError: if the file is missing or changed, or holds anything else.
+    """
+    manifest = read_manifest(folder)
+    if TRAINED_ON not in manifest.files:
+        return None
+    content = _read_verified(folder, manifest, TRAINED_ON)
+    try:
+        hashes: npt.NDArray[np.uint64] = safetensors.load(content)[_HASHES]
+    except Exception as error:  # safetensors raises whatever its parts raise
+        raise BundleError(f"{folder / TRAINED_ON} cannot be read: {error!r}") from error
+    if (hashes.dtype, hashes.ndim) != (np.uint64, 1):
+        raise BundleError(f"{folder / TRAINED_ON}: expected 64-bit hashes, got {hashes.dtype}")
+    return hashes
+
+
 def copy_bundle(source: Path, target: Path) -> None:
-    """Copies a bundle's files, and no others, into a new folder."""
+    """Copies a bundle's files, and no others, into a new folder.
+
+    Raises:
+        BundleError: if the bundle does not verify.
+    """
+    files = verify_bundle(source).files
     target.mkdir()
-    for name in (MANIFEST, *_FILES):
+    for name in (MANIFEST, *files):
         shutil.copyfile(source / name, target / name)
 
 
@@ -257,6 +291,14 @@ def _parse_manifest(folder: Path, content: bytes) -> Manifest:
         return msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST} is no bundle manifest: {error}") from error
+
+
+def _read_verified(folder: Path, manifest: Manifest, name: str) -> bytes:
+    content = read_file(folder, name)
+    expected, found = manifest.files[name], hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise BundleError(f"{folder / name} was changed: expected SHA-256 {expected}, got {found}")
+    return content
 
 
 def read_file(folder: Path, name: str) -> bytes:

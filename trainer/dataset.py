@@ -10,6 +10,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import ftfy
 import msgspec
@@ -26,9 +27,11 @@ LABEL_COLUMN = "choose_one"
 POSITIVE = "Relevant"
 UNDECIDED = "Can't Decide"
 _AGREEMENT_COLUMN = "choose_one:confidence"
+_KEYWORD_COLUMN = "keyword"
 _FEWEST = 10  # rows of a class; fewer cannot be divided into three parts
 
 Indices = npt.NDArray[np.intp]
+Hashes = npt.NDArray[np.uint64]
 
 
 class Dataset(msgspec.Struct, frozen=True):
@@ -41,6 +44,8 @@ class Dataset(msgspec.Struct, frozen=True):
         agreement: float32, shape (rows,): share of the annotators' trust that stands behind the
             label; 1 where the data does not say.
         sha256: of labels and texts.
+        keywords: what the tweets were searched by, "" where a row does not say; none where the
+            data has no such column.
     """
 
     name: str
@@ -48,6 +53,7 @@ class Dataset(msgspec.Struct, frozen=True):
     labels: npt.NDArray[np.int8]
     agreement: npt.NDArray[np.float32]
     sha256: str
+    keywords: list[str] = []
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -99,15 +105,17 @@ def read_dataset(
         agreement = stated.fillna(1.0).clip(0, 1).to_numpy(np.float32)
     lines = "\n".join(f"{label},{text}" for label, text in zip(labels, texts, strict=True))
     sha256 = hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
-    return Dataset(path.name, texts, labels, agreement, sha256)
+    keywords = []
+    if _KEYWORD_COLUMN in table.columns:  # which the published set writes as in a URL
+        keywords = [unquote(keyword).strip() for keyword in table[_KEYWORD_COLUMN]]
+    return Dataset(path.name, texts, labels, agreement, sha256, keywords)
 
 
 def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
     """Divides the rows as the article did, and cuts validation off the training part.
 
-    The test part is the article's: 30 % by `train_test_split(…, random_state=1024)`. Tweets that
-    differ only by links, mentions, numbers and case never stand on both sides of the validation
-    cut, so that validation is not a memory test.
+    Tweets that differ only by links, mentions, numbers and case never stand on both sides of the
+    validation cut, so that validation is not a memory test.
 
     Args:
         validation_size: share of the training part.
@@ -116,10 +124,10 @@ def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
     Raises:
         DataError: if the rows are too few, or too much alike, for both labels in every part.
     """
-    training, test = train_test_split(
-        np.arange(len(dataset.texts)), test_size=0.3, random_state=1024
-    )
-    groups = _near_duplicates([dataset.texts[row] for row in training])
+    training, test = cut_test(dataset)
+    hashes = normalized_hashes([dataset.texts[row] for row in training]).tolist()
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(hashes))}
+    groups = np.array([numbers[key] for key in hashes])
     cut = GroupShuffleSplit(n_splits=1, test_size=validation_size, random_state=seed)
     if groups.max() == 0:
         raise DataError(f"{dataset.name}: the texts are all alike but for links and numbers")
@@ -132,6 +140,17 @@ def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
                 f"holds one label alone; more tweets are needed"
             )
     return parts
+
+
+def cut_test(dataset: Dataset) -> tuple[Indices, Indices]:
+    """Row numbers outside and inside of the test part, which depends on the data alone.
+
+    It is the article's: 30 % by `train_test_split(…, random_state=1024)`.
+    """
+    training, test = train_test_split(
+        np.arange(len(dataset.texts)), test_size=0.3, random_state=1024
+    )
+    return training, test
 
 
 def write_rows(dataset: Dataset, rows: Indices, path: Path) -> None:
@@ -149,11 +168,16 @@ def write_rows(dataset: Dataset, rows: Indices, path: Path) -> None:
         raise DataError(f"{path} cannot be written: {error}") from error
 
 
-def _near_duplicates(texts: Sequence[str]) -> Indices:
-    """A group number for each text, the same for texts that differ only where tweets do."""
-    keys = [" ".join(" ".join(map(rewrite_chunk, text.split())).lower().split()) for text in texts]
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return np.array([numbers[key] for key in keys])
+def normalized_hashes(texts: Sequence[str]) -> Hashes:
+    """A number for each text, the same for texts that differ only where tweets do.
+
+    The first 64 bits of the SHA-256 of the text without its links, mentions, numbers and case,
+    uint64, shape (texts,). Bundles carry them (`shared.bundle.TRAINED_ON`): a change of what is
+    hashed here hides what older bundles were trained on.
+    """
+    keys = (" ".join(" ".join(map(rewrite_chunk, text.split())).lower().split()) for text in texts)
+    digests = (hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest() for key in keys)
+    return np.array([int.from_bytes(digest[:8], "little") for digest in digests], np.uint64)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

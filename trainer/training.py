@@ -23,7 +23,7 @@ from shared.models import (
 )
 from shared.scorer import Scorer
 from shared.text import TextEncoder, fit_vocabulary, new_pipeline, pipeline_to_bytes
-from trainer.dataset import Dataset, Indices, Parts, split
+from trainer.dataset import Dataset, Indices, Parts, normalized_hashes, split
 from trainer.evaluation import Metrics, evaluate
 from trainer.recipes import Recipe, Training
 
@@ -67,9 +67,11 @@ def train(
     training_texts = [dataset.texts[row] for row in parts.train]
     vocabulary = fit_vocabulary(training_texts, pipeline, recipe.text)
     encoder = TextEncoder(pipeline, vocabulary, recipe.text)
+    seen = np.concatenate([parts.train, parts.validation])
+    trained_on = normalized_hashes([dataset.texts[row] for row in seen])
     trained = []
     for name, architecture in recipe.models.items():
-        model, scorer = _fit(
+        model, scorer, history = _fit(
             name, recipe.training, architecture, encoder, dataset, parts, seed, progress
         )
         metrics = {}
@@ -96,6 +98,7 @@ def train(
             threshold=THRESHOLD,
             metrics=metrics,
             files={},
+            epochs=history,
         )
         manifest = write_bundle(
             folder / name,
@@ -104,6 +107,7 @@ def train(
             vocabulary,
             pipeline_to_bytes(pipeline),
             scorer,
+            trained_on,
         )
         trained.append(Trained(name, folder / name, manifest, int(model.count_params())))
     return trained, parts
@@ -127,8 +131,12 @@ def _fit(
     parts: Parts,
     seed: int,
     progress: Progress,
-) -> tuple[Any, Scorer]:
-    """Trains one model and returns it with its scorer, calibrated if the recipe says so."""
+) -> tuple[Any, Scorer, list[Metrics]]:
+    """Trains one model.
+
+    Returns:
+        The model, its scorer, calibrated if the recipe says so, and the figures of each epoch.
+    """
     keras = import_keras()
 
     def texts(rows: Indices) -> list[str]:
@@ -141,6 +149,10 @@ def _fit(
         agreement = dataset.agreement[rows]
         return np.where(labels == 1, agreement, 1 - agreement)
 
+    def right(targets: Any, logits: Any) -> Any:
+        """Whether a logit and a target, which may lie between 0 and 1, say the same."""
+        return keras.ops.equal(targets >= 0.5, logits >= 0)
+
     keras.utils.set_random_seed(seed)
     model = build_model(architecture)
     scorer = Scorer(encoder, architecture, model, Calibration())
@@ -149,20 +161,23 @@ def _fit(
     model.compile(
         optimizer=_optimizer(training, steps),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.MeanMetricWrapper(right, name="accuracy")],
     )
     done = 0
-    figures: Metrics = {}
+    history: list[Metrics] = []
     best: tuple[float, Any] = (np.inf, None)
 
     def count(batch: int, logs: Metrics) -> None:  # noqa: ARG001  # Keras passes them by name
         nonlocal done
         done += 1
-        progress(name, done, steps, figures)
+        progress(name, done, steps, history[-1] if history else {})
 
     def validate(epoch: int, logs: Metrics) -> None:  # noqa: ARG001
-        nonlocal best, figures
-        loss = _loss(scorer.logits(texts(parts.validation)), targets(parts.validation))
-        figures = {"loss": logs["loss"], "val_loss": loss}
+        nonlocal best
+        logits = scorer.logits(texts(parts.validation))
+        loss = _loss(logits, targets(parts.validation))
+        accuracy = float(np.mean((logits >= 0) == dataset.labels[parts.validation]))
+        history.append({**logs, "val_loss": loss, "val_accuracy": accuracy})
         if training.keep_best_epoch and loss < best[0]:
             best = (loss, model.get_weights())
 
@@ -174,13 +189,13 @@ def _fit(
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=count, on_epoch_end=validate)],
         verbose=0,
     )
-    progress(name, steps, steps, figures)
+    progress(name, steps, steps, history[-1])
     if best[1] is not None:
         model.set_weights(best[1])
     if training.calibrate:
         logits = scorer.logits(texts(parts.validation))
         scorer.calibration = _calibrate(logits, dataset.labels[parts.validation])
-    return model, scorer
+    return model, scorer, history
 
 
 def _epochs(training: Training, parts: Parts) -> tuple[int, int]:

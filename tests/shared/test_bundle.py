@@ -17,12 +17,14 @@ from shared.bundle import (
     GOLDEN_TOLERANCE,
     MANIFEST,
     PIPELINE,
+    TRAINED_ON,
     VOCABULARY,
     WEIGHTS,
     Bundle,
     copy_bundle,
     load_bundle,
     read_manifest,
+    read_trained_on,
     verify_bundle,
     write_bundle,
 )
@@ -30,7 +32,8 @@ from shared.errors import BundleError
 from shared.scorer import BATCH_SIZE
 from tests.conftest import Trained
 
-HASHED = [WEIGHTS, VOCABULARY, PIPELINE, GOLDEN]
+LOADED = [WEIGHTS, VOCABULARY, PIPELINE, GOLDEN]
+FILES = [*LOADED, TRAINED_ON]
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def test_digest_is_the_manifests_hash(original: Path, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("where", [0, 0.5, -1], ids=["first", "middle", "last"])
-@pytest.mark.parametrize("name", HASHED)
+@pytest.mark.parametrize("name", FILES)
 def test_changed_byte_is_refused(folder: Path, name: str, where: float) -> None:
     content = bytearray((folder / name).read_bytes())
     place = where if isinstance(where, int) else int(len(content) * where)
@@ -110,7 +113,7 @@ def test_changed_hash_in_the_manifest_is_refused(folder: Path) -> None:
     assert refusal(folder).startswith(f"{folder / GOLDEN} was changed: expected SHA-256 ")
 
 
-@pytest.mark.parametrize("name", [MANIFEST, *HASHED])
+@pytest.mark.parametrize("name", [MANIFEST, *FILES])
 def test_missing_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
     message = refusal(folder)
@@ -145,7 +148,7 @@ def test_manifest_must_list_the_files_and_no_others(folder: Path) -> None:
     for listed in (more, fewer, outside, {}):
         edit_manifest(folder, files=listed)
         assert refusal(folder) == (
-            f"{folder / MANIFEST}: expected {sorted(HASHED)}, got {sorted(listed)}"
+            f"{folder / MANIFEST}: expected {sorted(FILES)}, got {sorted(listed)}"
         )
 
 
@@ -178,7 +181,7 @@ def test_weights_of_another_shape_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff\xff", b"{}", b"[1]", b"\x80\x04N."])
-@pytest.mark.parametrize("name", HASHED)
+@pytest.mark.parametrize("name", LOADED)
 def test_unreadable_content_is_refused_even_if_its_hash_agrees(
     folder: Path, name: str, content: bytes
 ) -> None:
@@ -195,13 +198,13 @@ def test_golden_texts_are_kept_with_their_probabilities(original: Path, bundle: 
 
 
 def test_nothing_in_a_bundle_is_code(original: Path) -> None:
-    assert {path.name for path in original.iterdir()} == {MANIFEST, *HASHED}
+    assert {path.name for path in original.iterdir()} == {MANIFEST, *FILES}
     for path in original.iterdir():
         content = path.read_bytes()
         assert b"\x89HDF" not in content
         assert not content.startswith(b"PK")
         with pytest.raises(
-            ValueError, match=r"opcode|pickle|invalid|expected|not enough|no newline"
+            ValueError, match=r"opcode|pickle|invalid|expected|not enough|no newline|decode"
         ):
             list(pickletools.genops(content))
 
@@ -213,6 +216,7 @@ def rewritten(bundle: Bundle, original: Path, target: Path, **changes: Any) -> N
         "vocabulary": json.loads((original / VOCABULARY).read_text()),
         "pipeline": (original / PIPELINE).read_bytes(),
         "scorer": bundle.scorer,
+        "trained_on": np.array([3, 2**64 - 1, 3, 1], np.uint64),
         **changes,
     }
     write_bundle(target, **parts)
@@ -236,8 +240,45 @@ def test_writing_replaces_a_former_bundle_whole(
     (folder / "stale").write_text("not of the new one")
     rewritten(bundle, original, folder)
     assert verify_bundle(folder).name == bundle.manifest.name
-    assert {path.name for path in folder.iterdir()} == {MANIFEST, *HASHED}
+    assert {path.name for path in folder.iterdir()} == {MANIFEST, *FILES}
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_hashes_of_training_texts_are_kept_once_and_sorted(
+    bundle: Bundle, original: Path, tmp_path: Path
+) -> None:
+    rewritten(bundle, original, tmp_path / "bundle")
+    kept = read_trained_on(tmp_path / "bundle")
+    assert kept is not None
+    assert (kept.dtype, kept.tolist()) == (np.uint64, [1, 3, 2**64 - 1])
+
+
+def test_bundle_of_version_0_1_does_not_say_what_it_was_trained_on(
+    folder: Path, tmp_path: Path
+) -> None:
+    files = dict(read_manifest(folder).files)
+    del files[TRAINED_ON]
+    edit_manifest(folder, files=files)
+    (folder / TRAINED_ON).unlink()
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["epochs"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+    assert load_bundle(folder).manifest.epochs == []
+    assert read_trained_on(folder) is None
+    copy_bundle(folder, tmp_path / "copy")
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {MANIFEST, *LOADED}
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", safetensors.save({"a": np.zeros(1)})])
+def test_hashes_that_cannot_be_read_are_refused(folder: Path, content: bytes) -> None:
+    (folder / TRAINED_ON).write_bytes(content)
+    with pytest.raises(BundleError, match="was changed: expected SHA-256"):
+        read_trained_on(folder)
+    replace_file(folder, TRAINED_ON, content)
+    with pytest.raises(BundleError) as caught:
+        read_trained_on(folder)
+    assert str(folder / TRAINED_ON) in str(caught.value)
 
 
 class NoScorer:
@@ -260,7 +301,7 @@ def test_failed_writing_leaves_the_former_bundle(
 def test_copy_takes_the_bundles_files_alone(folder: Path, tmp_path: Path) -> None:
     (folder / "more.bin").write_bytes(b"more")
     copy_bundle(folder, tmp_path / "copy")
-    assert {path.name for path in (tmp_path / "copy").iterdir()} == {MANIFEST, *HASHED}
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {MANIFEST, *FILES}
     assert verify_bundle(tmp_path / "copy") == read_manifest(folder)
 
 

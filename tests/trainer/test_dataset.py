@@ -157,6 +157,15 @@ def test_agreement_of_dropped_rows_goes_with_them(tmp_path: Path) -> None:
     assert dataset.agreement.tolist() == pytest.approx([0.8] * len(ROWS))
 
 
+def test_keywords_are_read_as_they_were_searched_for(tmp_path: Path) -> None:
+    keywords = ["", " ablaze ", "body%20bags"] + [""] * (len(ROWS) - 3)
+    rows = [(*row, keyword) for row, keyword in zip(ROWS, keywords, strict=True)]
+    rows.insert(1, ("who knows", "Can't Decide", "dropped"))
+    path = write_csv(tmp_path / "own.csv", rows, (*HEADER, "keyword"))
+    assert read_dataset(path).keywords == ["", "ablaze", "body bags"] + [""] * (len(ROWS) - 3)
+    assert read_dataset(write_csv(tmp_path / "none.csv", ROWS)).keywords == []
+
+
 REFUSED = {
     "empty file": (b"", ["is not a CSV file"]),
     "header alone": (b"text,choose_one\n", ["expected two labels", "found: none"]),

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from shared.bundle import WEIGHTS, load_bundle, verify_bundle
+from shared.bundle import WEIGHTS, load_bundle, read_trained_on, verify_bundle
 from shared.models import Calibration
 from tests.conftest import SAMPLE, Trained
-from trainer.dataset import Dataset, read_dataset, split
+from trainer.dataset import Dataset, normalized_hashes, read_dataset, split
 from trainer.evaluation import Metrics, evaluate
 from trainer.recipes import Recipe, load_recipe
 from trainer.training import Trained as TrainedModel
@@ -42,6 +42,10 @@ class TestSample:
             "validation": len(parts.validation),
             "test": len(parts.test),
         }
+        seen = np.concatenate([parts.train, parts.validation])
+        hashes = read_trained_on(trained.bundles / run)
+        expected = np.unique(normalized_hashes([dataset.texts[row] for row in seen]))
+        np.testing.assert_array_equal(hashes, expected)
         assert manifest.packages == {
             name: importlib.metadata.version(name)
             for name in ("keras", "numpy", "spacy", "tensorflow")
@@ -73,6 +77,15 @@ class TestSample:
             assert model["validation"]["accuracy"] > always_no + 0.15, model["name"]
             assert model["validation"]["roc_auc"] > 0.8, model["name"]
             assert model["test"]["accuracy"] > 0.7, model["name"]
+
+    @pytest.mark.parametrize("run", RUNS)
+    def test_every_epoch_is_in_the_manifest(self, trained: Trained, run: str) -> None:
+        epochs = verify_bundle(trained.bundles / run).epochs
+        assert len(epochs) > 5  # as many as the sample takes for the recipe's least steps
+        for epoch in epochs:
+            assert set(epoch) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+        assert epochs[-1]["loss"] < epochs[0]["loss"]
+        assert epochs[-1]["accuracy"] > max(0.75, epochs[0]["accuracy"])
 
     def test_embedding_s_parameters_are_counted(self, trained: Trained) -> None:
         for model in trained.figures["models"]:
@@ -200,6 +213,17 @@ class TestTiny:
         kept = train_for(2, keep_best_epoch=True)
         assert kept.weights == train_for(best, keep_best_epoch=False).weights
         assert kept.weights != last.weights
+
+    def test_last_epoch_is_what_the_bundle_holds_where_it_is_kept(self, run: Runner) -> None:
+        plain = run(tiny_recipe(keep_best_epoch=False, calibrate=False))
+        manifest = plain.models[FEED_FORWARD].manifest
+        assert len(manifest.epochs) == 2
+        last = manifest.epochs[-1]
+        assert last["val_accuracy"] == pytest.approx(manifest.metrics["validation"]["accuracy"])
+        told = [call[3] for call in plain.calls if call[3]]
+        assert list(map(dict, dict.fromkeys(tuple(figures.items()) for figures in told))) == (
+            manifest.epochs
+        )
 
     def test_a_small_data_set_gets_more_epochs(self, run: Runner) -> None:
         trained = run(tiny_recipe(epochs=1, least_steps=5))
