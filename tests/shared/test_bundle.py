@@ -250,7 +250,7 @@ def test_hashes_of_training_texts_are_kept_once_and_sorted(
     rewritten(bundle, original, tmp_path / "bundle")
     kept = read_trained_on(tmp_path / "bundle")
     assert kept is not None
-    assert (kept.dtype, kept.tolist()) == (np.uint64, [1, 3, 2**64 - 1])
+    assert (kept.dtype, kept.tolist()) == (np.dtype(np.uint64), [1, 3, 2**64 - 1])
 
 
 def test_bundle_of_version_0_1_does_not_say_what_it_was_trained_on(

@@ -9,7 +9,7 @@ import pytest
 from shared.folder_registry import FolderRegistry
 from tests.conftest import SAMPLE
 from tests.trainer.conftest import Program
-from trainer.evaluation import METRICS
+from trainer.evaluation import COLUMNS, METRICS
 
 
 def test_standard_output_holds_the_json_alone_where_it_goes_there(
@@ -23,8 +23,8 @@ def test_standard_output_holds_the_json_alone_where_it_goes_there(
     for model in figures["models"]:
         assert set(model["test"]) == set(METRICS)
         assert model["name"] in ran.err
-        for figure in model["test"].values():
-            assert f"{figure:.3f}" in ran.err
+        for metric in COLUMNS:
+            assert f"{model['test'][metric]:.3f}" in ran.err
     (registered,) = [model["name"] for model in figures["models"] if model["version"]]
     assert f"registered {registered}" in ran.err
     assert registry.resolve("candidate").number == 2

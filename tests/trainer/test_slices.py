@@ -1,0 +1,122 @@
+"""Slices of labelled tweets, and which of them repeat training texts."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from shared.bundle import TRAINED_ON, read_manifest
+from tests.conftest import SAMPLE, Trained
+from trainer.dataset import Dataset, cut_test, normalized_hashes, read_dataset
+from trainer.held_out import Mask, held_out_rows, near_duplicates, trained_on
+from trainer.slices import FEWEST, KEYWORD, Slice, slices
+
+
+@pytest.fixture(scope="module")
+def sample() -> Dataset:
+    return read_dataset(SAMPLE)
+
+
+def made(texts: list[str], agreement: list[float], keywords: list[str]) -> Dataset:
+    labels = np.arange(len(texts), dtype=np.int8) % 2
+    return Dataset("made.csv", texts, labels, np.array(agreement, np.float32), "", keywords)
+
+
+def by_name(found: list[Slice]) -> dict[tuple[str, str], list[bool]]:
+    return {(slice_.group, slice_.name): slice_.rows.tolist() for slice_ in found}
+
+
+class TestSlices:
+    def test_every_kind(self) -> None:
+        texts = ["short", "word " * 12, "word " * 13, "word " * 18, "word " * 19]
+        dataset = made(texts, [1, 0.7, 1, 1, 0.5], [])
+        repeated: Mask = np.array([True, False, False, False, True])
+        assert by_name(slices(dataset, np.arange(5), repeated)) == {
+            ("annotators", "unanimous"): [True, False, True, True, False],
+            ("annotators", "of different opinions"): [False, True, False, False, True],
+            ("training texts", "no near-duplicate of one"): [False, True, True, True, False],
+            ("training texts", "near-duplicate of one"): [True, False, False, False, True],
+            ("length", "1 to 12 words"): [True, True, False, False, False],
+            ("length", "13 to 18 words"): [False, False, True, True, False],
+            ("length", "19 words or more"): [False, False, False, False, True],
+        }
+
+    def test_what_holds_no_row_or_every_row_is_no_slice(self) -> None:
+        dataset = made(["one", "two"], [1, 1], [])
+        assert slices(dataset, np.arange(2), np.zeros(2, np.bool_)) == []
+        assert slices(dataset, np.arange(2), None) == []
+
+    def test_keywords_of_enough_rows(self) -> None:
+        keywords = ["fire"] * FEWEST + ["flood"] * (FEWEST - 1) + [""] * 3
+        dataset = made(["a tweet"] * len(keywords), [1] * len(keywords), keywords)
+        rows = np.arange(len(keywords))[::-1]
+        found = by_name(slices(dataset, rows, None))
+        assert list(found) == [(KEYWORD, "none"), (KEYWORD, "fire")]
+        assert found[KEYWORD, "fire"] == [False] * (FEWEST + 2) + [True] * FEWEST
+        assert sum(found[KEYWORD, "none"]) == 3
+
+
+class TestHeldOut:
+    def test_test_part_of_the_model_s_own_data(self, trained: Trained, sample: Dataset) -> None:
+        manifest = read_manifest(trained.bundles / "LSTM")
+        rows, test_part = held_out_rows(sample, [manifest])
+        assert test_part
+        held_out = read_dataset(trained.held_out)
+        assert [sample.texts[row] for row in rows] == held_out.texts
+        assert manifest.data["test"] == len(rows)
+
+    def test_every_row_of_other_data(self, trained: Trained) -> None:
+        manifest = read_manifest(trained.bundles / "LSTM")
+        other = read_dataset(trained.held_out)
+        assert not trained_on(manifest, other)
+        rows, test_part = held_out_rows(other, [manifest])
+        assert (rows.tolist(), test_part) == (list(range(len(other.texts))), False)
+
+    def test_near_duplicates_are_the_same_by_rows_and_by_hashes(
+        self, trained: Trained, sample: Dataset
+    ) -> None:
+        """The bundle's hashes say of any file what the data itself says of its test part."""
+        bundle = trained.bundles / "LSTM"
+        manifest = read_manifest(bundle)
+        training, test = cut_test(sample)
+        texts = list(sample.texts)
+        for place in range(7):  # retweets, as the sample has none
+            texts[test[place]] = f"@someone {texts[training[place]].upper()} http://t.co/{place}"
+        for number, hashed in enumerate(normalized_hashes(texts[:3])):
+            assert (hashed in normalized_hashes(sample.texts)) == (texts[number] in sample.texts)
+        changed = msgspec.structs.replace(sample, texts=texts)
+        own = near_duplicates(changed, test, manifest, bundle)
+        other = near_duplicates(
+            msgspec.structs.replace(changed, sha256="other"), test, manifest, bundle
+        )
+        assert own is not None
+        assert other is not None
+        np.testing.assert_array_equal(own, other)
+
+    def test_training_rows_are_known_for_what_they_are(
+        self, trained: Trained, sample: Dataset
+    ) -> None:
+        bundle = trained.bundles / "LSTM"
+        other = msgspec.structs.replace(sample, sha256="other")
+        rows = np.arange(len(sample.texts))
+        seen = near_duplicates(other, rows, read_manifest(bundle), bundle)
+        assert seen is not None
+        assert sorted(rows[seen]) == sorted(cut_test(sample)[0])
+
+    def test_bundle_without_hashes_does_not_say(self, trained: Trained, tmp_path: Path) -> None:
+        manifest = read_manifest(trained.bundles / "LSTM")
+        files = {name: digest for name, digest in manifest.files.items() if name != TRAINED_ON}
+        old = msgspec.structs.replace(manifest, files=files)
+        (tmp_path / "manifest.json").write_bytes(msgspec.json.encode(old))
+        other = read_dataset(trained.held_out)
+        rows = np.arange(len(other.texts))
+        assert near_duplicates(other, rows, old, tmp_path) is None
+
+
+def test_normalized_hashes_are_what_bundles_carry() -> None:
+    """A change of these numbers hides what older bundles were trained on: see the docstring."""
+    same = ["RT @a: Fire near 12 homes http://t.co/x", "rt @bob: FIRE near 7 homes  https://t.co/y"]
+    first, second, other = normalized_hashes([*same, "Fire near homes"]).tolist()
+    assert first == second != other
+    assert (first, other) == (1211927533656704783, 4844465762803656270)

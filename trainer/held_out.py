@@ -1,0 +1,59 @@
+"""Which rows of a labelled file models can be judged by: those that they were not trained on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.bundle import Manifest, read_trained_on
+from trainer.dataset import Dataset, Indices, cut_test, normalized_hashes
+
+Mask = npt.NDArray[np.bool_]
+
+OVERLAP = 0.25
+"""Share of near-duplicates up to which they may be there by chance, as retweets are.
+
+On the published set it is .126. Beyond it the file is held not to be held out.
+"""
+
+
+def held_out_rows(dataset: Dataset, manifests: Sequence[Manifest]) -> tuple[Indices, bool]:
+    """The test part, if the data is what one of the models was trained on; or else every row.
+
+    Returns:
+        Row numbers, and whether they are the test part.
+    """
+    if any(trained_on(manifest, dataset) for manifest in manifests):
+        return cut_test(dataset)[1], True
+    return np.arange(len(dataset.texts)), False
+
+
+def trained_on(manifest: Manifest, dataset: Dataset) -> bool:
+    """Whether the model was trained on the training part of this data."""
+    return manifest.data["sha256"] == dataset.sha256
+
+
+def near_duplicates(
+    dataset: Dataset, rows: Indices, manifest: Manifest, bundle: Path
+) -> Mask | None:
+    """Which of the rows differ from a text that the model was trained on only where tweets do.
+
+    Of its own data these are rows that repeat one of the training part, such as a retweet; of other
+    data they may be training rows themselves.
+
+    Args:
+        manifest: of the model.
+        bundle: its folder.
+
+    Returns:
+        bool, shape (rows,); None where the bundle does not say what the model was trained on.
+
+    Raises:
+        BundleError: if the bundle's hashes cannot be read.
+    """
+    hashes = normalized_hashes(dataset.texts)
+    if trained_on(manifest, dataset):
+        return np.isin(hashes[rows], hashes[cut_test(dataset)[0]])
+    seen = read_trained_on(bundle)
+    return None if seen is None else np.isin(hashes[rows], seen)

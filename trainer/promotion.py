@@ -1,0 +1,81 @@
+"""`triage-trainer promote`: lets an alias mean a version, `production` behind the gate."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from shared.bundle import load_bundle
+from shared.errors import BundleError, RegistryError, UsageError
+from shared.registry import PRODUCTION, Registry, Version
+
+
+def promote(
+    arguments: argparse.Namespace, registry: Registry, cache: Path, out: Console, err: Console
+) -> None:
+    """Runs the command.
+
+    Raises:
+        RegistryError: if the gate refuses the version, and it is not forced.
+    """
+    if arguments.force and not arguments.reason.strip():
+        raise UsageError("--force: expected --reason TEXT as well, which the history keeps")
+    if arguments.alias != PRODUCTION and (arguments.data or arguments.force):
+        raise UsageError(f"--alias {arguments.alias}: only {PRODUCTION} has a gate to pass")
+    version = registry.resolve(arguments.version)
+    refusals = []
+    if arguments.alias == PRODUCTION:
+        refusals = _refusals(version, arguments, registry, cache, out, err)
+    if refusals and not arguments.force:
+        raise RegistryError(
+            f"version {version.number} is not promoted: {'; '.join(refusals)} "
+            "(--force --reason TEXT promotes it all the same)"
+        )
+    for refusal in refusals:
+        out.print(f"forced, although {refusal}")
+    version = registry.promote(
+        str(version.number), arguments.alias, arguments.reason, forced=bool(refusals)
+    )
+    out.print(f"{arguments.alias} is now version {version.number} ({version.manifest.name})")
+
+
+def _refusals(
+    version: Version,
+    arguments: argparse.Namespace,
+    registry: Registry,
+    cache: Path,
+    out: Console,
+    err: Console,
+) -> list[str]:
+    """Shows how a version compares with production, and returns why it should not replace it."""
+    try:
+        production = registry.resolve(PRODUCTION)
+    except RegistryError:  # the first promotion
+        return []
+    except BundleError as error:
+        return [f"there is nothing to compare with: {error}"]
+    if production.digest == version.digest:
+        return []
+    with err.status("comparing with production"):
+        from trainer.dataset import read_dataset
+        from trainer.gate import Contender, judge, judge_recorded
+
+        if arguments.data is None:
+            verdict = judge_recorded(version, production)
+        else:
+            dataset = read_dataset(
+                arguments.data, arguments.text_column, arguments.label_column, arguments.positive
+            )
+            folder = registry.fetch(version, cache)
+            candidate = Contender(version, folder, load_bundle(folder))
+            try:
+                folder = registry.fetch(production, cache)
+                current = Contender(production, folder, load_bundle(folder))
+            except BundleError as error:
+                return [f"there is nothing to compare with: {error}"]
+            verdict = judge(candidate, current, dataset)
+    if verdict.table:
+        out.print(verdict.table)
+    for note in verdict.notes:
+        out.print(note)
+    return verdict.refusals

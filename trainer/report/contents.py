@@ -1,0 +1,337 @@
+"""What the report says, as data: every figure of every model, and how the models compare."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from shared.bundle import Bundle
+from shared.models import Floats
+from trainer.dataset import Dataset, Indices
+from trainer.evaluation import BINS, Counts, Labels, bins
+from trainer.held_out import Mask, near_duplicates, trained_on
+from trainer.occlusion import Word, occlude
+from trainer.slices import slices
+from trainer.statistics import (
+    CONFIDENCE,
+    RESAMPLES,
+    SEED,
+    Figure,
+    McNemar,
+    Scores,
+    draw,
+    mcnemar,
+    measure,
+    measure_decisions,
+    measure_difference,
+    share,
+)
+
+MISTAKES = 8
+"""Of each kind are shown."""
+
+DRIVERS = 3
+"""Words at most that are named for a mistake."""
+
+_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+Figures = dict[str, Figure]
+
+
+class Contender(msgspec.Struct, frozen=True):
+    """A model to report on: what it is called here, where its bundle lies, and the bundle."""
+
+    name: str
+    folder: Path
+    bundle: Bundle
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """Tweets of about the same probability, and how many of them are relevant indeed."""
+
+    tweets: int
+    mean_probability: float
+    relevant: Figure
+
+
+class Threshold(msgspec.Struct, frozen=True):
+    """The figures that a model would have if it decided by this threshold."""
+
+    threshold: float
+    figures: Figures
+
+
+class Mistake(msgspec.Struct, frozen=True):
+    """A tweet on the wrong side, and the words that pushed it there, the strongest first."""
+
+    text: str
+    probability: float
+    agreement: float
+    drivers: list[Word]
+
+
+class Confusion(msgspec.Struct, frozen=True):
+    """Tweets by label and decision; `relevant_found` and `others_left` are shares of a label."""
+
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    true_negatives: int
+    relevant_found: Figure
+    others_left: Figure
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's part of the report.
+
+    Attributes:
+        trained_here: whether this data is what it was trained on (and tested on its test part).
+        near_duplicates: rows that are near-duplicates of its training texts; None if unknown.
+        figures: metric → figure with its interval.
+    """
+
+    name: str
+    bundle: str
+    digest: str
+    run: str
+    recipe: str
+    seed: int
+    created: str
+    threshold: float
+    trained_here: bool
+    near_duplicates: int | None
+    figures: Figures
+    confusion: Confusion
+    epochs: list[dict[str, float]]
+    calibration: list[Bin]
+    thresholds: list[Threshold]
+    false_alarms: list[Mistake]
+    misses: list[Mistake]
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Two models on the same rows: metric → first minus second."""
+
+    first: str
+    second: str
+    differences: Figures
+    mcnemar: McNemar
+
+
+class SliceFigures(msgspec.Struct, frozen=True):
+    """A slice, and the figures of each model on it, by the model's name."""
+
+    group: str
+    name: str
+    rows: int
+    relevant: int
+    models: dict[str, Figures]
+
+
+class Data(msgspec.Struct, frozen=True):
+    """The rows that the models are judged by."""
+
+    name: str
+    sha256: str
+    part: str
+    rows: int
+    relevant: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole report."""
+
+    created: str
+    data: Data
+    confidence: float = CONFIDENCE
+    resamples: int = RESAMPLES
+    seed: int = SEED
+    models: list[Model]
+    comparisons: list[Comparison]
+    slices: list[SliceFigures]
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What the curves are drawn from.
+
+    Attributes:
+        labels: int8, shape (rows,).
+        scores: by the model's name.
+        counts: the resamples of the rows.
+    """
+
+    labels: Labels
+    scores: dict[str, Scores]
+    counts: Counts
+
+
+def contents(
+    contenders: Sequence[Contender],
+    dataset: Dataset,
+    rows: Indices,
+    *,
+    test_part: bool,
+    created: str,
+) -> tuple[Report, Measured]:
+    """Measures every model on the rows.
+
+    Raises:
+        BundleError: if a bundle's hashes of its training texts cannot be read.
+    """
+    texts = [dataset.texts[row] for row in rows]
+    labels = dataset.labels[rows]
+    counts = draw(len(rows))
+    scores = {
+        contender.name: Scores(
+            contender.bundle.scorer.score(texts), contender.bundle.manifest.threshold
+        )
+        for contender in contenders
+    }
+    repeated = [
+        near_duplicates(dataset, rows, contender.bundle.manifest, contender.folder)
+        for contender in contenders
+    ]
+    report = Report(
+        created=created,
+        data=Data(
+            dataset.name,
+            dataset.sha256,
+            "test part" if test_part else "all rows",
+            len(rows),
+            int(labels.sum()),
+        ),
+        models=[
+            _model(contender, scores[contender.name], seen, dataset, rows, counts)
+            for contender, seen in zip(contenders, repeated, strict=True)
+        ],
+        comparisons=[
+            Comparison(
+                first,
+                second,
+                measure_difference(labels, scores[first], scores[second], counts),
+                mcnemar(labels, scores[first], scores[second]),
+            )
+            for first, second in combinations(scores, 2)
+        ],
+        slices=_slices(dataset, rows, _any(repeated), scores, counts),
+    )
+    return report, Measured(labels, scores, counts)
+
+
+def _any(masks: Sequence[Mask | None]) -> Mask | None:
+    known = [mask for mask in masks if mask is not None]
+    return np.any(known, axis=0) if known else None
+
+
+def _model(
+    contender: Contender,
+    scores: Scores,
+    repeated: Mask | None,
+    dataset: Dataset,
+    rows: Indices,
+    counts: Counts,
+) -> Model:
+    manifest = contender.bundle.manifest
+    labels = dataset.labels[rows]
+    relevant = scores.probabilities >= scores.threshold
+    false_alarms = np.flatnonzero(relevant & (labels == 0))
+    misses = np.flatnonzero(~relevant & (labels == 1))
+    by_confidence = scores.probabilities.argsort(kind="stable")
+    false_alarms = by_confidence[::-1][np.isin(by_confidence[::-1], false_alarms)][:MISTAKES]
+    misses = by_confidence[np.isin(by_confidence, misses)][:MISTAKES]
+    return Model(
+        name=contender.name,
+        bundle=str(contender.folder),
+        digest=contender.bundle.digest,
+        run=manifest.name,
+        recipe=manifest.recipe,
+        seed=manifest.seed,
+        created=manifest.created,
+        threshold=scores.threshold,
+        trained_here=trained_on(manifest, dataset),
+        near_duplicates=None if repeated is None else int(repeated.sum()),
+        figures=measure(labels, scores, counts),
+        confusion=_confusion(labels, scores),
+        epochs=manifest.epochs,
+        calibration=_calibration(labels, scores.probabilities),
+        thresholds=[
+            Threshold(
+                threshold,
+                measure_decisions(labels, Scores(scores.probabilities, threshold), counts),
+            )
+            for threshold in sorted({*_THRESHOLDS, scores.threshold})
+        ],
+        false_alarms=_mistakes(contender.bundle, scores, dataset, rows, false_alarms),
+        misses=_mistakes(contender.bundle, scores, dataset, rows, misses),
+    )
+
+
+def _confusion(labels: Labels, scores: Scores) -> Confusion:
+    relevant = scores.probabilities >= scores.threshold
+    found, missed, alarms, left = (
+        int(((labels == label) & (relevant == decision)).sum())
+        for label, decision in ((1, True), (1, False), (0, True), (0, False))
+    )
+    return Confusion(
+        found, missed, alarms, left, share(found, found + missed), share(left, left + alarms)
+    )
+
+
+def _calibration(labels: Labels, probabilities: Floats) -> list[Bin]:
+    places = bins(probabilities)
+    found = []
+    for place in range(BINS):
+        inside = places == place
+        if inside.any():
+            mean = float(probabilities[inside].mean(dtype=np.float64))
+            tweets = int(inside.sum())
+            found.append(Bin(tweets, mean, share(int(labels[inside].sum()), tweets)))
+    return found
+
+
+def _mistakes(
+    bundle: Bundle, scores: Scores, dataset: Dataset, rows: Indices, wrong: Indices
+) -> list[Mistake]:
+    texts = [dataset.texts[rows[place]] for place in wrong]
+    mistakes = []
+    for place, text, words in zip(wrong, texts, occlude(bundle.scorer, texts), strict=True):
+        probability = float(scores.probabilities[place])
+        side = 1 if probability >= scores.threshold else -1
+        pushing = [word for word in words if side * word.push > 0]
+        pushing.sort(key=lambda word: -side * word.push)
+        agreement = float(dataset.agreement[rows[place]])
+        mistakes.append(Mistake(text, probability, agreement, pushing[:DRIVERS]))
+    return mistakes
+
+
+def _slices(
+    dataset: Dataset,
+    rows: Indices,
+    repeated: Mask | None,
+    scores: dict[str, Scores],
+    counts: Counts,
+) -> list[SliceFigures]:
+    labels = dataset.labels[rows]
+    found = []
+    for slice_ in slices(dataset, rows, repeated):
+        inside = slice_.rows
+        figures = {
+            name: measure(
+                labels[inside],
+                Scores(score.probabilities[inside], score.threshold),
+                counts[:, inside],
+            )
+            for name, score in scores.items()
+        }
+        found.append(
+            SliceFigures(
+                slice_.group,
+                slice_.name,
+                int(inside.sum()),
+                int(labels[inside].sum()),
+                figures,
+            )
+        )
+    return found

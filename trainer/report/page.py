@@ -1,0 +1,84 @@
+"""The report as one HTML page that needs nothing beside it."""
+
+import base64
+
+import jinja2
+
+from trainer.evaluation import BINS, METRICS
+from trainer.held_out import OVERLAP
+from trainer.occlusion import Word
+from trainer.report.contents import Comparison, Mistake, Report
+from trainer.report.plots import Picture
+from trainer.slices import FEWEST, KEYWORD
+
+_NAMES = {
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
+}
+_COMPARED = ("accuracy", "f1", "roc_auc", "average_precision", "brier")
+
+
+def page(report: Report, pictures: dict[str, list[Picture]]) -> str:
+    """Puts the page together.
+
+    Args:
+        pictures: of the sections `ranking`, `confusion` and `learning`.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("trainer.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"base64": _base64, "marked": _marked}
+    best = max(report.models, key=lambda model: model.figures["roc_auc"].value)
+    return environment.get_template("page.html").render(
+        report=report,
+        pictures=pictures,
+        metrics=METRICS,
+        compared=_COMPARED,
+        names=_NAMES,
+        best=best,
+        beaten=[
+            worse
+            for better, worse in (_ranked(c, "roc_auc") for c in report.comparisons)
+            if better == best.name
+        ],
+        keyword=KEYWORD,
+        fewest=FEWEST,
+        overlap=OVERLAP,
+        bins=BINS,
+    )
+
+
+def _ranked(comparison: Comparison, metric: str) -> tuple[str, str]:
+    """The better and the worse model's names, or two empty ones where it may be chance."""
+    difference = comparison.differences[metric]
+    if difference.low > 0:
+        return comparison.first, comparison.second
+    if difference.high < 0:
+        return comparison.second, comparison.first
+    return "", ""
+
+
+def _base64(picture: Picture) -> str:
+    return base64.b64encode(picture.png).decode()
+
+
+def _marked(mistake: Mistake) -> list[tuple[str, bool]]:
+    """The text in pieces, and whether each is a word that drove the mistake."""
+    pieces = []
+    end = 0
+    drivers: list[Word] = sorted(mistake.drivers, key=lambda word: word.start)
+    for word in drivers:
+        pieces.append((mistake.text[end : word.start], False))
+        pieces.append((word.word, True))
+        end = word.start + len(word.word)
+    return [*pieces, (mistake.text[end:], False)]
