@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from shared.errors import BundleError, RegistryError, UnavailableError, run_program
 from shared.wandb_client import bound_waits, errors_explained
 
-LARGEST_FILE = 1 << 30
+LARGEST_FILE = 512 << 20
 """Bytes of a member at most; a larger one is not downloaded."""
 
 _ERRORS = {error.exit_code: error for error in (BundleError, RegistryError)}
@@ -39,10 +40,21 @@ def download(
         RegistryError: if W&B refuses.
         UnavailableError: if W&B cannot be reached, fails, or takes longer.
     """
-    asked = (where, entity, artifact, str(folder), *members)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".wandb-") as own:
+        code, said = _run((where, entity, artifact, str(folder), *members), own, where, patience)
+    if code != 0:
+        told = [line for line in said.splitlines() if line.startswith("error: ")]
+        message = told[-1].removeprefix("error: ") if told else f"{where}: {said.strip()[-500:]}"
+        raise _ERRORS.get(code, UnavailableError)(message)
+
+
+def _run(arguments: Iterable[str], own: str, where: str, patience: float) -> tuple[int, str]:
+    """The process's exit code and what it said; `own` is a folder for the client's files."""
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    environment |= {"WANDB_CACHE_DIR": own, "WANDB_DATA_DIR": own}
     with subprocess.Popen(
-        [sys.executable, "-m", "shared.wandb_download", *asked],
-        env={name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"},
+        [sys.executable, "-m", "shared.wandb_download", *arguments],
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -58,9 +70,7 @@ def download(
         finally:
             with suppress(ProcessLookupError):  # the client's own process may go on
                 os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode != 0:
-        last = said.strip().rpartition("\n")[2].removeprefix("error: ")
-        raise _ERRORS.get(process.returncode, UnavailableError)(last)
+    return process.returncode, said
 
 
 def _download(where: str, entity: str, name: str, folder: Path, members: list[str]) -> int:

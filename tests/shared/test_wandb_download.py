@@ -48,6 +48,20 @@ class TestFetch:
             registry.fetch(version, tmp_path / "cache")
         assert list((tmp_path / "cache").iterdir()) == []
 
+    def test_it_needs_no_home_to_write_to(
+        self,
+        registry: WandbRegistry,
+        made: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """As in a container, where all but the cache may be read-only."""
+        version = registry.register(made)
+        for name in ("HOME", "WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
+            monkeypatch.setenv(name, "/proc/nowhere")
+        assert registry.fetch(version, tmp_path / "cache").is_dir()
+        assert [path.name for path in (tmp_path / "cache").iterdir()] == [version.digest]
+
     @pytest.mark.parametrize(
         ("name", "entry", "named"),
         [
