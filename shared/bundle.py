@@ -46,7 +46,8 @@ VOCABULARY = "vocabulary.json"
 PIPELINE = "pipeline.msgpack"
 GOLDEN = "golden.json"
 TRAINED_ON = "trained_on.safetensors"
-_FILES = (WEIGHTS, VOCABULARY, PIPELINE, GOLDEN, TRAINED_ON)
+_LOADED = (WEIGHTS, VOCABULARY, PIPELINE, GOLDEN)
+_FILES = (*_LOADED, TRAINED_ON)
 _LARGEST = {
     MANIFEST: 1 << 20,
     WEIGHTS: 512 << 20,
@@ -209,7 +210,7 @@ def load_bundle(folder: Path) -> Bundle:
             more than `GOLDEN_TOLERANCE`.
     """
     manifest = verify_bundle(folder)
-    contents = {name: read_file(folder, name) for name in manifest.files}
+    contents = {name: read_file(folder, name) for name in _LOADED}
     try:
         weights: dict[str, Any] = safetensors.load(contents[WEIGHTS])
         vocabulary = msgspec.json.decode(contents[VOCABULARY], type=list[str])
@@ -261,7 +262,7 @@ def read_trained_on(folder: Path) -> npt.NDArray[np.uint64] | None:
         hashes: npt.NDArray[np.uint64] = safetensors.load(content)[_HASHES]
     except Exception as error:  # safetensors raises whatever its parts raise
         raise BundleError(f"{folder / TRAINED_ON} cannot be read: {error!r}") from error
-    if (hashes.dtype, hashes.ndim) != (np.dtype(np.uint64), 1):
+    if hashes.dtype != np.uint64 or hashes.ndim != 1:
         raise BundleError(f"{folder / TRAINED_ON}: expected 64-bit hashes, got {hashes.dtype}")
     return hashes
 
