@@ -1,5 +1,6 @@
 """A Kafka that demands certificates, passwords, tokens and rights, for tests."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -28,6 +30,7 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
+from shared.errors import DependencyError
 from worker.local_kafka import LocalKafka
 
 USER = "triage"
@@ -130,6 +133,22 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{protoco
 
     def _admin(self) -> KafkaAdminClient:
         return KafkaAdminClient(bootstrap_servers=self.kafka.bootstrap_servers)
+
+
+@contextmanager
+def secured_kafka(certificates: Path) -> Iterator[SecuredKafka]:
+    """Such a broker, which runs; where it cannot start, tests are skipped, but not in CI."""
+    try:
+        secured = SecuredKafka(certificates)
+        secured.kafka.start()
+    except DependencyError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    try:
+        yield secured
+    finally:
+        secured.kafka.stop()
 
 
 class Forwarder:

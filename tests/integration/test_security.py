@@ -1,6 +1,5 @@
 """A worker reaches a Kafka that demands security, and says in one line what a refusal is about."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import DependencyError
 from shared.settings import Settings
 from tests.conftest import Trained
 from tests.integration.processes import (
@@ -27,6 +25,7 @@ from tests.secured_kafka import (
     USER,
     SecuredKafka,
     forwarding,
+    secured_kafka,
 )
 from tests.token_endpoint import TokenServer, token_server, unsecured_token
 from worker.kafka_clients.publisher import Publisher
@@ -44,7 +43,7 @@ OAUTH = {"TRIAGE_KAFKA_SASL_MECHANISM": "OAUTHBEARER"}
 
 
 def rights(settings: Settings) -> list[tuple[str, str, str]]:
-    """What the README says that a worker must be allowed."""
+    """What deploy/README.md says that a worker must be allowed."""
     return [
         ("READ", "TOPIC", settings.input_topic),
         ("WRITE", "TOPIC", settings.alerts_topic),
@@ -56,16 +55,9 @@ def rights(settings: Settings) -> list[tuple[str, str, str]]:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
-    try:
-        secured = SecuredKafka(tmp_path_factory.mktemp("certificates"))
-        secured.kafka.start()
-    except DependencyError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    secured.add_user(USER)
-    yield secured
-    secured.kafka.stop()
+    with secured_kafka(tmp_path_factory.mktemp("certificates")) as secured:
+        secured.add_user(USER)
+        yield secured
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def _ours(error: KafkaError, message: str) -> DependencyError:
     if isinstance(error, AuthorizationError):
         message += (
             "; expected the user (TRIAGE_KAFKA_SASL_USERNAME, or whom the certificate or the "
-            "token names) to have the rights that the README lists"
+            "token names) to have the rights that deploy/README.md lists"
         )
     kind = DependencyError if isinstance(error, _HOPELESS) else UnavailableError
     return kind(message)

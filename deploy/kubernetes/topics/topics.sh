@@ -1,0 +1,32 @@
+#!/bin/sh
+# Creates the topics that are not there yet and lets the worker and the subscribers use them.
+set -eu
+PATH=$PATH:/opt/kafka/bin
+
+topic() {
+    name=$1
+    shift
+    kafka-topics.sh --bootstrap-server "$BOOTSTRAP_SERVERS" --command-config "$ADMIN_CONFIG" \
+        --create --if-not-exists --topic "$name" --partitions "$PARTITIONS" \
+        --replication-factor "$REPLICATION_FACTOR" "$@"
+}
+
+allow() {
+    kafka-acls.sh --bootstrap-server "$BOOTSTRAP_SERVERS" --command-config "$ADMIN_CONFIG" \
+        --add --force --allow-principal "$@"
+}
+
+day=86400000
+topic "$INPUT_TOPIC" --config retention.ms=$((3 * day))
+topic "$ALERTS_TOPIC" --config retention.ms=$((30 * day))
+topic "$DEAD_LETTERS_TOPIC" --config retention.ms=$((30 * day))
+
+# The worker reads the one topic as its group, and publishes to the others in transactions of its own.
+# Read and Write imply Describe.
+allow "$WORKER" --operation Read --topic "$INPUT_TOPIC" --group "$GROUP_ID"
+allow "$WORKER" --operation Write --topic "$ALERTS_TOPIC" --topic "$DEAD_LETTERS_TOPIC"
+allow "$WORKER" --operation Write --transactional-id "$GROUP_ID-" --resource-pattern-type prefixed
+
+# Subscribers read the alerts, in groups whose names begin as the subscriber's own.
+allow "$SUBSCRIBER" --operation Read --topic "$ALERTS_TOPIC"
+allow "$SUBSCRIBER" --operation Read --group "${SUBSCRIBER#User:}" --resource-pattern-type prefixed
