@@ -11,11 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 import jsonschema
-import msgspec
 import pytest
 
 from shared import errors
-from shared.settings import FILE_VARIABLE, PREFIX, Settings, expected
+from shared.settings import PREFIX
 from tests.conftest import ROOT, SAMPLE
 from tests.integration.processes import wait_for
 from trainer import cli as trainer_cli
@@ -97,18 +96,6 @@ def test_the_alert_shown_is_valid_and_the_schema_is_the_codes() -> None:
     (shown,) = re.findall(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     jsonschema.validate(json.loads(shown), schema)
     assert decode_alert(shown.encode()).tweet.id == "7"
-
-
-def test_the_settings_table_is_the_codes() -> None:
-    rows = dict(re.findall(r"^\| `(TRIAGE_\w+)` \| (.*?) \|", README, re.MULTILINE))
-    assert rows.pop(FILE_VARIABLE) == "none"
-    documented = {
-        PREFIX + field.name.upper(): "none" if field.default is None else f"`{field.default}`"
-        for field in msgspec.structs.fields(Settings)
-    } | {"TRIAGE_THRESHOLD": "the bundle's"}
-    assert rows == documented
-    for field in msgspec.structs.fields(Settings):
-        assert expected(field.type) in README
 
 
 def test_the_exit_codes_are_the_codes() -> None:
