@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
+import psutil
 from kafka import KafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -104,6 +105,22 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60, every: float = 
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(every)
+
+
+def broker_process(kafka: LocalKafka) -> psutil.Process:
+    """The process of a local Kafka of one broker."""
+    for child in psutil.Process().children():
+        command = child.cmdline()
+        if "kafka.Kafka" in command and kafka.bootstrap_servers in Path(command[-1]).read_text():
+            return child
+    raise AssertionError(f"no broker runs at {kafka.bootstrap_servers}")
+
+
+def log_of(kafka: LocalKafka, topic: str, partition: int) -> Path:
+    """The file in which the broker keeps a partition's first records."""
+    properties = Path(broker_process(kafka).cmdline()[-1]).read_text()
+    (folder,) = re.findall(r"^log\.dirs=(.+)$", properties, re.MULTILINE)
+    return Path(folder) / f"{topic}-{partition}" / f"{0:020}.log"
 
 
 def read_all(settings: Settings, topic: str) -> list[tuple[bytes, dict[str, bytes]]]:

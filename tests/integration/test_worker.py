@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from shared.alert import decode_alert
@@ -17,6 +16,7 @@ from shared.settings import Settings
 from tests.conftest import SAMPLE, Trained
 from tests.integration.processes import (
     Worker,
+    broker_process,
     environment_of,
     read_all,
     running,
@@ -190,7 +190,7 @@ def test_a_broker_that_hangs_costs_time_alone(
         "TRIAGE_BATCH_SIZE": "50",
         "TRIAGE_THRESHOLD": "0.000001",  # every tweet becomes an alert
     }
-    (broker,) = [child for child in psutil.Process().children() if child.name() == "java"]
+    broker = broker_process(kafka)
     with running(environment, tmp_path / "log") as worker:
         identifiers = publish(settings, [text.encode() for text in some_texts(3000, seed=5)])
         wait_for(lambda: worker.consumed() > 100)

@@ -2,15 +2,15 @@
 
 import contextlib
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
+from kafka.errors import KafkaError
 
-from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
 from worker.kafka_clients.connection import (
     REQUEST_TIMEOUT_MS,
@@ -22,11 +22,18 @@ from worker.kafka_clients.records import Batch, Headers, Record
 
 _METADATA_MAX_AGE_MS = 30_000
 """After this long at most, partitions that were added to the topic are consumed."""
+_HEARTBEAT_MS = 1000
+"""How late a member may learn that the group rebalances, while the others stand still."""
+_LAG_TIMEOUT_MS = 2000
+"""How long a leader that is missing may hold up the partitions whose leaders are there."""
 
 
-class Unreadable(msgspec.Struct, frozen=True):
-    """Stands for a record that kafka-python cannot hand out: its checksum, its compression or its
-    headers are broken. Only its place is known, and `error` says what was met there.
+class Unreadable(msgspec.Struct):
+    """Stands for a record that kafka-python cannot unpack.
+
+    A batch of its producer has a wrong checksum, broken compression, or a header whose name is not
+    UTF-8; the records behind it in that batch cannot be unpacked either. Only the place is known,
+    and `error` says what was met there.
     """
 
     topic: str
@@ -42,8 +49,10 @@ class Unreadable(msgspec.Struct, frozen=True):
 class Source:
     """A member of the consumer group that reads the input topic from its oldest record on.
 
-    Rebalances are cooperative: only partitions that change hands stand still. With an instance id
-    membership is static, and a restart within the session timeout moves no partition.
+    Rebalances are cooperative: partitions that do not change hands are read on from where they
+    are. With an instance id membership is static, and a restart within the session timeout moves no
+    partition. A member that does not come back for `stall_seconds` loses its partitions, though its
+    heartbeats go on.
 
     Args:
         on_rebalance: is told how many partitions are assigned after each change.
@@ -63,7 +72,10 @@ class Source:
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
                 session_timeout_ms=settings.session_timeout_ms,
-                heartbeat_interval_ms=settings.session_timeout_ms // 3,
+                heartbeat_interval_ms=min(_HEARTBEAT_MS, settings.session_timeout_ms // 3),
+                max_poll_interval_ms=max(
+                    settings.session_timeout_ms, int(settings.stall_seconds * 1000)
+                ),
                 metadata_max_age_ms=_METADATA_MAX_AGE_MS,
                 partition_assignment_strategy=[CooperativeStickyAssignor],
             )
@@ -95,19 +107,12 @@ class Source:
         deadline = time.monotonic() + timeout
         while len(records) < max_records:
             wait = max(0, deadline - time.monotonic())
-            try:
-                with kafka_errors("poll"):
-                    polled = self.consumer.poll(
-                        timeout_ms=int(wait * 1000), max_records=max_records - len(records)
-                    )
-                    memberships.append(self.consumer.group_metadata())
-            except Exception as error:  # kafka-python's decoders raise whatever their parts raise
-                if not _is_about_a_record(error):
-                    raise
-                return self._step_over_unreadable(error)
+            with kafka_errors("poll"):
+                polled = self._poll(int(wait * 1000), max_records - len(records))
+                memberships.append(self.consumer.group_metadata())
             if polled and not records:
                 deadline = time.monotonic() + self._wait
-            records += flat(polled)
+            records += polled
             # A batch must come from one generation of the group: what was polled under an older one
             # may be another member's by now, and one below 0 would switch the broker's fencing off.
             generations = {membership.generation_id for membership in memberships}
@@ -128,9 +133,10 @@ class Source:
         Raises:
             DependencyError: from Kafka.
         """
+        self._go_back()
         with kafka_errors("look for the ends of the partitions"):
             partitions = self.consumer.assignment()
-            ends = self.consumer.end_offsets(partitions, timeout_ms=REQUEST_TIMEOUT_MS)
+            ends = self.consumer.end_offsets(partitions, timeout_ms=_LAG_TIMEOUT_MS)
             return {
                 (partition.topic, partition.partition): max(0, end - position)
                 for partition, end in ends.items()
@@ -151,54 +157,24 @@ class Source:
                 self.consumer.seek(partition, first[partition] if committed is None else committed)
         self._unfinished = []
 
-    def _step_over_unreadable(self, error: Exception) -> Batch:
-        """Finds the record at which a poll failed, and goes on behind it.
+    def _poll(self, timeout_ms: int, max_records: int) -> list[Record]:
+        """Polls, and goes on behind a record that cannot be unpacked; `Unreadable` stands for it.
 
-        A poll that failed once gives nothing ever after, and the error does not say of which
-        partition it speaks. So each partition is read again from its position, alone: a damage on
-        the way is mended by that, and one in the log shows itself.
-
-        Returns:
-            A batch of this one place.
-
-        Raises:
-            UnavailableError: if every partition can be read now.
+        A poll that fails so has taken nothing, and the next one would never return: kafka-python
+        keeps the records that it was unpacking and asks them again and again. It lets go of them
+        when the partition's position has moved.
         """
-        found: Batch | None = None
-        with kafka_errors("find the record that cannot be read"):
-            for partition in sorted(self.consumer.assignment()):
-                if found is None:
-                    found = self._read_alone(partition)
-            if found is None:
-                raise UnavailableError(f"Kafka: poll: {_told(error)}") from error
-            for partition, behind in found.offsets.items():
-                self.consumer.seek(partition, behind.offset)
-        return found
-
-    def _read_alone(self, partition: Any) -> Batch | None:
-        """Reads this partition only, and leaves it where it was.
-
-        Returns:
-            A batch of an `Unreadable` if its next record is that, else None.
-        """
-        position = self.consumer.position(partition, timeout_ms=REQUEST_TIMEOUT_MS)
-        others = self.consumer.assignment() - {partition}
-        self.consumer.pause(*others)
-        self.consumer.seek(partition, position)  # drops what was fetched, the broken rest too
         try:
-            self.consumer.poll(timeout_ms=REQUEST_TIMEOUT_MS // 10, max_records=1)
+            return flat(self.consumer.poll(timeout_ms=timeout_ms, max_records=max_records))
         except Exception as error:
-            membership = self.consumer.group_metadata()
-            if not _is_about_a_record(error) or membership.generation_id < 0:
+            if (unpacked := _unpacked(error)) is None:
                 raise
-            unreadable = Unreadable(partition.topic, partition.partition, position, _told(error))
-            return _batch([unreadable], membership)
-        finally:
-            still = self.consumer.assignment()
-            self.consumer.resume(*(others & still))
-            if partition in still:
-                self.consumer.seek(partition, position)
-        return None
+            partition = unpacked.topic_partition
+            # The first is where this fetch began, the second is behind what was unpacked of it.
+            offset = max(unpacked.fetch_offset, unpacked.next_fetch_offset)
+            self.consumer.seek(partition, offset + 1)
+            told = f"{type(error).__name__}: {error}"
+            return [Unreadable(partition.topic, partition.partition, offset, told)]
 
     def close(self) -> None:
         """Leaves the group, so that the partitions move on at once, unless membership is static."""
@@ -240,18 +216,13 @@ def _partition(record: Record) -> Any:
     return TopicPartition(record.topic, record.partition)
 
 
-def _is_about_a_record(error: Exception) -> bool:
-    """Whether a poll failed over what a record holds, and not over Kafka."""
-    cause = _cause(error)
-    return not isinstance(cause, KafkaError) or isinstance(
-        cause, (CorruptRecordError, UnsupportedCodecError)
-    )
+def _unpacked(error: Exception) -> Any:
+    """The records of a partition that kafka-python was unpacking when it raised, or None.
 
-
-def _told(error: Exception) -> str:
-    cause = _cause(error)
-    return f"{type(cause).__name__}: {cause}"
-
-
-def _cause(error: Exception) -> BaseException | None:
-    return error.__cause__ if isinstance(error, DependencyError) else error
+    The error itself says neither the partition nor the offset, and is of any class that a decoder
+    may raise.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "_unpack_records":
+            return frame.f_locals["self"]
+    return None

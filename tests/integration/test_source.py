@@ -1,0 +1,196 @@
+"""The source against a real Kafka: records that cannot be unpacked, and what waits."""
+
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from kafka import KafkaProducer
+
+from shared.settings import Settings
+from tests.integration.processes import log_of, settings_of, wait_for
+from worker.kafka_clients.records import Batch
+from worker.kafka_clients.sink import Sink
+from worker.kafka_clients.source import Source, Unreadable
+from worker.local_kafka import LocalKafka
+
+Place = tuple[int, int]
+"""Partition and offset."""
+
+
+class NotUtf8(str):
+    """A header's name that kafka-python publishes, and cannot read."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:  # noqa: ARG002
+        return b"\xff\xfe"
+
+
+BAD_HEADER = [(NotUtf8("name"), b"value")]
+
+
+class Feed:
+    """Publishes to chosen partitions, each call as one batch of a producer."""
+
+    def __init__(self, settings: Settings, **options: object) -> None:
+        self._topic = settings.input_topic
+        self.producer = KafkaProducer(
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            compression_type="lz4",
+            batch_size=1 << 20,
+            linger_ms=60_000,
+            **options,
+        )
+
+    def __call__(self, partition: int, values: int, bad_headers: int = 0) -> list[Place]:
+        """Publishes some values, the last ones with a bad header."""
+        good = values - bad_headers
+        sent = [
+            self.producer.send(
+                self._topic,
+                value=b"x" * 100,
+                partition=partition,
+                headers=[] if n < good else BAD_HEADER,
+            )
+            for n in range(values)
+        ]
+        self.producer.flush()
+        return [(partition, future.get(timeout=0).offset) for future in sent]
+
+
+@pytest.fixture
+def settings(kafka: LocalKafka, request: pytest.FixtureRequest) -> Settings:
+    return settings_of(kafka, request.node.name.replace("_", "-"))
+
+
+@pytest.fixture
+def feed(settings: Settings) -> Iterator[Feed]:
+    feed = Feed(settings)
+    with closing(feed.producer):
+        yield feed
+
+
+def corrupt(kafka: LocalKafka, settings: Settings, places: list[Place]) -> None:
+    """Turns a byte over in the producer's batch that holds these places, on the broker's disk."""
+    partition, first = places[0]
+    path = log_of(kafka, settings.input_topic, partition)
+    content, position = bytearray(path.read_bytes()), 0
+    while (head := struct.unpack_from(">qi", content, position))[0] != first:
+        position += 12 + head[1]
+    assert struct.unpack_from(">i", content, position + 57) == (len(places),), "it is one batch"
+    content[position + 12 + head[1] - 5] ^= 0xFF
+    with path.open("r+b") as file:
+        file.write(content)
+
+
+def drain(source: Source, until: Callable[[Batch], bool], seconds: float = 60) -> None:
+    """Receives until told that it is enough."""
+    deadline = time.monotonic() + seconds
+    while True:
+        assert time.monotonic() < deadline, "waited in vain"
+        batch = source.receive(0.2, 1000)
+        if batch is not None and until(batch):
+            return
+
+
+def test_what_cannot_be_unpacked_is_one_place_each_and_nothing_else_is_lost(
+    kafka: LocalKafka, settings: Settings, feed: Feed
+) -> None:
+    good, bad = feed(0, 10), feed(0, 1, bad_headers=1)
+    good += feed(0, 5)
+    mixed = feed(0, 4, bad_headers=2)  # the first two of the batch can be read
+    good, bad = good + mixed[:2], bad + mixed[2:]
+    good += feed(1, 30)
+    bad += (broken := feed(1, 200))
+    good += feed(1, 30)
+    bad += (broken_last := feed(2, 1))
+    corrupt(kafka, settings, broken)
+    corrupt(kafka, settings, broken_last)
+    with closing(Feed(settings, transactional_id="behind-a-marker").producer) as producer:
+        feed.producer, before = producer, feed.producer
+        producer.init_transactions()
+        for values, bad_headers in ((3, 0), (1, 1)):  # the marker between takes an offset too
+            producer.begin_transaction()
+            places = feed(2, values, bad_headers)
+            producer.commit_transaction()
+            good, bad = (good, bad + places) if bad_headers else (good + places, bad)
+        feed.producer = before
+    good += feed(2, 5)
+
+    taken: list[tuple[Place, bool]] = []
+
+    def deliver(batch: Batch) -> bool:
+        taken.extend(
+            ((record.partition, record.offset), isinstance(record, Unreadable))
+            for record in batch.records
+        )
+        sink.deliver(batch, [])
+        return len(taken) >= len(good) + len(bad)
+
+    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
+        drain(source, deliver)
+        assert source.receive(2, 1000) is None
+        assert set(source.lag().values()) == {0}
+    assert Counter(taken) == Counter([(p, False) for p in good] + [(p, True) for p in bad])
+    for partition in range(3):
+        offsets = [offset for (where, offset), _ in taken if where == partition]
+        assert offsets == sorted(offsets)
+
+
+def test_an_unreadable_place_says_what_is_wrong_with_it(
+    kafka: LocalKafka, settings: Settings, feed: Feed
+) -> None:
+    feed(0, 1, bad_headers=1)
+    corrupt(kafka, settings, feed(1, 1))
+    found: dict[int, Unreadable] = {}
+
+    def note(batch: Batch) -> bool:
+        found.update({r.partition: r for r in batch.records if isinstance(r, Unreadable)})
+        return len(found) == 2
+
+    with closing(Source(settings)) as source:
+        drain(source, note)
+    assert found[0].error.startswith("CorruptRecordError: ")
+    assert "UnicodeDecodeError" in found[0].error
+    assert "failed crc check" in found[1].error
+    assert (found[0].topic, found[0].offset, found[0].value) == (settings.input_topic, 0, None)
+
+
+def test_a_batch_that_was_not_delivered_comes_again_whole(settings: Settings, feed: Feed) -> None:
+    places = feed(0, 20) + feed(0, 1, bad_headers=1) + feed(0, 20)
+    taken: list[Place] = []
+    failed: set[Place] = set()
+
+    def fail_once(batch: Batch) -> bool:
+        found = [(record.partition, record.offset) for record in batch.records]
+        if found[0] in failed:
+            sink.deliver(batch, [])
+            taken.extend(found)
+        else:
+            failed.add(found[0])
+            source.rewind(batch)
+            assert sum(source.lag().values()) == len(places) - len(taken)  # it waits again
+        return taken == places
+
+    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
+        drain(source, fail_once)
+        assert source.receive(1, 1000) is None
+
+
+def test_what_is_not_committed_yet_does_not_wait(settings: Settings, feed: Feed) -> None:
+    """Or a producer's long transaction would look like a worker that stands still."""
+    producer = Feed(settings, transactional_id="long").producer
+    with closing(producer), closing(Source(settings)) as source:
+        feed(0, 3)
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send(settings.input_topic, value=b"not yet", partition=0).add_errback(print)
+        producer.flush()
+        feed(0, 4)  # behind it, and therefore not to be had either
+        drain(source, lambda batch: batch.records[-1].offset == 2)
+        assert source.receive(1, 1000) is None
+        assert source.lag() == {(settings.input_topic, n): 0 for n in range(3)}
+        producer.commit_transaction()
+        wait_for(lambda: sum(source.lag().values()) > 0)
+        drain(source, lambda batch: batch.records[-1].offset == 7)
