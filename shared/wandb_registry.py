@@ -328,7 +328,11 @@ def _account(api: "wandb.Api") -> str:
 
 
 def _number(artifact: "wandb.Artifact") -> int:
-    return int(artifact.version.removeprefix("v"))
+    """The collection's number; `version` may be that of the project where it was logged."""
+    found = re.search(r":v(\d+)$", artifact.name) or re.search(r"v(\d+)$", artifact.version)
+    if found is None:
+        raise ValueError(f"expected a version such as v3, got {artifact.version!r}")
+    return int(found.group(1))
 
 
 def _aliases(artifact: "wandb.Artifact") -> list[str]:

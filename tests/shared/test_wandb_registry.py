@@ -209,7 +209,8 @@ class TestRegister:
         assert registry.versions() == []
         version = registry.register(made)
         assert (version.number, version.aliases) == (0, (CANDIDATE,))
-        assert [event.action for event in registry.history()] == ["register"]
+        assert registry.versions() == [version]
+        assert [(event.action, event.version) for event in registry.history()] == [("register", 0)]
 
     @pytest.mark.parametrize("operation", ["CommitArtifact", f"upload {WEIGHTS}", "LinkArtifact"])
     def test_what_hangs_has_an_end(
