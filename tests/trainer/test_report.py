@@ -198,6 +198,7 @@ def test_model_that_saw_the_rows_is_named(
     assert model["near_duplicates"] > 400
     assert f"LSTM was trained on near-duplicates of {model['near_duplicates']} of these" in page
     assert report["comparisons"] == []
+    assert "#differences" not in page
 
 
 @pytest.mark.parametrize("out", ["file", "file/report"])

@@ -184,6 +184,15 @@ def test_tables_hold_the_numbers_of_the_json(opened: Opened, folder: Path) -> No
             assert (slice_["name"], *expected) in rows
 
 
+def test_page_says_first_which_model_ranks_best(opened: Opened, folder: Path) -> None:
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    best = max(report["models"], key=lambda model: model["figures"]["roc_auc"]["value"])
+    figure = best["figures"]["roc_auc"]
+    interval = f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+    for page in opened.pages:
+        assert f"largest for {best['name']}: {interval}." in page["text"]
+
+
 def test_tweets_are_text_whatever_they_hold(opened: Opened) -> None:
     for page in opened.pages:
         assert TEXT in page["text"]
