@@ -34,14 +34,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What happened: from `time` (ISO 8601, UTC) on, `alias` means `version`.
 
     Attributes:
+        action: histories of version 0.1 do not say it.
         forced: whether a promotion went past the gate's refusal.
     """
 
     time: str
     who: str
-    action: Literal["register", "promote", "rollback"]
     alias: str
     version: int
+    action: Literal["register", "promote", "rollback"] = "promote"
     reason: str = ""
     forced: bool = False
 

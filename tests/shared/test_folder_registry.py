@@ -130,16 +130,25 @@ def test_history(registry: FolderRegistry, made: Path) -> None:
     events = [msgspec.structs.asdict(event) for event in registry.history()]
     assert all(event.pop("who") for event in events)
     assert [tuple(event.values()) for event in events] == [
-        ("2024-05-06T07:08:09+00:00", "register", CANDIDATE, 1, "", False),
-        ("2024-05-06T07:09:09+00:00", "register", CANDIDATE, 2, "", False),
-        ("2024-05-06T07:10:09+00:00", "promote", PRODUCTION, 1, "", False),
-        ("2024-05-06T07:11:09+00:00", "promote", PRODUCTION, 2, good, True),
-        ("2024-05-06T07:12:09+00:00", "promote", PREVIOUS, 1, good, True),
-        ("2024-05-06T07:13:09+00:00", "rollback", PRODUCTION, 1, "worse", False),
-        ("2024-05-06T07:14:09+00:00", "rollback", PREVIOUS, 2, "worse", False),
+        ("2024-05-06T07:08:09+00:00", CANDIDATE, 1, "register", "", False),
+        ("2024-05-06T07:09:09+00:00", CANDIDATE, 2, "register", "", False),
+        ("2024-05-06T07:10:09+00:00", PRODUCTION, 1, "promote", "", False),
+        ("2024-05-06T07:11:09+00:00", PRODUCTION, 2, "promote", good, True),
+        ("2024-05-06T07:12:09+00:00", PREVIOUS, 1, "promote", good, True),
+        ("2024-05-06T07:13:09+00:00", PRODUCTION, 1, "rollback", "worse", False),
+        ("2024-05-06T07:14:09+00:00", PREVIOUS, 2, "rollback", "worse", False),
     ]
     assert len((registry.folder / "history.jsonl").read_text().splitlines()) == 7
     assert FolderRegistry(registry.folder).history() == registry.history()
+
+
+def test_the_history_of_version_0_1_can_be_read(registry: FolderRegistry, made: Path) -> None:
+    registry.register(made)
+    line = b'{"time":"2026-01-02T03:04:05+00:00","who":"a","alias":"production","version":1}\n'
+    (registry.folder / "history.jsonl").write_bytes(line)
+    assert registry.resolve("production").number == 1
+    registry.promote("1", alias="canary")
+    assert [event.alias for event in registry.history()] == [PRODUCTION, "canary"]
 
 
 @pytest.mark.parametrize("version", ["4", "0", "-1", "latest", "", "²", "1.0", "../versions/1"])
