@@ -27,7 +27,7 @@ _CountOrNone = Annotated[int, Meta(ge=0)]
 _Share = Annotated[float, Meta(ge=0, lt=1)]
 
 
-class Architecture(msgspec.Struct, frozen=True, kw_only=True):
+class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A specification that `build_model` follows.
 
     Attributes:

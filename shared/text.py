@@ -16,11 +16,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -42,7 +43,7 @@ _LONG_RUN = re.compile(r"\S{250}(?=\S)")
 _ELONGATION = re.compile(r"([^\W\d])\1{2,}")
 
 
-class TextSettings(msgspec.Struct, frozen=True, kw_only=True):
+class TextSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a recipe turns text into ids.
 
     Attributes:
@@ -52,7 +53,7 @@ class TextSettings(msgspec.Struct, frozen=True, kw_only=True):
         rewrite: whether `rewrite_chunk` goes first.
     """
 
-    num_words: int
+    num_words: Annotated[int, Meta(ge=2)]
     keep_unknown: bool
     rewrite: bool
 

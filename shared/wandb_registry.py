@@ -177,9 +177,7 @@ class WandbRegistry:
 
         data = metadata["manifest"]["data"]
         if data:
-            labelled = wandb.Artifact("labelled-tweets", type="dataset", metadata=data)
-            labelled.add_reference(f"sha256:{data['sha256']}", name=data["name"])
-            run.use_artifact(labelled)
+            run.use_artifact(labelled_data(data))
         artifact = wandb.Artifact(self._name, type=_TYPE, metadata=metadata)
         for name in (MANIFEST, *metadata["manifest"]["files"]):
             artifact.add_file(str(bundle / name), name=name, skip_cache=True)
@@ -317,6 +315,19 @@ class WandbRegistry:
             except Exception:
                 self._api = None
                 raise
+
+
+def labelled_data(data: dict[str, Any]) -> "wandb.Artifact":
+    """The labelled file as an artifact, which refers to its content by hash and does not hold it.
+
+    Args:
+        data: as in a bundle's manifest.
+    """
+    import wandb
+
+    artifact = wandb.Artifact("labelled-tweets", type="dataset", metadata=data)
+    artifact.add_reference(f"sha256:{data['sha256']}", name=data["name"])
+    return artifact
 
 
 def _account(api: "wandb.Api") -> str:

@@ -1,29 +1,18 @@
 """`triage-trainer`: trains, compares, registers and promotes, with a command for each step."""
 
 import argparse
-import json
 import os
-import shlex
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from shared.bundle import load_bundle
-from shared.errors import DataError, TriageError, UnavailableError, UsageError, run_program
+from shared.errors import UsageError, run_program
 from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry, open_registry
 from shared.settings import read_settings
+from trainer.output import write_json
 
 _EXTRA = (
     "ftfy",
@@ -32,6 +21,7 @@ _EXTRA = (
     "pandas",
     "scipy",
     "sklearn",
+    "tomli_w",
 )  # which a worker's installation does without
 
 # What is printed may hold a user's texts and paths, in which "[b]" and ":fire:" mean themselves.
@@ -60,93 +50,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
-    from trainer.dataset import read_dataset, write_rows
-    from trainer.evaluation import comparison
-    from trainer.recipes import load_recipe
+    from trainer.train import train
 
-    recipe = load_recipe(arguments.recipe)
-    seed = recipe.seed if arguments.seed is None else arguments.seed
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed {seed}: expected a whole number from 0 to {2**32 - 1}")
-    with err.status("reading the data"):
-        dataset = read_dataset(
-            arguments.data, arguments.text_column, arguments.label_column, arguments.positive
-        )
-    _expect_to_write(arguments, registry)
-    err.print(
-        f"{dataset.name}: {len(dataset.texts)} tweets, {int(dataset.labels.sum())} of them relevant"
-    )
-    with err.status("loading Keras"):
-        from trainer.training import best, train
-    with _progress() as report:
-        trained, parts = train(arguments.recipe, recipe, dataset, arguments.bundles, seed, report)
-    rows = [
-        (model.name, part, figures)
-        for model in trained
-        for part, figures in model.manifest.metrics.items()
-    ]
-    shown = err if arguments.json == "-" else out
-    shown.print(comparison(rows, f"Recipe {arguments.recipe}, seed {seed}"))
-    if arguments.test_out:
-        write_rows(dataset, parts.test, arguments.test_out)
-    chosen = best(trained)
-    number, failed = None, None
-    try:
-        number = registry.register(chosen.bundle).number
-    except TriageError as error:
-        failed = error
-    else:
-        shown.print(
-            f"registered {chosen.name}, the best by ROC AUC on validation, "
-            f"as version {number} ({CANDIDATE}) in {registry.url}"
-        )
-    if arguments.json:
-        _write_json(
-            arguments.json,
-            {
-                "recipe": arguments.recipe,
-                "seed": seed,
-                "models": [
-                    {
-                        "name": model.name,
-                        **model.manifest.metrics,
-                        "parameters": model.parameters,
-                        "bundle": str(model.bundle),
-                        "version": number if model is chosen else None,
-                    }
-                    for model in trained
-                ],
-            },
-        )
-    if failed is not None:
-        raise type(failed)(
-            f"{chosen.name}, the best by ROC AUC on validation, is not registered: {failed}; "
-            f"its bundle is in {chosen.bundle}, and this registers it: "
-            f"triage-trainer register {shlex.quote(str(chosen.bundle))}"
-        ) from failed
+    train(arguments, registry, out, err)
 
 
-def _expect_to_write(arguments: argparse.Namespace, registry: Registry) -> None:
-    """Finds out before a long training, and not after it, that its outcome has nowhere to go."""
-    for path in (arguments.test_out, arguments.json and Path(arguments.json)):
-        if path is None or path == Path("-"):
-            continue
-        if path.is_dir():
-            raise DataError(f"{path} cannot be written: it is a folder")
-        if not path.parent.is_dir():
-            raise DataError(f"{path} cannot be written: there is no folder {path.parent}")
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise DataError(f"{path} cannot be written: permission denied")
-    try:
-        arguments.bundles.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=arguments.bundles):
-            pass
-    except OSError as error:
-        raise DataError(f"{arguments.bundles} cannot be written: {error.strerror}") from error
-    try:
-        registry.history()
-    except UnavailableError as error:  # which may be over when the models are trained
-        err.print(f"warning: {error}; the models are trained all the same")
+def _sweep(arguments: argparse.Namespace, _: Registry, __: Path) -> None:
+    from trainer.sweep import sweep
+
+    sweep(arguments, out, err)
 
 
 def _list(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
@@ -154,7 +66,7 @@ def _list(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
 
     versions, history = registry.versions(), registry.history()
     if arguments.json:
-        _write_json(arguments.json, as_json(versions, history))
+        write_json(arguments.json, as_json(versions, history))
     else:
         out.print(as_tables(versions, history) if versions else f"registry {registry.url} is empty")
 
@@ -208,7 +120,7 @@ def _evaluate(arguments: argparse.Namespace, registry: Registry, cache: Path) ->
             "name": bundle.manifest.name,
             "rows": len(dataset.texts),
         }
-        _write_json(arguments.json, {**found, **figures})
+        write_json(arguments.json, {**found, **figures})
     else:
         name = f"{bundle.manifest.name} (version {version.number})"
         out.print(comparison([(name, dataset.name, figures)], f"{len(dataset.texts)} tweets"))
@@ -218,52 +130,6 @@ def _predict(arguments: argparse.Namespace, registry: Registry, cache: Path) -> 
     from trainer.predict import predict
 
     predict(arguments, registry, cache, out, err)
-
-
-@contextmanager
-def _progress() -> Iterator["Report"]:
-    """Shows a bar for each model while it trains, and a line for it when it is done."""
-    columns = (
-        TextColumn("{task.description:22}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[figures]}"),
-    )
-    with Progress(*columns, console=err) as progress:
-        yield Report(progress)
-
-
-class Report:
-    """Turns calls of `trainer.training.Progress` into bars."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, name: str, done: int, steps: int, figures: dict[str, float]) -> None:
-        """Moves the model's bar, and shows the latest epoch's validation loss behind it."""
-        if name not in self._tasks:
-            added = self._progress.add_task(name, start=False, total=steps, figures="")
-            self._tasks[name] = added
-        task = self._tasks[name]
-        if done == 1:
-            self._progress.start_task(task)
-        self._progress.update(task, completed=done)
-        if "val_loss" in figures:
-            shown = f"validation loss {figures['val_loss']:.3f}"
-            self._progress.update(task, figures=shown)
-
-
-def _write_json(path: str, data: object) -> None:
-    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-    if path == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(path).write_text(text, "utf-8")
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -308,14 +174,23 @@ def parser() -> argparse.ArgumentParser:
     )
     fetch.set_defaults(command=_fetch_data)
 
+    def add_recipe(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--recipe",
+            default="tuned",
+            metavar="NAME|FILE",
+            help="tuned, article for the article's, or a TOML file; default: %(default)s",
+        )
+        command.add_argument("--seed", type=int, help="default: the recipe's")
+        command.add_argument(
+            "--wandb",
+            choices=("online", "offline", "disabled"),
+            help="track the runs in Weights & Biases; default: WANDB_MODE, or disabled",
+        )
+
     train = commands.add_parser("train", help="train the models of a recipe, register the best")
     add_data(train)
-    train.add_argument(
-        "--recipe",
-        default="tuned",
-        help="tuned, or article for the article's; default: %(default)s",
-    )
-    train.add_argument("--seed", type=int, help="default: the recipe's")
+    add_recipe(train)
     train.add_argument(
         "--bundles",
         type=Path,
@@ -353,6 +228,21 @@ def parser() -> argparse.ArgumentParser:
         help="where report.html, report.json and the pictures are written; default: %(default)s",
     )
     report.set_defaults(command=_report)
+
+    sweep = commands.add_parser("sweep", help="look for better settings, print them as a recipe")
+    add_data(sweep)
+    add_recipe(sweep)
+    sweep.add_argument(
+        "--count",
+        type=int,
+        default=10,
+        metavar="N",
+        help="trials of each model of the recipe; default: %(default)s",
+    )
+    sweep.add_argument(
+        "--space", type=Path, metavar="FILE", help="what to try, a TOML file; default: one ships"
+    )
+    sweep.set_defaults(command=_sweep)
 
     listing = commands.add_parser(
         "list", help="list the registered versions, their aliases and history"

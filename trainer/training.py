@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -14,7 +14,6 @@ from sklearn.linear_model import LogisticRegression
 
 from shared.bundle import FORMAT, Manifest, write_bundle
 from shared.models import (
-    Architecture,
     Calibration,
     Floats,
     build_model,
@@ -26,6 +25,11 @@ from shared.text import TextEncoder, fit_vocabulary, new_pipeline, pipeline_to_b
 from trainer.dataset import Dataset, Indices, Parts, normalized_hashes, split
 from trainer.evaluation import Metrics, evaluate
 from trainer.recipes import Recipe, Training
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+    from trainer.tracking.tracker import Tracker
 
 THRESHOLD = 0.5
 """Of a calibrated probability: where accuracy is best."""
@@ -43,6 +47,14 @@ class Trained(msgspec.Struct, frozen=True):
     parameters: int
 
 
+class Words(msgspec.Struct, frozen=True):
+    """How text becomes ids, and the two things of which a bundle keeps it."""
+
+    pipeline: "Language"
+    vocabulary: list[str]
+    encoder: TextEncoder
+
+
 def train(
     recipe_name: str,
     recipe: Recipe,
@@ -50,6 +62,7 @@ def train(
     folder: Path,
     seed: int,
     progress: Progress,
+    tracker: "Tracker | None" = None,
 ) -> tuple[list[Trained], Parts]:
     """Trains every model of a recipe and writes a bundle of each to `folder/NAME`.
 
@@ -60,19 +73,19 @@ def train(
         The models in the recipe's order, and the parts the data was divided into.
     """
     parts = split(dataset, recipe.validation_size, seed)
-    epochs, steps = _epochs(recipe.training, parts)
     for name in recipe.models:
+        epochs, steps = _epochs(recipe.training_of(name), parts)
         progress(name, 0, epochs * steps, {})
-    pipeline = new_pipeline()
-    training_texts = [dataset.texts[row] for row in parts.train]
-    vocabulary = fit_vocabulary(training_texts, pipeline, recipe.text)
-    encoder = TextEncoder(pipeline, vocabulary, recipe.text)
+    words = learn_words(recipe, dataset, parts)
+    origin = describe_origin(recipe_name, seed, dataset, parts)
     seen = np.concatenate([parts.train, parts.validation])
     trained_on = normalized_hashes([dataset.texts[row] for row in seen])
     trained = []
     for name, architecture in recipe.models.items():
-        model, scorer, history = _fit(
-            name, recipe.training, architecture, encoder, dataset, parts, seed, progress
+        if tracker:
+            tracker.begin(name, {**origin, **recipe.settings_of(name)}, parts)
+        model, scorer, history = fit(
+            name, recipe, words.encoder, dataset, parts, seed, progress, tracker
         )
         metrics = {}
         for part in ("train", "validation", "test"):
@@ -83,15 +96,7 @@ def train(
             format=FORMAT,
             name=name,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            recipe=recipe_name,
-            seed=seed,
-            git_commit=_git_commit(),
-            packages={p: metadata.version(p) for p in ("keras", "numpy", "spacy", "tensorflow")},
-            data={
-                "name": dataset.name,
-                "sha256": dataset.sha256,
-                **{part: len(getattr(parts, part)) for part in metrics},
-            },
+            **origin,
             text=recipe.text,
             architecture=architecture,
             calibration=scorer.calibration,
@@ -104,13 +109,39 @@ def train(
             folder / name,
             manifest,
             get_weights(model),
-            vocabulary,
-            pipeline_to_bytes(pipeline),
+            words.vocabulary,
+            pipeline_to_bytes(words.pipeline),
             scorer,
             trained_on,
         )
-        trained.append(Trained(name, folder / name, manifest, int(model.count_params())))
+        parameters = int(model.count_params())
+        if tracker:  # probabilities are those of the last part, test
+            tracker.end(metrics, parameters, probabilities, folder / name)
+        trained.append(Trained(name, folder / name, manifest, parameters))
     return trained, parts
+
+
+def learn_words(recipe: Recipe, dataset: Dataset, parts: Parts) -> Words:
+    """Makes the words of the training part into a vocabulary, and an encoder that knows them."""
+    pipeline = new_pipeline()
+    training_texts = [dataset.texts[row] for row in parts.train]
+    vocabulary = fit_vocabulary(training_texts, pipeline, recipe.text)
+    return Words(pipeline, vocabulary, TextEncoder(pipeline, vocabulary, recipe.text))
+
+
+def describe_origin(recipe_name: str, seed: int, dataset: Dataset, parts: Parts) -> dict[str, Any]:
+    """What a manifest says of where a model comes from, by the manifest's fields."""
+    return {
+        "recipe": recipe_name,
+        "seed": seed,
+        "git_commit": _git_commit(),
+        "packages": {p: metadata.version(p) for p in ("keras", "numpy", "spacy", "tensorflow")},
+        "data": {
+            "name": dataset.name,
+            "sha256": dataset.sha256,
+            **{part: len(rows) for part, rows in msgspec.structs.asdict(parts).items()},
+        },
+    }
 
 
 def best(trained: list[Trained]) -> Trained:
@@ -122,15 +153,15 @@ def best(trained: list[Trained]) -> Trained:
     return max(trained, key=lambda model: model.manifest.metrics["validation"]["roc_auc"])
 
 
-def _fit(
+def fit(
     name: str,
-    training: Training,
-    architecture: Architecture,
+    recipe: Recipe,
     encoder: TextEncoder,
     dataset: Dataset,
     parts: Parts,
     seed: int,
     progress: Progress,
+    tracker: "Tracker | None" = None,
 ) -> tuple[Any, Scorer, list[Metrics]]:
     """Trains one model.
 
@@ -138,6 +169,7 @@ def _fit(
         The model, its scorer, calibrated if the recipe says so, and the figures of each epoch.
     """
     keras = import_keras()
+    architecture, training = recipe.models[name], recipe.training_of(name)
 
     def texts(rows: Indices) -> list[str]:
         return [dataset.texts[row] for row in rows]
@@ -178,6 +210,8 @@ def _fit(
         loss = _loss(logits, targets(parts.validation))
         accuracy = float(np.mean((logits >= 0) == dataset.labels[parts.validation]))
         history.append({**logs, "val_loss": loss, "val_accuracy": accuracy})
+        if tracker:
+            tracker.epoch(scorer, history[-1])
         if training.keep_best_epoch and loss < best[0]:
             best = (loss, model.get_weights())
 

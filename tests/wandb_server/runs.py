@@ -114,6 +114,9 @@ class Runs:
         found = self._find(variables)
         return {"project": {"internalId": "1", "run": found and self._bucket(found)}}
 
+    def run_history_keys(self, variables: Answer) -> Answer:
+        return self.run(variables)
+
     def run_full_history(self, variables: Answer) -> Answer:
         run = self._find(variables)
         if run is None:
@@ -183,7 +186,8 @@ class Runs:
             elif name == "output.log":
                 _put(run.log, chunk.get("offset", 0), lines)
         if body.get("complete"):
-            run.state = "finished" if body.get("exitcode", 0) == 0 else "failed"
+            run.exit_code = body.get("exitcode", 0)
+            run.state = "finished" if run.exit_code == 0 else "failed"
 
     def _find(self, variables: Answer) -> Run | None:
         name = variables.get("name") or variables.get("run")
@@ -207,7 +211,7 @@ class Runs:
             "description": "",
             "notes": run.notes,
             "config": json.dumps(run.raw_config),
-            "wandbConfig": "{}",
+            "wandbConfig": json.dumps(_telemetry(run)),
             "summaryMetrics": json.dumps(run.summary),
             "systemMetrics": "{}",
             "tags": run.tags,
@@ -236,6 +240,12 @@ def _put(kept: list[Any], offset: int, new: list[Any]) -> None:
     kept[offset : offset + len(new)] = new
 
 
+def _telemetry(run: Run) -> Answer:
+    """What a client looks for to know that a run has ever begun, and may be resumed."""
+    told: Answer = run.raw_config.get("_wandb", {}).get("value", {})
+    return {name: value for name, value in told.items() if name == "t"}
+
+
 def _history_keys(run: Run) -> Answer:
     keys = sorted({name for row in run.history for name in row})
     last = max((row.get("_step", 0) for row in run.history), default=0)
@@ -248,6 +258,7 @@ def matcher(filters: Answer) -> Callable[[Run], bool]:
         "group": lambda run: run.group,
         "jobType": lambda run: run.job_type,
         "state": lambda run: run.state,
+        "sweep": lambda run: run.sweep,
         "name": lambda run: run.name,
         "displayName": lambda run: run.display_name,
         "display_name": lambda run: run.display_name,

@@ -7,6 +7,7 @@ import socket
 import threading
 import traceback
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from tests.wandb_server.artifacts import Artifacts, manifest_of
 from tests.wandb_server.runs import Runs
 from tests.wandb_server.store import ENTITY, KEY, RefusedError, Store
+from tests.wandb_server.sweeps import Sweeps
 
 Kind = Literal["error", "refuse", "hang", "drop", "corrupt"]
 
@@ -56,7 +58,8 @@ class WandbServer:
             self.key = KEY
             self.store = Store()
             self._runs = Runs(self.store, self.url)
-            self._artifacts = Artifacts(self.store, self.url)
+            artifacts = Artifacts(self.store, self.url)
+            self._operations = (self._runs, artifacts, Sweeps(self.store))
             self._faults: dict[str, Fault] = {}
             self.requests: list[str] = []
             self.failures: list[str] = []
@@ -84,7 +87,8 @@ class WandbServer:
         """Lets requests go wrong from now on.
 
         Args:
-            operation: as in `requests`; `upload` and `download` alone mean every file.
+            operation: as in `requests`, or with a `*`; `upload` and `download` alone mean every
+                file.
             kind: `error`: answers 500; `refuse`: an error of the application; `hang`: no answer
                 until `reset`, `mend` or `stop`; `drop`: the connection breaks, in an upload after
                 half of the file; `corrupt`: a download gives other bytes of the same size.
@@ -104,7 +108,11 @@ class WandbServer:
         """Notes a request, and says what is to go wrong with it."""
         with self._lock:
             self.requests.append(operation)
-            fault = self._faults.get(operation) or self._faults.get(operation.partition(" ")[0])
+            asked = (operation, operation.partition(" ")[0])
+            matching = [
+                f for key, f in self._faults.items() if any(fnmatchcase(a, key) for a in asked)
+            ]
+            fault = matching[0] if matching else None
             if fault is None or fault.times == 0:
                 return None
             if fault.after > 0:
@@ -126,7 +134,8 @@ class WandbServer:
         """Answers a GraphQL operation with more fields than any client asks for."""
         method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
         with self._lock:
-            answer = getattr(self._runs, method, None) or getattr(self._artifacts, method, None)
+            found = [getattr(part, method, None) for part in self._operations]
+            answer = next((one for one in found if one is not None), None)
             try:
                 if answer is None:
                     self.failures.append(f"unknown operation {operation}")

@@ -51,6 +51,7 @@ class Run:
     sweep: str | None = None
     tags: list[str] = field(default_factory=list)
     state: str = "running"
+    exit_code: int | None = None
     created: str = field(default_factory=now)
     history: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -87,6 +88,19 @@ class Artifact:
         """Member → digest (MD5 in base64), size, and for a reference its `ref`."""
         found: dict[str, dict[str, Any]] = self.manifest.get("contents", {})
         return found
+
+
+@dataclass
+class Sweep:
+    """A sweep, and the parameters of the runs that it has asked agents for, by run id."""
+
+    entity: str
+    project: str
+    name: str
+    config: dict[str, Any]
+    id: str = field(default_factory=lambda: new_id("Sweep"))
+    state: str = "RUNNING"
+    trials: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -130,6 +144,8 @@ class Store:
         self.collections: dict[tuple[str, str, str], Collection] = {}  # by entity, project, name
         self.manifests: dict[str, Artifact] = {}  # by the manifest's id
         self.projects: dict[tuple[str, str], int] = {}  # its internal id
+        self.sweeps: dict[str, Sweep] = {}  # by name
+        self.agents: dict[str, Sweep] = {}  # by the agent's id
         self.read_only: set[str] = set()  # projects of the entity that this key may not change
         for registry in REGISTRIES:
             self.add_project(ORG_ENTITY, REGISTRY_PREFIX + registry)
@@ -150,6 +166,12 @@ class Store:
             if run.id == run_id:
                 return run
         raise RefusedError(f"run {run_id} not found")
+
+    def sweep(self, name: str) -> Sweep:
+        try:
+            return self.sweeps[name]
+        except KeyError:
+            raise RefusedError(f"sweep {name} not found") from None
 
     def artifact(self, artifact_id: str) -> Artifact:
         try:

@@ -69,6 +69,16 @@ def test_run(wandb_server: WandbServer) -> None:
     assert len(wandb.Api().runs(f"{ENTITY}/triage", filters={"group": "second"})) == 0
 
 
+def test_finished_run_goes_on_where_it_is_resumed(wandb_server: WandbServer) -> None:
+    with wandb.init(project="triage") as run:
+        run.log({"loss": 1})
+    with wandb.init(project="triage", id=run.id, resume="must") as again:
+        again.log({"loss": 2})
+    (kept,) = wandb_server.store.runs.values()
+    assert [row["loss"] for row in kept.history] == [1, 2]
+    assert (kept.state, kept.exit_code) == ("finished", 0)
+
+
 def test_failed_run(wandb_server: WandbServer) -> None:
     with pytest.raises(RuntimeError, match="as meant"), wandb.init(project="triage"):
         raise RuntimeError("as meant")

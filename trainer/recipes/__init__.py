@@ -1,14 +1,22 @@
 """Recipes: how text becomes ids, which models are built, and how they are trained, as data."""
 
+import re
+from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from shared.errors import UsageError
 from shared.models import Architecture
 from shared.text import TextSettings
 
 DEFAULT = "tuned"
+
+_SEEDS = 2**32  # NumPy and scikit-learn take no more
+_Count = Annotated[int, Meta(ge=1)]
 
 
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,47 +33,110 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         calibrate: whether probabilities are calibrated on the validation part.
     """
 
-    optimizer: str
-    learning_rate: float
-    batch_size: int
-    epochs: int
+    optimizer: Literal["adam", "adamw"]
+    learning_rate: Annotated[float, Meta(gt=0)]
+    batch_size: _Count
+    epochs: _Count
     soft_targets: bool
     keep_best_epoch: bool
     calibrate: bool
-    least_steps: int = 0
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
+    least_steps: Annotated[int, Meta(ge=0)] = 0
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.0
+    clip_norm: Annotated[float, Meta(gt=0)] | None = None
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A recipe, read from the TOML file of its name.
+    """A recipe, as its TOML file says it.
 
     Attributes:
         seed: of initial weights, batches, dropout and the validation part.
         validation_size: share of the training part that is cut off for validation.
         models: by the run's name, in the order of training.
+        trainings: by the run's name, of the models that are trained otherwise than `training`.
     """
 
-    seed: int
-    validation_size: float
+    seed: Annotated[int, Meta(ge=0, lt=_SEEDS)]
+    validation_size: Annotated[float, Meta(gt=0, lt=1)]
     text: TextSettings
     training: Training
-    models: dict[str, Architecture]
+    models: Annotated[dict[str, Architecture], Meta(min_length=1)]
+    trainings: dict[str, Training] = {}
+
+    def training_of(self, name: str) -> Training:
+        """How the model of this name is trained."""
+        return self.trainings.get(name, self.training)
+
+    def settings_of(self, name: str) -> dict[str, Any]:
+        """All that the recipe says of one model but the seed, as plain data."""
+        settings = {
+            "validation_size": self.validation_size,
+            "text": self.text,
+            "training": self.training_of(name),
+            "architecture": self.models[name],
+        }
+        plain: dict[str, Any] = msgspec.to_builtins(settings)
+        return plain
 
 
 def names() -> list[str]:
-    """The recipes that there are."""
+    """The recipes that ship."""
     files = resources.files(__name__).iterdir()
     return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
 
 
 def load_recipe(name: str) -> Recipe:
-    """Reads a recipe by name.
+    """Reads a recipe that ships, by its name, or another one from a TOML file.
 
     Raises:
-        UsageError: if there is none of that name.
+        UsageError: if there is neither, or the file holds no recipe that can be trained.
     """
-    if name not in names():
-        raise UsageError(f"recipe {name!r}: expected one of {', '.join(names())}")
-    data = resources.files(__name__).joinpath(f"{name}.toml").read_bytes()
-    return msgspec.toml.decode(data, type=Recipe)
+    if name in names():
+        data = resources.files(__name__).joinpath(f"{name}.toml").read_bytes()
+        return msgspec.toml.decode(data, type=Recipe)
+    path = Path(name)
+    if not path.is_file():
+        expected = f"{', '.join(names())}, or a recipe's TOML file"
+        raise UsageError(f"recipe {name!r}: expected one of {expected}")
+    try:
+        recipe = msgspec.toml.decode(path.read_bytes(), type=Recipe)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise UsageError(f"recipe {name!r}: expected a recipe: {error}") from error
+    problems = [problem for run in recipe.models for problem in _problems(run, recipe)]
+    unknown = sorted(recipe.trainings.keys() - recipe.models.keys())
+    problems += [f"trainings.{run}: expected one of {', '.join(recipe.models)}" for run in unknown]
+    if problems:
+        raise UsageError(f"recipe {name!r}: {'; '.join(problems)}")
+    return recipe
+
+
+def seed_of(recipe: Recipe, asked: int | None) -> int:
+    """The seed that was asked for, or the recipe's.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    seed = recipe.seed if asked is None else asked
+    if not 0 <= seed < _SEEDS:
+        raise UsageError(f"--seed {seed}: expected a whole number from 0 to {_SEEDS - 1}")
+    return seed
+
+
+def _problems(run: str, recipe: Recipe) -> Iterator[str]:
+    """What of a model's name and architecture cannot be, in words."""
+    model = recipe.models[run]
+    kind = f"masked {model.kind}" if model.masked else model.kind
+    summaries = ["mean-max"]
+    if model.kind != "feed-forward":
+        summaries.append("last")
+    elif not model.masked:
+        summaries.append("flat")
+    if not re.fullmatch(r"[\w-][\w.-]*", run):
+        yield f"models.{run}: expected a name of letters, digits, '-', '_' and '.'"
+    if model.summary not in summaries:
+        expected = " or ".join(summaries)
+        yield f"models.{run}.summary {model.summary!r}: expected {expected} of a {kind} model"
+    if model.kind != "feed-forward" and model.units == 0:
+        yield f"models.{run}.units 0: expected 1 or more of a {kind} model"
+    if model.num_words < recipe.text.num_words:
+        expected = f"text.num_words, {recipe.text.num_words}, or more"
+        yield f"models.{run}.num_words {model.num_words}: expected {expected}"

@@ -1,0 +1,227 @@
+"""W&B refuses, hangs, fails or goes away: models are trained all the same, and nothing is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from shared.bundle import verify_bundle
+from shared.folder_registry import FolderRegistry
+from shared.registry import CANDIDATE
+from tests.conftest import ROOT, SAMPLE
+from tests.integration.processes import wait_for
+from tests.trainer.conftest import Ran
+from tests.trainer.test_training import FEED_FORWARD, tiny_recipe
+from tests.trainer.tracked import call, surroundings, sync, write_recipe
+from tests.wandb_server.server import WandbServer
+from tests.wandb_server.store import ENTITY, Run
+
+EPOCHS = 2
+DEADLINE = 120  # seconds; each training takes a few on an idle machine
+
+
+def train(folder: Path, *models: str, mode: str = "online", **variables: str | None) -> Ran:
+    """Trains small models, each a copy of the feed-forward one, in the surroundings."""
+    (small,) = tiny_recipe().models.values()
+    recipe = tiny_recipe(epochs=EPOCHS)
+    recipe = type(recipe)(
+        seed=recipe.seed,
+        validation_size=recipe.validation_size,
+        text=recipe.text,
+        training=recipe.training,
+        models=dict.fromkeys(models or (FEED_FORWARD,), small),
+    )
+    path = write_recipe(recipe, folder / "tiny.toml")
+    begun = time.monotonic()
+    with surroundings(folder, **variables) as registry:
+        ran = call("train", "--data", SAMPLE, "--recipe", path, "--wandb", mode)
+    assert time.monotonic() - begun < DEADLINE
+    for name in recipe.models:
+        verify_bundle(folder / "bundles" / name)
+    assert registry.resolve(CANDIDATE).number == 1
+    return ran
+
+
+def is_whole(server: WandbServer, name: str) -> Run:
+    """The finished run of this name, which W&B has all of."""
+    runs = [run for run in server.store.runs.values() if run.display_name == name]
+    (run,) = [run for run in runs if run.state == "finished"]
+    assert [line["_step"] for line in run.history if "loss" in line] == [*range(1, EPOCHS + 1)]
+    assert "test/roc_auc" in run.summary
+    assert sum(path.startswith("media/table/predictions") for path in run.files) == EPOCHS
+    assert [artifact.sequence.name for artifact in run.used] == ["labelled-tweets"]
+    logged = {a.sequence.type for a in server.store.artifacts.values() if a.created_by is run}
+    assert {"model", "code"} <= logged
+    return run
+
+
+class TestOffline:
+    def test_synced_and_registered_later(self, wandb_server: WandbServer, tmp_path: Path) -> None:
+        wandb_server.stop()
+        ran = train(tmp_path, "One", "Two", mode="offline")
+        assert ran.code == 0
+        wandb_server.start()
+        assert wandb_server.requests == []
+        last = ran.err.splitlines()[-1]
+        assert last.startswith("the runs are offline; this uploads what is kept: wandb sync wandb/")
+        with surroundings(tmp_path, TRIAGE_REGISTRY=f"wandb:{ENTITY}/model/tweet-triage"):
+            sync(last)
+            runs = [is_whole(wandb_server, name) for name in ("One", "Two")]
+            assert runs[0].group == runs[1].group
+            ran = call("register", tmp_path / "bundles" / "Two")
+            assert ran.code == 0, ran.err
+            assert "registered Two as version 0 (candidate)" in ran.out
+            assert "Two" in call("list").out
+
+
+class TestFailure:
+    def test_w_and_b_away(self, wandb_server: WandbServer, tmp_path: Path) -> None:
+        wandb_server.stop()
+        ran = train(tmp_path, "One", "Two")
+        assert ran.code == 6
+        last = ran.err.splitlines()[-1]
+        assert last.startswith("error: One is not in W&B: ")
+        assert "registered One" in ran.out
+        wandb_server.start()
+        with surroundings(tmp_path):
+            sync(last)
+        for name in ("One", "Two"):
+            is_whole(wandb_server, name)
+
+    @pytest.mark.parametrize(
+        ("operation", "named"),
+        [("Viewer", "did not respond in time"), ("UpsertBucket", "init_timeout")],
+    )
+    def test_begin_that_hangs(
+        self, wandb_server: WandbServer, tmp_path: Path, operation: str, named: str
+    ) -> None:
+        wandb_server.fault(operation, "hang")
+        self._is_kept(train(tmp_path), tmp_path, named)
+
+    def test_wrong_key(self, wandb_server: WandbServer, tmp_path: Path) -> None:
+        wandb_server.key = "another" * 6
+        self._is_kept(train(tmp_path), tmp_path, "user is not logged in")
+
+    def test_no_key(self, wandb_server: WandbServer, tmp_path: Path) -> None:
+        ran = train(tmp_path, WANDB_API_KEY=None, HOME=str(tmp_path), NETRC=None)
+        self._is_kept(ran, tmp_path, "there is no key: set WANDB_API_KEY, or run `wandb login`")
+        assert wandb_server.requests == []
+
+    @pytest.mark.parametrize(
+        ("operation", "kind", "named"),
+        [
+            ("file_stream", "error", "0 of 3 steps"),
+            ("file_stream", "hang", "Timed out"),
+            ("upload", "error", "failed"),
+            ("upload", "hang", "failed"),
+            ("CommitArtifact", "refuse", "permission denied"),
+        ],
+    )
+    def test_what_is_sent_is_not_taken(
+        self, wandb_server: WandbServer, tmp_path: Path, operation: str, kind: str, named: str
+    ) -> None:
+        wandb_server.fault(operation, kind)  # type: ignore[arg-type]
+        self._is_kept(train(tmp_path), tmp_path, named)
+
+    def test_tables_alone_are_lost(self, wandb_server: WandbServer, tmp_path: Path) -> None:
+        wandb_server.fault("upload *.table.json", "error")
+        self._is_kept(train(tmp_path), tmp_path, "of 12 tables")
+
+    def test_gone_in_the_middle(self, wandb_server: WandbServer, tmp_path: Path) -> None:
+        def stop() -> None:
+            wait_for(lambda: "CreateRunFiles" in wandb_server.requests)
+            wandb_server.stop()
+
+        ran = during(stop, lambda: train(tmp_path, "One", "Two"))
+        wandb_server.start()
+        assert ran.code == 6
+        with surroundings(tmp_path):
+            sync(ran.err.splitlines()[-1])
+        for name in ("One", "Two"):
+            is_whole(wandb_server, name)
+
+    def test_the_client_s_own_process_dies(self, wandb_server: WandbServer, tmp_path: Path) -> None:
+        def kill() -> None:
+            wait_for(lambda: "CreateRunFiles" in wandb_server.requests)
+            for child in psutil.Process().children(recursive=True):
+                if "wandb-core" in child.name():
+                    child.kill()
+
+        ran = during(kill, lambda: train(tmp_path, "One", "Two"))
+        assert ran.code == 6
+        with surroundings(tmp_path):
+            sync(ran.err.splitlines()[-1])
+        for name in ("One", "Two"):
+            is_whole(wandb_server, name)
+
+    def test_what_cannot_even_be_kept_is_said(
+        self, wandb_server: WandbServer, tmp_path: Path
+    ) -> None:
+        ran = train(tmp_path, WANDB_PROJECT="storms/2026")
+        assert ran.code == 6
+        last = ran.err.splitlines()[-1]
+        assert f"{FEED_FORWARD} is not tracked: " in last
+        assert "storms/2026" in last
+        assert "wandb sync" not in last
+        assert wandb_server.store.runs == {}
+
+    def _is_kept(self, ran: Ran, folder: Path, named: str) -> None:
+        assert ran.code == 6
+        assert f"registered {FEED_FORWARD}" in ran.out
+        last = ran.err.splitlines()[-1]
+        assert last.startswith(f"error: {FEED_FORWARD} is not in W&B: ")
+        assert named in last
+        (kept,) = (folder / "wandb").glob("offline-run-*")
+        assert last.endswith(f"; this uploads what is kept: wandb sync wandb/{kept.name}")
+        assert list(kept.glob("run-*.wandb"))
+
+
+def during(act: Callable[[], None], work: Callable[[], Ran]) -> Ran:
+    """Does the work while something happens."""
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        return work()
+    finally:
+        thread.join(60)
+
+
+class TestInterrupted:
+    def test_figures_come_as_they_happen_and_ctrl_c_ends_the_run(
+        self, wandb_server: WandbServer, tmp_path: Path
+    ) -> None:
+        recipe = write_recipe(tiny_recipe(epochs=5000), tmp_path / "long.toml")
+        environment = os.environ | {
+            "TRIAGE_REGISTRY": FolderRegistry(tmp_path / "registry").url,
+            "PYTHONPATH": str(ROOT),
+            "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2",
+            "WANDB_DIR": str(tmp_path),
+        }
+        environment.pop("WANDB_SERVICE", None)
+        command = [sys.executable, "-m", "trainer.cli", "train", "--data", str(SAMPLE)]
+        with subprocess.Popen(
+            [*command, "--recipe", str(recipe), "--wandb", "online"],
+            cwd=tmp_path,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                runs = wandb_server.store.runs
+                wait_for(lambda: any(len(run.history) > 2 for run in runs.values()), 120)
+                (run,) = runs.values()
+                assert run.state == "running"
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
+                _, said = process.communicate(timeout=60)
+            finally:
+                process.kill()
+        assert (process.returncode, said.splitlines()[-1]) == (130, "interrupted")
+        assert (run.state, run.exit_code) == ("failed", 255)

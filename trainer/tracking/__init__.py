@@ -1,0 +1,1 @@
+"""Tracking in Weights & Biases: runs, sweeps, and what becomes of them where W&B fails."""

@@ -1,0 +1,74 @@
+"""Agent of a sweep in Weights & Biases: tries what W&B asks for, as often as is wanted."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from shared.errors import UnavailableError
+from shared.wandb_client import errors_explained
+from trainer.tracking.run import PROJECT, import_wandb
+
+PATIENCE = 120
+"""Seconds without a trial to try, after which W&B is given up: its agent would wait for ever."""
+
+
+def run_agent(config: dict[str, Any], count: int, trial: Callable[[dict[str, Any]], None]) -> None:
+    """Begins a sweep and tries what it asks for.
+
+    Args:
+        config: of the sweep, as W&B has it.
+        count: trials at most; somebody may end the sweep before on W&B's pages.
+        trial: is given the parameters' values, in a thread of its own.
+
+    Raises:
+        RegistryError: if W&B refuses the sweep.
+        UnavailableError: if W&B cannot be reached, or asks for nothing any more.
+    """
+    wandb = import_wandb()
+    project = os.environ.get("WANDB_PROJECT") or PROJECT
+    with errors_explained("sweep"), redirect_stdout(sys.stderr):
+        sweep = wandb.sweep(config, project=project, entity=os.environ.get("WANDB_ENTITY"))
+    failures: list[Exception] = []
+    interrupted = False
+
+    def one() -> None:
+        signal.alarm(0)
+        try:
+            told = yaml.safe_load(Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).read_bytes())
+            trial({name: told[name]["value"] for name in config["parameters"]})
+        except Exception as error:
+            failures.append(error)
+            raise
+        finally:
+            signal.alarm(PATIENCE)
+
+    def give_up(_: int, __: FrameType | None) -> None:
+        raise UnavailableError(f"sweep: W&B has asked for no trial for {PATIENCE} seconds")
+
+    def interrupt(_: int, __: FrameType | None) -> None:  # which the agent keeps to itself
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGALRM, give_up), signal.signal(signal.SIGINT, interrupt)
+    signal.alarm(PATIENCE)
+    try:
+        with errors_explained("sweep"), redirect_stdout(sys.stderr):
+            wandb.agent(
+                sweep, function=one, project=project, count=count, max_consecutive_failed_runs=1
+            )
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, former[0])
+        signal.signal(signal.SIGINT, former[1])
+    if interrupted:
+        raise KeyboardInterrupt
+    if failures:
+        raise failures[0]

@@ -1,0 +1,119 @@
+"""`triage-trainer train`: trains a recipe's models, shows how good they are, registers the best."""
+
+import argparse
+import shlex
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from shared.errors import TriageError, UnavailableError
+from shared.registry import CANDIDATE, Registry
+from trainer.dataset import read_dataset, write_rows
+from trainer.evaluation import comparison
+from trainer.output import expect_to_write, make_folder, write_json
+from trainer.progress import bars
+from trainer.recipes import load_recipe, seed_of
+from trainer.tracking.tracker import Tracker, tracking_mode
+
+
+def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: Console) -> None:
+    """Runs the command.
+
+    Raises:
+        UnavailableError: when all is done, if W&B does not have all of it.
+    """
+    recipe, name = load_recipe(arguments.recipe), Path(arguments.recipe).name
+    seed = seed_of(recipe, arguments.seed)
+    mode = tracking_mode(arguments.wandb)
+    with err.status("reading the data"):
+        dataset = read_dataset(
+            arguments.data, arguments.text_column, arguments.label_column, arguments.positive
+        )
+    _expect_to_write(arguments, registry, err)
+    err.print(
+        f"{dataset.name}: {len(dataset.texts)} tweets, {int(dataset.labels.sum())} of them relevant"
+    )
+    with err.status("loading Keras"):
+        from trainer import training
+    tracker = None
+    if mode is not None:
+        group = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        tracker = Tracker(mode, group, dataset, err.print, _entity(registry))
+    with bars(err) as progress, tracker or nullcontext():
+        trained, parts = training.train(
+            name, recipe, dataset, arguments.bundles, seed, progress, tracker
+        )
+    rows = [
+        (model.name, part, figures)
+        for model in trained
+        for part, figures in model.manifest.metrics.items()
+    ]
+    shown = err if arguments.json == "-" else out
+    shown.print(comparison(rows, f"Recipe {name}, seed {seed}"))
+    if arguments.test_out:
+        write_rows(dataset, parts.test, arguments.test_out)
+    chosen = training.best(trained)
+    number, failed = None, None
+    try:
+        if tracker:
+            number = tracker.register(registry, chosen.name, chosen.bundle).number
+        else:
+            number = registry.register(chosen.bundle).number
+    except TriageError as error:
+        failed = error
+    else:
+        shown.print(
+            f"registered {chosen.name}, the best by ROC AUC on validation, "
+            f"as version {number} ({CANDIDATE}) in {registry.url}"
+        )
+    if arguments.json:
+        write_json(
+            arguments.json,
+            {
+                "recipe": name,
+                "seed": seed,
+                "models": [
+                    {
+                        "name": model.name,
+                        **model.manifest.metrics,
+                        "parameters": model.parameters,
+                        "bundle": str(model.bundle),
+                        "version": number if model is chosen else None,
+                    }
+                    for model in trained
+                ],
+            },
+        )
+    try:
+        if tracker:
+            tracker.close()
+    except UnavailableError as error:
+        if failed is None:
+            raise
+        err.print(f"warning: {error}")
+    if failed is not None:
+        raise type(failed)(
+            f"{chosen.name}, the best by ROC AUC on validation, is not registered: {failed}; "
+            f"its bundle is in {chosen.bundle}, and this registers it: "
+            f"triage-trainer register {shlex.quote(str(chosen.bundle))}"
+        ) from failed
+
+
+def _entity(registry: Registry) -> str | None:
+    """Who logs the bundles of a registry in W&B."""
+    scheme, _, rest = registry.url.partition(":")
+    return rest.split("/")[0] if scheme == "wandb" else None
+
+
+def _expect_to_write(arguments: argparse.Namespace, registry: Registry, err: Console) -> None:
+    """Finds out before a long training, and not after it, that its outcome has nowhere to go."""
+    for path in (arguments.test_out, arguments.json and Path(arguments.json)):
+        if path is not None and path != Path("-"):
+            expect_to_write(path)
+    make_folder(arguments.bundles)
+    try:
+        registry.history()
+    except UnavailableError as error:  # which may be over when the models are trained
+        err.print(f"warning: {error}; the models are trained all the same")
