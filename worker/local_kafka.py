@@ -152,6 +152,10 @@ class LocalKafka:
             self.stop()
             raise
 
+    def running(self) -> list[int]:
+        """The brokers that have been started and not killed, by number."""
+        return sorted(self._processes)
+
     def start_broker(self, number: int) -> None:
         """Starts a broker that does not run, with the ports and the data that it had."""
         self._processes[number] = self._run(number, "kafka.Kafka")

@@ -6,6 +6,7 @@ is away, the group rebalances), as a plain `DependencyError` where it cannot (no
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,11 +14,13 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import (
     AuthorizationError,
     FencedInstanceIdError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     SaslAuthenticationFailedError,
     UnsupportedVersionError,
 )
+from kafka.net.compat import KafkaNetClient
 
 from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
@@ -26,6 +29,9 @@ from worker.kafka_clients.security import check_connection, security_options
 
 REQUEST_TIMEOUT_MS = 10_000
 _BOOTSTRAP_TIMEOUT_MS = 10_000
+_RECONNECT_MS = 1_000
+"""Between attempts to connect at most, as in Kafka's own clients; kafka-python's 30 s would let a
+worker wait for long after a broker is back."""
 _LARGEST_REQUEST = 16 << 20
 """Bytes; the topic's own limit decides, not the client's default of 1 MiB."""
 
@@ -81,6 +87,21 @@ def new_consumer(settings: Settings, **options: Any) -> Any:
     )
 
 
+class _PatientClient(KafkaNetClient):  # type: ignore[misc]  # kafka-python ships no types
+    """Says that a broker is not ready yet, where kafka-python's own client raises an error.
+
+    On that error the sender of kafka-python 3.0.12 forgets the request that it was about to send to
+    a coordinator, and whoever waits for the answer, such as a commit, waits for ever.
+    """
+
+    def await_ready(self, node_id: Any, timeout_ms: float = REQUEST_TIMEOUT_MS) -> bool:
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except KafkaConnectionError:
+            time.sleep(0.1)  # or the sender would ask for the coordinator without a pause
+            return False
+
+
 def new_producer(settings: Settings, **options: Any) -> Any:
     """A producer with these options beside those of the settings."""
     return KafkaProducer(
@@ -91,6 +112,7 @@ def new_producer(settings: Settings, **options: Any) -> Any:
         compression_type="lz4",
         batch_size=256 << 10,
         linger_ms=5,
+        kafka_client=_PatientClient,
         **options,
     )
 
@@ -107,6 +129,7 @@ def _connection(settings: Settings) -> dict[str, Any]:
     return {
         "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
         "bootstrap_timeout_ms": _BOOTSTRAP_TIMEOUT_MS,
+        "reconnect_backoff_max_ms": _RECONNECT_MS,
         **security,
     }
 

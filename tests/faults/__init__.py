@@ -1,0 +1,15 @@
+"""Fault tests: a real cluster is disturbed at random while an account of every record is kept.
+
+texts     distinct texts of the sample's words
+versions  the bundles that a run promotes, and the texts on which all of them agree
+malformed records that must become dead letters, of every reason there is
+cluster   the brokers and the topics, and what is in them
+stream    the steady stream of records, and what is to become of each
+group     the workers, under an orchestrator that starts anew whoever ends
+faults    what is done to them, and when
+oracle    holds what came out against what had to
+report    what a run did, and the verdict, for people and as JSON
+run       one run, from the brokers' start to the verdict
+recovery  how long it takes from a kill until work goes on
+soak      whether a worker's memory grows
+"""

@@ -1,0 +1,135 @@
+"""Cluster: the brokers, the topics of a run, and what is in them."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition
+from kafka.errors import KafkaError
+
+from shared.errors import DependencyError
+from shared.settings import Settings
+from worker.kafka_clients.records import Record
+from worker.kafka_clients.source import flat
+from worker.kafka_clients.topics import create_topics
+from worker.local_kafka import LocalKafka
+
+Given = TypeVar("Given")
+
+PATIENCE = 300.0
+"""Seconds that a cluster without faults has for any one thing, however slow the machine."""
+
+
+class Cluster:
+    """Brokers with the three topics; it runs within a `with`.
+
+    Args:
+        brokers: so many.
+        partitions: of each topic.
+
+    Attributes:
+        kafka: the brokers.
+        settings: what workers need to know of them.
+    """
+
+    def __init__(self, brokers: int, partitions: int) -> None:
+        self.kafka = LocalKafka(brokers)
+        self.settings = Settings(
+            kafka_bootstrap_servers=self.kafka.bootstrap_servers,
+            metrics_address="127.0.0.1",
+            metrics_port=0,
+        )
+        self._partitions = partitions
+
+    def __enter__(self) -> Self:
+        self.kafka.start()
+        names = (
+            self.settings.input_topic,
+            self.settings.alerts_topic,
+            self.settings.dead_letters_topic,
+        )
+        patiently(lambda: create_topics(self.settings, dict.fromkeys(names, self._partitions)))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kafka.stop()
+
+    @contextmanager
+    def admin(self) -> Iterator[Any]:
+        """A client that asks about everything; what it raises is Kafka's."""
+        servers = self.settings.kafka_bootstrap_servers.split(",")
+        client = KafkaAdminClient(bootstrap_servers=servers, request_timeout_ms=10_000)
+        with closing(client):
+            yield client
+
+    def partitions(self, admin: Any, topic: str) -> list[TopicPartition]:
+        """The partitions that a topic has now."""
+        (described,) = admin.describe_topics([topic])
+        return [TopicPartition(topic, p["partition_index"]) for p in described["partitions"]]
+
+    def add_partitions(self, count: int) -> int:
+        """Adds partitions to the input topic; returns how many it has then."""
+        with self.admin() as admin:
+            total = len(self.partitions(admin, self.settings.input_topic)) + count
+            admin.create_partitions({self.settings.input_topic: total}, timeout_ms=10_000)
+        return total
+
+    def ends(
+        self, admin: Any, topic: str, isolation: Literal["read_committed", "read_uncommitted"]
+    ) -> dict[int, int]:
+        """The offset behind the last record of each partition that such a reader would see."""
+        found = admin.list_partition_offsets(
+            dict.fromkeys(self.partitions(admin, topic), OffsetSpec.LATEST),
+            IsolationLevel[isolation.upper()],
+        )
+        return {partition.partition: offset.offset for partition, offset in found.items()}
+
+    def committed(self, admin: Any) -> dict[int, int]:
+        """The offset that the group has committed for each partition of the input topic."""
+        (found,) = admin.list_group_offsets(self.settings.group_id).values()
+        return {
+            partition.partition: offset.offset
+            for partition, offset in found.items()
+            if partition.topic == self.settings.input_topic
+        }
+
+    def read(self, topic: str) -> list[Record]:
+        """Every committed record of a topic.
+
+        Raises:
+            AssertionError: if they cannot all be read in time.
+        """
+        with self.admin() as admin:
+            ends = self.ends(admin, topic, "read_committed")
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.settings.kafka_bootstrap_servers.split(","),
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+        )
+        records: list[Record] = []
+        deadline = time.monotonic() + PATIENCE
+        with closing(consumer):
+            partitions = {TopicPartition(topic, number): end for number, end in ends.items()}
+            consumer.assign(list(partitions))
+            while any(consumer.position(at) < end for at, end in partitions.items()):
+                assert time.monotonic() < deadline, f"{topic} could not be read in {PATIENCE:.0f} s"
+                records += flat(consumer.poll(timeout_ms=200))
+        return records
+
+
+def patiently(call: Callable[[], Given], seconds: float = PATIENCE) -> Given:
+    """Calls again and again until Kafka can do it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(KafkaError, DependencyError):
+            return call()
+        time.sleep(0.5)
+    return call()

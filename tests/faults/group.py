@@ -1,0 +1,270 @@
+"""Group: the workers as processes, under an orchestrator that starts anew whoever ends.
+
+It does what Kubernetes would: it restarts who has ended and whose /healthz fails, and kills who
+does not end within a time of grace.
+"""
+
+import re
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from tests.integration.processes import Worker
+
+_GRACE = 30.0
+"""Seconds between SIGTERM and the end by force, as in Kubernetes."""
+_PROBE_EVERY = 5.0
+_REFUSED = re.compile("Kafka: deliver: .*(UnknownMemberId|IllegalGeneration|Fenced)")
+
+Cause = Literal[
+    "killed", "terminated", "terminated in vain", "unhealthy", "supplanted", "itself", "run's end"
+]
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """How a process ended.
+
+    Attributes:
+        cause: what was done to it, or `itself` if nothing was.
+        code: the exit code, negative for a signal.
+        log: of the process.
+    """
+
+    member: str
+    cause: Cause
+    code: int
+    log: str
+
+    @property
+    def expected(self) -> bool:
+        """Whether a worker should end so."""
+        codes = {"killed": {-9}, "unhealthy": {0, -6}, "supplanted": {6}, "run's end": {0}}
+        codes["terminated"] = {0, -signal.SIGTERM}  # by the signal, before it had begun
+        return self.code in codes.get(self.cause, ())
+
+
+class _Process:
+    """One life of a member."""
+
+    def __init__(self, member: str, log: Path, environment: dict[str, str]) -> None:
+        self.member = member
+        self.log = log
+        self.worker = Worker(environment, log)
+        self.state: Literal["runs", "frozen", "ends"] = "runs"
+        self.cause: Cause = "itself"
+        self.leaves = False
+        self.deadline = float("inf")
+
+    def consumes(self) -> bool:
+        return "consuming" in self.worker.log()
+
+    def signal(self, number: signal.Signals) -> None:
+        self.worker.process.send_signal(number)
+
+
+class Group:
+    """The members, named worker-1 and so on. Every other one is a static member, by its name.
+
+    Args:
+        environment: of the processes.
+        folder: takes a log a process, such as `worker-1.2.log` for the first member's second.
+        patience: seconds that a process may need to start.
+        say: is told of an end that nothing was done for.
+
+    Attributes:
+        exits: of all processes that have ended.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        patience: float,
+        say: Callable[[str], object],
+    ) -> None:
+        self._environment = {**environment, "PYTHONFAULTHANDLER": "1"}
+        self._folder = folder
+        self._patience = patience
+        self._say = say
+        self._members: dict[str, _Process] = {}
+        self._supplanted: list[_Process] = []
+        self._lives: dict[str, int] = {}
+        self._next_probe = time.monotonic() + _PROBE_EVERY
+        self.exits: list[Exit] = []
+
+    def running(self) -> list[str]:
+        """The members to which nothing is being done, in order of joining."""
+        return [name for name, process in self._members.items() if process.state == "runs"]
+
+    def settle(self) -> None:
+        """Waits until every member has joined the group, and no supplanted one is left.
+
+        A static member is told by Kafka that it is supplanted, but kafka-python does not say so
+        before it delivers something. So records have to flow meanwhile.
+
+        Raises:
+            AssertionError: if it takes too long.
+        """
+        self._wait_for(lambda: all(process.consumes() for process in self._members.values()))
+        for process in self._supplanted:
+            self._bound(process)
+        self._wait_for(lambda: not self._supplanted)
+
+    def join(self) -> str:
+        """Starts a new member; returns its name."""
+        name = f"worker-{len(self._lives) + 1}"
+        self._start(name)
+        return name
+
+    def kill(self, name: str) -> None:
+        """Ends a member as a power cut would; it is started anew."""
+        process = self._members[name]
+        process.state, process.cause = "ends", "killed"
+        process.signal(signal.SIGKILL)
+
+    def terminate(self, name: str, cause: Cause = "terminated", *, leave: bool = False) -> None:
+        """Asks a member to end; it is started anew unless it is to leave."""
+        process = self._members[name]
+        process.state, process.cause, process.leaves = "ends", cause, leave
+        self._bound(process)
+        process.signal(signal.SIGTERM)
+
+    def freeze(self, name: str) -> None:
+        """Stops a member's process in the midst of whatever it does."""
+        self._members[name].state = "frozen"
+        self._members[name].signal(signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        """Lets a frozen member go on."""
+        self._members[name].signal(signal.SIGCONT)
+        self._members[name].state = "runs"
+
+    def is_supplanted(self, name: str) -> bool:
+        """Whether a process that was supplanted in its name is still there."""
+        return any(process.member == name for process in self._supplanted)
+
+    def can_be_supplanted(self, name: str) -> bool:
+        """Whether it is a static member that has joined the group."""
+        return _is_static(name) and self._members[name].consumes()
+
+    def supplant(self, name: str) -> Callable[[], None]:
+        """Freezes a static member and starts another process in its name.
+
+        Returns:
+            What lets the frozen one go on, which is to find out that it is a member no more.
+        """
+        old = self._members[name]
+        old.state, old.cause, old.leaves = "frozen", "supplanted", True
+        old.signal(signal.SIGSTOP)
+        self._supplanted.append(old)
+        self._start(name)
+
+        def wake() -> None:
+            old.signal(signal.SIGCONT)
+            old.state = "runs"
+
+        return wake
+
+    def tend(self) -> None:
+        """Notes who has ended, starts them anew, and ends by force whose time is up."""
+        for process in [*self._members.values(), *self._supplanted]:
+            code = process.worker.process.poll()
+            if code is not None:
+                self._bury(process, code)
+            elif time.monotonic() > process.deadline:
+                if process.cause != "unhealthy":
+                    process.cause = "terminated in vain"
+                process.deadline = float("inf")
+                process.signal(signal.SIGABRT)  # its log says then where it stood
+        if time.monotonic() > self._next_probe:
+            self._probe()
+            self._next_probe = time.monotonic() + _PROBE_EVERY
+
+    def accounts(self) -> dict[str, dict[str, int]]:
+        """What each member says of itself: consumed, alerts, not relevant, dead letters."""
+        accounts = {}
+        for name in self.running():
+            found = self._members[name].worker.metrics()
+            accounts[name] = {
+                "consumed": int(found["triage_tweets_consumed_total"]),
+                "alerts": int(found["triage_alerts_total"]),
+                "not relevant": int(found["triage_tweets_not_relevant_total"]),
+                "dead letters": int(found.get("triage_dead_letters_total", 0)),
+            }
+        return accounts
+
+    def refused(self) -> int:
+        """How often a delivery was refused to a member that had lost its partitions or its name."""
+        logs = self._folder.glob("worker-*.log")
+        return sum(len(_REFUSED.findall(log.read_text())) for log in logs)
+
+    def end(self) -> None:
+        """Terminates all members, and waits until they have ended."""
+        for name, process in self._members.items():
+            if process.state != "ends":
+                self.terminate(name, "run's end")
+            process.leaves = True
+        self._wait_for(lambda: not self._members)
+
+    def kill_all(self) -> None:
+        """Ends whatever still runs, when the run itself has failed."""
+        for process in [*self._members.values(), *self._supplanted]:
+            process.signal(signal.SIGKILL)
+            process.worker.process.wait()
+
+    def _wait_for(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + self._patience
+        while not condition():
+            assert time.monotonic() < deadline, "the group does not do as it is told"
+            self.tend()
+            time.sleep(0.05)
+
+    def _start(self, name: str) -> None:
+        self._lives[name] = life = self._lives.get(name, 0) + 1
+        environment = dict(self._environment)
+        if _is_static(name):
+            environment["TRIAGE_INSTANCE_ID"] = name
+        self._members[name] = _Process(name, self._folder / f"{name}.{life}.log", environment)
+
+    def _bound(self, process: _Process) -> None:
+        grace = _GRACE if process.consumes() else self._patience  # imports heed no signal
+        process.deadline = time.monotonic() + grace
+
+    def _bury(self, process: _Process, code: int) -> None:
+        end = Exit(process.member, process.cause, code, str(process.log))
+        self.exits.append(end)
+        if not end.expected:
+            self._say(f"{end.member} ended with {code}, {end.cause}: {end.log}")
+        if process in self._supplanted:
+            self._supplanted.remove(process)
+        elif process.leaves:
+            del self._members[process.member]
+        else:
+            self._start(process.member)
+
+    def _probe(self) -> None:
+        for name in self.running():
+            process = self._members[name]
+            if (
+                not process.consumes()
+            ):  # as with a startup probe: imports keep the loop from turning
+                continue
+            pages = re.findall(r"http://\S+(?=/metrics)", process.worker.log())
+            try:
+                urllib.request.urlopen(f"{pages[-1]}/healthz", timeout=2).close()
+            except urllib.error.HTTPError as error:
+                with error:
+                    self._say(f"{name} is not healthy: {error.read().decode()}")
+                self.terminate(name, "unhealthy")
+            except OSError:  # it has just ended, or has no time
+                continue
+
+
+def _is_static(name: str) -> bool:
+    return int(name.rpartition("-")[2]) % 2 == 0

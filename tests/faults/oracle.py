@@ -1,0 +1,247 @@
+"""Oracle: holds what came out of a run against what had to come out, record by record."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
+
+from shared.alert import Alert, decode_alert
+from shared.errors import RecordError
+from tests.faults.group import Exit
+from tests.faults.stream import TRACE, Sent
+from tests.faults.versions import Versions
+from worker.kafka_clients.records import Record
+
+TOLERANCE = 1e-4
+"""Of a probability: the same tweet is scored in a batch of another size here."""
+_EXAMPLES = 3
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What lies in Kafka after a run.
+
+    Attributes:
+        inputs, alerts, dead_letters: the committed records of the three topics.
+        ends: offset behind the last record of each partition of the input topic.
+        committed: the group's offset of each.
+        settled: no transaction is open; one that is would hide what came after it from readers.
+        accounts: what the workers that ran at the end say in their metrics.
+    """
+
+    inputs: Sequence[Record]
+    alerts: Sequence[Record]
+    dead_letters: Sequence[Record]
+    ends: Mapping[int, int]
+    committed: Mapping[int, int]
+    settled: bool
+    accounts: Mapping[str, Mapping[str, int]]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The outcome.
+
+    Attributes:
+        violations: of the promises, each with some examples; none is expected.
+        account: consumed, alerts, not relevant, dead letters.
+        by_reason: dead letters.
+        by_version: alerts.
+        latencies: seconds from record to alert, sorted.
+    """
+
+    violations: list[str]
+    account: dict[str, int]
+    by_reason: dict[str, int]
+    by_version: dict[int, int]
+    latencies: list[float]
+
+
+class _Violations:
+    """Collects what is wrong by what kind of wrong it is."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+
+    def note(self, what: str, example: object) -> None:
+        self._found.setdefault(what, []).append(str(example))
+
+    def note_all(self, what: str, examples: Iterable[object]) -> None:
+        for example in examples:
+            self.note(what, example)
+
+    def listed(self) -> list[str]:
+        return [
+            f"{len(examples)} × {what}: {'; '.join(examples[:_EXAMPLES])}"
+            for what, examples in self._found.items()
+        ]
+
+
+def judge(
+    sent: Mapping[bytes, Sent],
+    confirmed: Mapping[bytes, tuple[int, int]],
+    found: Found,
+    versions: Versions,
+    promoted: Collection[int],
+    exits: Iterable[Exit],
+) -> Verdict:
+    """Holds everything against everything.
+
+    The truth is what lies in the input topic: a send that was never confirmed may have succeeded.
+
+    Args:
+        sent: all records that were given to the producer, by key.
+        confirmed: partition and offset by key, of those sends that were confirmed.
+        versions: what each version says of the texts.
+        promoted: the versions that were in production at some time.
+        exits: how the workers ended.
+    """
+    wrong = _Violations()
+    truth = _truth(sent, confirmed, found.inputs, wrong)
+    relevant = {
+        place for place, s in truth.items() if s.text is not None and versions.relevant[s.text]
+    }
+    malformed = {place for place, s in truth.items() if s.reason is not None}
+
+    alerts = _alerts(found.alerts, wrong)
+    _compare("alert", [alert.alert_id for alert, _ in alerts], relevant, wrong)
+    for alert, record in alerts:
+        if alert.alert_id in relevant:
+            _check_alert(alert, record, truth[alert.alert_id], versions, promoted, wrong)
+
+    dead = [(_source(record), record) for record in found.dead_letters]
+    _compare("dead letter", [place for place, _ in dead], malformed, wrong)
+    for place, record in dead:
+        if place in malformed:
+            _check_dead_letter(place, record, truth[place], wrong)
+
+    if dict(found.committed) != dict(found.ends):
+        wrong.note("offsets", f"expected {dict(found.ends)} committed, got {dict(found.committed)}")
+    if not found.settled:
+        wrong.note("transaction", "one was never ended")
+    account = {
+        "consumed": sum(found.committed.values()),
+        "alerts": len(found.alerts),
+        "not relevant": len(truth) - len(relevant) - len(malformed),
+        "dead letters": len(found.dead_letters),
+    }
+    for whose, counted in {"topics": account, **found.accounts}.items():
+        consumed = counted["consumed"]
+        if consumed != sum(counted.values()) - consumed:
+            wrong.note(
+                "conservation",
+                f"{whose}: consumed = alerts + not relevant + dead letters: {counted}",
+            )
+    wrong.note_all(
+        "worker that ended as none should",
+        (f"{end.member}, {end.cause}: {end.code}, {end.log}" for end in exits if not end.expected),
+    )
+    return Verdict(
+        wrong.listed(),
+        account,
+        dict(Counter(_header(record, "triage-reason") for record in found.dead_letters)),
+        dict(sorted(Counter(alert.model.version for alert, _ in alerts).items())),
+        sorted(
+            record.timestamp / 1000 - alert.source.timestamp.timestamp()
+            for alert, record in alerts
+            if alert.source.timestamp
+        ),
+    )
+
+
+def _truth(
+    sent: Mapping[bytes, Sent],
+    confirmed: Mapping[bytes, tuple[int, int]],
+    inputs: Sequence[Record],
+    wrong: _Violations,
+) -> dict[str, Sent]:
+    """What was sent, by the place where it lies; Kafka's and the producer's part is checked too."""
+    truth: dict[str, Sent] = {}
+    places: dict[bytes, list[tuple[int, int]]] = {}
+    for record in inputs:
+        given = sent[record.key or b""]
+        if (record.value, record.headers) != (given.value, given.headers):
+            wrong.note("input changed by Kafka", _place(record))
+        truth[_place(record)] = given
+        places.setdefault(given.key, []).append((record.partition, record.offset))
+    wrong.note_all(
+        "input in Kafka twice", (key.decode() for key, where in places.items() if len(where) > 1)
+    )
+    wrong.note_all(
+        "confirmed input not where it was confirmed",
+        (
+            f"{key.decode()} at {at}"
+            for key, at in confirmed.items()
+            if at not in places.get(key, ())
+        ),
+    )
+    return truth
+
+
+def _compare(what: str, got: Sequence[str], expected: set[str], wrong: _Violations) -> None:
+    times = Counter(got)
+    wrong.note_all(f"{what} missing", sorted(expected - times.keys()))
+    wrong.note_all(f"{what} not expected", sorted(times.keys() - expected))
+    wrong.note_all(f"{what} more than once", (place for place, n in times.items() if n > 1))
+
+
+def _alerts(records: Sequence[Record], wrong: _Violations) -> list[tuple[Alert, Record]]:
+    alerts = []
+    for record in records:
+        try:
+            alerts.append((decode_alert(record.value or b""), record))
+        except RecordError as error:
+            wrong.note("not an alert", f"{_place(record)}: {error}")
+    return alerts
+
+
+def _check_alert(
+    alert: Alert,
+    record: Record,
+    given: Sent,
+    versions: Versions,
+    promoted: Collection[int],
+    wrong: _Violations,
+) -> None:
+    source = f"{alert.source.topic}-{alert.source.partition}-{alert.source.offset}"
+    said = (source, alert.tweet.id, alert.tweet.text, record.key)
+    expected = (alert.alert_id, given.identifier, given.text, given.key)
+    if said != expected:
+        wrong.note("alert of another tweet", f"expected {expected}, got {said}")
+    if [h for h in record.headers if h[0] == TRACE] != [h for h in given.headers if h[0] == TRACE]:
+        wrong.note("alert without its trace", f"{alert.alert_id}: {record.headers}")
+    model = alert.model
+    if model.version not in promoted or given.text is None:
+        wrong.note("alert by a version that was not promoted", f"{alert.alert_id}: {model}")
+        return
+    scores = versions.scores[model.version]
+    if (model.digest, alert.threshold) != (scores.digest, scores.threshold):
+        wrong.note("alert by another bundle than it names", f"{alert.alert_id}: {model}")
+    probability = versions.probability(model.version, given.text)
+    if abs(alert.probability - probability) > TOLERANCE:
+        wrong.note(
+            "alert with a probability that its version does not give",
+            f"{alert.alert_id}: expected {probability:.6f}, got {alert.probability:.6f}",
+        )
+
+
+def _check_dead_letter(place: str, record: Record, given: Sent, wrong: _Violations) -> None:
+    """The record as it was sent, byte for byte, with our headers behind its own."""
+    own = record.headers[: len(given.headers)]
+    if (record.key, record.value, own) != (given.key, given.value, given.headers):
+        wrong.note("dead letter changed", place)
+    if any(not name.startswith("triage-") for name, _ in record.headers[len(own) :]):
+        wrong.note("dead letter with strange headers", f"{place}: {record.headers}")
+    reason = _header(record, "triage-reason")
+    if reason != given.reason:
+        wrong.note("dead letter for another reason", f"{place}: {given.reason}, got {reason}")
+
+
+def _header(record: Record, name: str) -> str:
+    return next((value.decode() for header, value in record.headers if header == name), "none")
+
+
+def _source(record: Record) -> str:
+    return "-".join(_header(record, f"triage-source-{n}") for n in ("topic", "partition", "offset"))
+
+
+def _place(record: Record) -> str:
+    return f"{record.topic}-{record.partition}-{record.offset}"

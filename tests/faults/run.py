@@ -1,0 +1,166 @@
+"""Run: one of them, from the brokers' start to the verdict."""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+from kafka.errors import KafkaError
+
+from shared.folder_registry import FolderRegistry
+from tests.conftest import Trained
+from tests.faults.cluster import PATIENCE, Cluster
+from tests.faults.faults import Faults, plan
+from tests.faults.group import Exit, Group
+from tests.faults.oracle import Found, Verdict, judge
+from tests.faults.stream import Stream
+from tests.faults.versions import register_all, score_all
+from tests.integration.processes import environment_of
+
+_PARTITIONS = 6
+_WORKERS = 3
+_SESSION = 6.0
+"""Seconds; the shortest that a broker grants by default, so that more happens in a run."""
+_TEXTS = 3_000
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a run did, and what came of it.
+
+    Attributes:
+        seconds: how long faults were done; `drained_in`: from then until all was consumed.
+        faults: how often each kind met somebody.
+        sent, confirmed: records given to the producer, and sends that Kafka confirmed.
+        exits: how the workers' processes ended.
+        refused_deliveries: to members that had lost their partitions or their name.
+    """
+
+    seed: int
+    seconds: float
+    rate: float
+    faults: dict[str, int]
+    sent: int
+    confirmed: int
+    refused: dict[str, int]
+    partitions: int
+    drained_in: float
+    exits: list[Exit]
+    refused_deliveries: int
+    verdict: Verdict
+
+
+def run(
+    seed: int,
+    seconds: float,
+    rate: float,
+    bundles: Path,
+    folder: Path,
+    say: Callable[[str], object],
+) -> Report:
+    """Runs brokers and workers through faults, and holds the outcome against the truth.
+
+    Args:
+        seed: everything that is chosen follows from it.
+        seconds: how long faults are done; starting and draining come on top.
+        rate: records per second.
+        bundles: a folder of bundles, all of which are promoted in turn.
+        folder: takes registry, cache and logs.
+        say: is told what goes on.
+    """
+    begun = time.monotonic()
+
+    def tell(what: str) -> None:
+        say(f"{time.monotonic() - begun:7.1f} s  {what}")
+
+    registry = FolderRegistry(folder / "registry")
+    register_all(bundles, registry)
+    versions = score_all(registry, random.Random(f"{seed} texts"), _TEXTS)
+    trained = Trained(registry, bundles, folder, {})
+    tell(f"{len(versions.scores)} versions agree on {_TEXTS} texts")
+    with Cluster(3, _PARTITIONS) as cluster:
+        tell("three brokers run")
+        environment = environment_of(cluster.settings, trained) | {
+            "TRIAGE_SESSION_TIMEOUT_MS": str(int(1000 * _SESSION)),
+            "TRIAGE_RELOAD_SECONDS": "1",
+            "TRIAGE_STALL_SECONDS": "30",
+        }
+        group = Group(environment, folder, PATIENCE, tell)
+        try:
+            for _ in range(_WORKERS):
+                group.join()
+            group.settle()
+            tell(f"{_WORKERS} workers consume")
+            stream = Stream(cluster.settings, versions, random.Random(f"{seed} stream"), rate)
+            stream.start()
+            faults = Faults(cluster, group, registry, tell)
+            try:
+                faults.run(plan(random.Random(f"{seed} faults"), seconds, _SESSION), seconds)
+                tell("no more faults")
+                group.settle()
+            finally:
+                stream.finish()
+            tell(f"no more records; {len(stream.confirmed)} of {len(stream.sent)} sends confirmed")
+            drained_in = _drain(cluster, group)
+            tell(f"all consumed {drained_in:.1f} s later")
+            accounts = group.accounts()
+            group.end()
+            found = _find(cluster, accounts)
+        finally:
+            group.kill_all()
+    promoted = {event.version for event in registry.history() if event.alias == "production"}
+    verdict = judge(stream.sent, stream.confirmed, found, versions, promoted, group.exits)
+    return Report(
+        seed=seed,
+        seconds=seconds,
+        rate=rate,
+        faults=faults.done,
+        sent=len(stream.sent),
+        confirmed=len(stream.confirmed),
+        refused=stream.refused,
+        partitions=len(found.ends),
+        drained_in=drained_in,
+        exits=group.exits,
+        refused_deliveries=group.refused(),
+        verdict=verdict,
+    )
+
+
+def _drain(cluster: Cluster, group: Group) -> float:
+    """Waits until all is consumed, or nothing has been for a long time; returns the seconds."""
+    for number in cluster.kafka.running():
+        cluster.kafka.wait_for_broker(number)
+    begun = moved = time.monotonic()
+    before: dict[int, int] = {}
+    while time.monotonic() < moved + PATIENCE:
+        group.tend()
+        try:
+            with cluster.admin() as admin:
+                committed = cluster.committed(admin)
+                if committed == cluster.ends(admin, cluster.settings.input_topic, "read_committed"):
+                    break
+        except KafkaError:  # not all brokers are back yet
+            continue
+        if committed != before:
+            before, moved = committed, time.monotonic()
+        time.sleep(0.5)
+    return time.monotonic() - begun
+
+
+def _find(cluster: Cluster, accounts: Mapping[str, Mapping[str, int]]) -> Found:
+    """Reads everything, once no transaction of a worker that was killed is open any more."""
+    settings = cluster.settings
+    topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
+    deadline = time.monotonic() + PATIENCE
+    with cluster.admin() as admin:
+        while True:
+            seen, there = (
+                [cluster.ends(admin, topic, isolation) for topic in topics]
+                for isolation in ("read_committed", "read_uncommitted")
+            )
+            if seen == there or time.monotonic() > deadline:
+                break
+            time.sleep(1)
+        committed = cluster.committed(admin)
+    inputs, alerts, dead_letters = map(cluster.read, topics)
+    return Found(inputs, alerts, dead_letters, there[0], committed, seen == there, accounts)

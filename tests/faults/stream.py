@@ -1,0 +1,145 @@
+"""Stream: records published at a steady rate, through every fault, with a known fate each."""
+
+import json
+import random
+import threading
+import time
+from typing import Any
+
+import msgspec
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from shared.settings import Settings
+from tests.faults.malformed import malformed
+from tests.faults.versions import Versions
+from worker.kafka_clients.records import Headers
+
+_MALFORMED_SHARE = 0.05
+_TICK = 0.05
+"""Seconds between two handfuls of records."""
+TRACE = "traceparent"
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A record that was given to the producer.
+
+    Attributes:
+        text: of the tweet, or None if the record is malformed.
+        reason: of the dead letter that it must become, or None.
+        identifier: the tweet's, or None where the format has no place for one.
+    """
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+    text: str | None = None
+    reason: str | None = None
+    identifier: str | None = None
+
+
+class Stream(threading.Thread):
+    """Publishes from its start until `finish`; its keys are numbers, so that all are distinct.
+
+    Kafka's own promise is part of the account: a record whose send was confirmed lies where it was
+    said to lie, once. One whose send was not confirmed may or may not lie in the topic.
+
+    Args:
+        versions: whose texts are published, again and again.
+        rate: records per second.
+
+    Attributes:
+        sent: by key.
+        confirmed: partition and offset by key.
+        refused: sends that failed, counted by the error's class.
+    """
+
+    def __init__(
+        self, settings: Settings, versions: Versions, choose: random.Random, rate: float
+    ) -> None:
+        super().__init__(name="stream")
+        self.sent: dict[bytes, Sent] = {}
+        self.confirmed: dict[bytes, tuple[int, int]] = {}
+        self.refused: dict[str, int] = {}
+        self._settings = settings
+        self._texts = list(versions.relevant)
+        self._choose = choose
+        self._rate = rate
+        self._finish = threading.Event()
+
+    def finish(self) -> None:
+        """Stops publishing, and waits until each send has been confirmed or refused."""
+        self._finish.set()
+        self.join()
+
+    def run(self) -> None:
+        """Publishes; it is called by `start`."""
+        producer = self._new_producer()
+        last, owed = time.monotonic(), 0.0
+        while not self._finish.wait(_TICK):
+            now = time.monotonic()
+            # No more than a second's worth, however long the producer was blocked.
+            owed = min(owed + (now - last) * self._rate, self._rate)
+            last = now
+            while owed >= 1:
+                producer = self._publish(producer, self._record(len(self.sent)))
+                owed -= 1
+        producer.close(timeout=180)
+
+    def _publish(self, producer: Any, record: Sent) -> Any:
+        """Gives a record to the producer; returns the producer to go on with."""
+        self.sent[record.key] = record
+        try:
+            future = producer.send(
+                self._settings.input_topic,
+                key=record.key,
+                value=record.value,
+                headers=record.headers,
+            )
+        except KafkaError as error:
+            self._refuse(error)
+            producer.close(timeout=0)
+            return self._new_producer()
+        future.add_callback(self._confirm, record.key)
+        future.add_errback(self._refuse)
+        return producer
+
+    def _confirm(self, key: bytes, place: Any) -> None:
+        self.confirmed[key] = (place.partition, place.offset)
+
+    def _refuse(self, error: BaseException) -> None:
+        name = type(error).__name__
+        self.refused[name] = self.refused.get(name, 0) + 1
+
+    def _new_producer(self) -> Any:
+        return KafkaProducer(
+            bootstrap_servers=self._settings.kafka_bootstrap_servers.split(","),
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=20,
+            metadata_max_age_ms=2_000,  # so that new partitions are written to soon
+            reconnect_backoff_max_ms=1_000,
+            request_timeout_ms=10_000,
+        )
+
+    def _record(self, number: int) -> Sent:
+        choose = self._choose
+        key = str(number).encode()
+        headers: Headers = [("n", key)]
+        if choose.random() < 0.2:
+            headers.append((TRACE, f"00-{choose.getrandbits(128):032x}-{number:016x}-01".encode()))
+        if choose.random() < _MALFORMED_SHARE:
+            reason, value = malformed(choose)
+            return Sent(key, value, headers, reason=reason)
+        text = choose.choice(self._texts)
+        identifier = str(10**18 + number)
+        formats: tuple[Any, ...] = (
+            text,
+            {"id_str": identifier, "full_text": text, "user": {"screen_name": f"user{number}"}},
+            {"data": {"id": identifier, "text": text, "author_id": str(number)}},
+            {"id": identifier, "text": text},
+        )
+        made = choose.choice(formats[text.startswith("{") :])
+        if made is text:
+            return Sent(key, text.encode(), headers, text)
+        return Sent(key, json.dumps(made).encode(), headers, text, identifier=identifier)

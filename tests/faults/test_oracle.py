@@ -1,0 +1,212 @@
+"""The oracle notices whatever is wrong; else its silence would mean nothing."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+import pytest
+
+from shared.alert import Alert, Model, Source, encode_alert, make_alert
+from shared.tweet import Tweet
+from tests.faults.group import Exit
+from tests.faults.oracle import Found, Verdict, judge
+from tests.faults.stream import Sent
+from tests.faults.versions import Scores, Versions
+from worker.kafka_clients.records import Headers
+
+TRACE = [("traceparent", b"00-1-2-01")]
+VERSIONS = Versions(
+    {
+        1: Scores("one", 0.5, np.array([0.9, 0.1], np.float32)),
+        2: Scores("two", 0.4, np.array([0.8, 0.2], np.float32)),
+        3: Scores("three", 0.4, np.array([0.7, 0.2], np.float32)),
+    },
+    {"fire": True, "lol": False},
+    {"fire": 0, "lol": 1},
+)
+SENT = {
+    b"0": Sent(b"0", b"fire", [("n", b"0"), *TRACE], "fire"),
+    b"1": Sent(b"1", b"lol", [("n", b"1")], "lol"),
+    b"2": Sent(b"2", b"\xff", [("n", b"2")], reason="not_utf8"),
+    b"3": Sent(b"3", b"never confirmed, never there", [], "fire"),
+}
+
+
+class Lying(msgspec.Struct):
+    """A record as it lies in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: int = 1_700_000_001_000
+
+
+INPUTS = [
+    Lying("in", 0, number, sent.key, sent.value, sent.headers)
+    for number, sent in enumerate(list(SENT.values())[:3])
+]
+ALERT = make_alert(
+    Tweet("fire"),
+    0.8,
+    0.4,
+    Model("LSTM", 2, "two"),
+    Source("in", 0, 0, datetime.fromtimestamp(1_700_000_000, UTC)),
+    datetime.now(UTC),
+)
+ALERTED = Lying("alerts", 0, 0, b"0", encode_alert(ALERT), TRACE)
+DEAD = Lying(
+    "dead",
+    0,
+    0,
+    b"2",
+    b"\xff",
+    [
+        ("n", b"2"),
+        ("triage-reason", b"not_utf8"),
+        ("triage-source-topic", b"in"),
+        ("triage-source-partition", b"0"),
+        ("triage-source-offset", b"2"),
+    ],
+)
+RIGHT = Found(INPUTS, [ALERTED], [DEAD], {0: 3}, {0: 3}, True, {})
+CONFIRMED = {b"0": (0, 0), b"1": (0, 1), b"2": (0, 2)}
+
+
+def verdict(
+    found: Found,
+    confirmed: dict[bytes, tuple[int, int]] = CONFIRMED,
+    exits: Sequence[Exit] = (),
+) -> Verdict:
+    return judge(SENT, confirmed, found, VERSIONS, {1, 2}, exits)
+
+
+def with_alert(change: Callable[[Alert], Alert]) -> Found:
+    changed = msgspec.structs.replace(ALERTED, value=encode_alert(change(ALERT)))
+    return msgspec.structs.replace(RIGHT, alerts=[changed])
+
+
+def with_dead(**changes: object) -> Found:
+    return msgspec.structs.replace(RIGHT, dead_letters=[msgspec.structs.replace(DEAD, **changes)])
+
+
+def test_nothing_is_wrong_with_what_is_right() -> None:
+    right = verdict(RIGHT, exits=[Exit("worker-1", "killed", -9, "log")])
+    assert right.violations == []
+    assert right.account == {"consumed": 3, "alerts": 1, "not relevant": 1, "dead letters": 1}
+    assert right.by_reason == {"not_utf8": 1}
+    assert right.by_version == {2: 1}
+    assert right.latencies == [1.0]
+
+
+def test_a_send_that_was_not_confirmed_may_have_succeeded() -> None:
+    late = Lying("in", 0, 3, b"3", SENT[b"3"].value, [])
+    found = msgspec.structs.replace(RIGHT, inputs=[*INPUTS, late], ends={0: 4}, committed={0: 4})
+    assert [v.split(":")[0] for v in verdict(found).violations] == [
+        "1 × alert missing",
+        "1 × conservation",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "what"),
+    [
+        (msgspec.structs.replace(RIGHT, alerts=[]), "alert missing: in-0-0"),
+        (msgspec.structs.replace(RIGHT, alerts=[ALERTED, ALERTED]), "alert more than once: in-0-0"),
+        (
+            with_alert(lambda a: msgspec.structs.replace(a, alert_id="in-0-1")),
+            "alert not expected: in-0-1",
+        ),
+        (
+            msgspec.structs.replace(RIGHT, alerts=[msgspec.structs.replace(ALERTED, value=b"{")]),
+            "not an alert",
+        ),
+        (
+            msgspec.structs.replace(RIGHT, alerts=[msgspec.structs.replace(ALERTED, key=b"1")]),
+            "alert of another tweet",
+        ),
+        (
+            msgspec.structs.replace(RIGHT, alerts=[msgspec.structs.replace(ALERTED, headers=[])]),
+            "alert without its trace",
+        ),
+        (
+            with_alert(lambda a: msgspec.structs.replace(a, probability=0.8002)),
+            "alert with a probability that its version does not give",
+        ),
+        (
+            with_alert(lambda a: msgspec.structs.replace(a, threshold=0.5)),
+            "alert by another bundle than it names",
+        ),
+        (
+            with_alert(lambda a: msgspec.structs.replace(a, model=Model("LSTM", 2, "three"))),
+            "alert by another bundle than it names",
+        ),
+        (
+            with_alert(lambda a: msgspec.structs.replace(a, model=Model("LSTM", 3, "three"))),
+            "alert by a version that was not promoted",
+        ),
+        (msgspec.structs.replace(RIGHT, dead_letters=[]), "dead letter missing: in-0-2"),
+        (
+            msgspec.structs.replace(RIGHT, dead_letters=[DEAD, DEAD]),
+            "dead letter more than once: in-0-2",
+        ),
+        (with_dead(value=b"\xfe"), "dead letter changed: in-0-2"),
+        (with_dead(key=None), "dead letter changed: in-0-2"),
+        (with_dead(headers=DEAD.headers[1:]), "dead letter changed: in-0-2"),
+        (
+            with_dead(headers=[*DEAD.headers, ("strange", b"")]),
+            "dead letter with strange headers",
+        ),
+        (
+            with_dead(headers=[h for h in DEAD.headers if h[0] != "triage-reason"]),
+            "dead letter for another reason",
+        ),
+        (
+            with_dead(headers=[*DEAD.headers[:-1], ("triage-source-offset", b"1")]),
+            "dead letter not expected: in-0-1",
+        ),
+        (msgspec.structs.replace(RIGHT, committed={0: 2}), "offsets"),
+        (msgspec.structs.replace(RIGHT, committed={}), "offsets"),
+        (msgspec.structs.replace(RIGHT, settled=False), "transaction"),
+        (
+            msgspec.structs.replace(
+                RIGHT, accounts={"worker-1": dict.fromkeys(("consumed", "alerts", "dead"), 1)}
+            ),
+            "conservation: worker-1",
+        ),
+        (
+            msgspec.structs.replace(RIGHT, inputs=[*INPUTS[:2], INPUTS[0]]),
+            "input in Kafka twice: 0",
+        ),
+        (
+            msgspec.structs.replace(
+                RIGHT, inputs=[msgspec.structs.replace(INPUTS[0], value=b"fir"), *INPUTS[1:]]
+            ),
+            "input changed by Kafka: in-0-0",
+        ),
+    ],
+)
+def test_what_is_wrong_is_noticed(found: Found, what: str) -> None:
+    assert any(what in violation for violation in verdict(found).violations)
+
+
+def test_a_confirmed_record_that_is_lost_is_noticed() -> None:
+    violations = verdict(RIGHT, confirmed={**CONFIRMED, b"3": (0, 3)}).violations
+    assert violations == ["1 × confirmed input not where it was confirmed: 3 at (0, 3)"]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        Exit("worker-1", "itself", 1, "log"),
+        Exit("worker-1", "terminated", 6, "log"),
+        Exit("worker-1", "terminated in vain", -6, "log"),
+        Exit("worker-1", "supplanted", 0, "log"),
+    ],
+)
+def test_a_strange_end_is_noticed(end: Exit) -> None:
+    (violation,) = verdict(RIGHT, exits=[end]).violations
+    assert "worker that ended as none should: worker-1" in violation

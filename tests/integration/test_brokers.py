@@ -1,0 +1,59 @@
+"""The worker's Kafka clients go on when a broker was killed and comes back."""
+
+import gc
+import threading
+from collections.abc import Iterator
+
+import pytest
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaError
+
+from tests.integration.processes import settings_of
+from worker.kafka_clients.connection import new_consumer, new_producer
+from worker.local_kafka import LocalKafka
+
+pytestmark = [
+    pytest.mark.usefixtures("kafka"),  # which says why, where no Kafka can start
+    pytest.mark.usefixtures("sockets_of_vain_attempts"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture
+def sockets_of_vain_attempts() -> Iterator[None]:
+    """kafka-python leaves them to the garbage collector, which has to warn of them here."""
+    yield
+    gc.collect()
+
+
+def test_a_commit_does_not_wait_for_ever_for_a_coordinator_that_was_away() -> None:
+    with LocalKafka() as broker:
+        settings = settings_of(broker, "away", partitions=1)
+        consumer = new_consumer(settings, group_id=settings.group_id)
+        producer = new_producer(settings, transactional_id="away", max_block_ms=60_000)
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send(settings.alerts_topic, b"an alert")
+        producer.flush()  # so that the coordinator is known, and nothing is on the way to it
+        offsets = {TopicPartition(settings.input_topic, 0): OffsetAndMetadata(1, "", -1)}
+        outcome: list[str] = []
+
+        def commit() -> None:
+            try:
+                producer.send_offsets_to_transaction(offsets, consumer.group_metadata())
+                producer.commit_transaction()
+                outcome.append("committed")
+            except KafkaError as error:
+                outcome.append(type(error).__name__)
+
+        broker.kill_broker(1)
+        committing = threading.Thread(target=commit, daemon=True)
+        committing.start()
+        committing.join(2)
+        assert outcome == []
+        broker.start_broker(1)
+        broker.wait_for_broker(1)
+        committing.join(120)
+        assert len(outcome) == 1
+        producer.close(timeout=0)
+        consumer.close()

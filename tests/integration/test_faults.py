@@ -1,0 +1,37 @@
+"""Brokers and workers are killed, frozen and supplanted for a minute; every promise is kept."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Trained
+from tests.faults.faults import KINDS
+from tests.faults.malformed import MALFORMED
+
+pytestmark = pytest.mark.usefixtures("kafka")  # which says why, where no Kafka can start
+
+
+def test_a_minute_of_faults(trained: Trained, tmp_path: Path) -> None:
+    seed = time.time_ns() % 10**6  # another one each time; it stands in the report
+    arguments = ["--seed", str(seed), "--seconds", "60", "--bundles", str(trained.bundles)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults", *arguments, "--json", str(tmp_path / "report.json")],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"seed {seed}" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["verdict"]["violations"] == []
+    assert report["faults"].keys() == set(KINDS)
+    assert sum(report["faults"].values()) > 8
+    assert report["verdict"]["by_reason"].keys() == MALFORMED.keys()
+    account = report["verdict"]["account"]
+    assert account["consumed"] >= report["confirmed"] > 1_000
+    assert min(account.values()) > 100
