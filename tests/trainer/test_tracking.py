@@ -19,7 +19,7 @@ from tests.trainer.conftest import Ran
 from tests.trainer.test_training import tiny_recipe
 from tests.trainer.tracked import call, surroundings, write_recipe
 from tests.wandb_server.server import WandbServer
-from tests.wandb_server.store import ENTITY, Artifact, Run, Store
+from tests.wandb_server.store import ENTITY, Run, Store
 from trainer.dataset import Dataset, Parts, read_dataset, split
 from trainer.recipes import Recipe
 
@@ -51,11 +51,6 @@ class Tracked(msgspec.Struct, frozen=True):
         told = [line[key] for line in run.history if key in line][row]
         content = json.loads(run.files[told["path"]])
         return [dict(zip(content["columns"], line, strict=True)) for line in content["data"]]
-
-    def artifacts(self, name: str, kind: str) -> list[Artifact]:
-        run = self.run(name)
-        artifacts = self.store.artifacts.values()
-        return [a for a in artifacts if a.created_by is run and a.sequence.type == kind]
 
 
 @pytest.fixture(scope="module")
@@ -228,11 +223,7 @@ def test_mistakes_with_the_surest_first(tracked: Tracked) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_code_and_its_commit(tracked: Tracked, name: str) -> None:
-    (code,) = {
-        artifact.id: artifact
-        for artifact in tracked.store.artifacts.values()
-        if artifact.sequence.type == "code"
-    }.values()
+    (code,) = [a for a in tracked.run(name).logged if a.sequence.type == "code"]
     assert code.files["trainer/training.py"] == (ROOT / "trainer" / "training.py").read_bytes()
     assert code.files["shared/bundle.py"] == (ROOT / "shared" / "bundle.py").read_bytes()
     assert code.files["trainer/recipes/tuned.toml"]
@@ -248,8 +239,8 @@ def test_lineage_of_data_and_model(tracked: Tracked, name: str) -> None:
     assert (data.sequence.name, data.sequence.type) == ("labelled-tweets", "dataset")
     assert data.contents[SAMPLE.name]["ref"] == f"sha256:{tracked.dataset.sha256}"
     assert data.files == {}
-    models = [a for a in tracked.artifacts(name, "model") if a.sequence.name == name]
-    (model,) = models
+    (model,) = [artifact for artifact in run.logged if artifact.sequence.name == name]
+    assert model.sequence.type == "model"
     bundle = {path.name: path.read_bytes() for path in (tracked.bundles / name).iterdir()}
     assert model.files == bundle
     assert json.loads(model.metadata or "")["metrics"] == manifest.metrics

@@ -57,8 +57,8 @@ def is_whole(server: WandbServer, name: str) -> Run:
     assert "test/roc_auc" in run.summary
     assert sum(path.startswith("media/table/predictions") for path in run.files) == EPOCHS
     assert [artifact.sequence.name for artifact in run.used] == ["labelled-tweets"]
-    logged = {a.sequence.type for a in server.store.artifacts.values() if a.created_by is run}
-    assert {"model", "code"} <= logged
+    logged = {a.sequence.name for a in run.logged if a.state == "COMMITTED"}
+    assert {name, "source"} <= logged
     return run
 
 
@@ -117,7 +117,7 @@ class TestFailure:
     @pytest.mark.parametrize(
         ("operation", "kind", "named"),
         [
-            ("file_stream", "error", "0 of 3 steps"),
+            ("file_stream", "error", "Timed out"),
             ("file_stream", "hang", "Timed out"),
             ("upload", "error", "failed"),
             ("upload", "hang", "failed"),
@@ -130,9 +130,21 @@ class TestFailure:
         wandb_server.fault(operation, kind)  # type: ignore[arg-type]
         self._is_kept(train(tmp_path), tmp_path, named)
 
-    def test_tables_alone_are_lost(self, wandb_server: WandbServer, tmp_path: Path) -> None:
+    def test_what_the_client_does_not_tell_is_found_out(
+        self, wandb_server: WandbServer, tmp_path: Path
+    ) -> None:
         wandb_server.fault("upload *.table.json", "error")
-        self._is_kept(train(tmp_path), tmp_path, "of 12 tables")
+        self._is_kept(train(tmp_path), tmp_path, "is finished, with 3 of 3 steps and 0 of 11 tab")
+        wandb_server.reset()
+        wandb_server.fault("file_stream", "error")
+        hasty = {
+            "WANDB_X_FILE_STREAM_RETRY_MAX": "1",
+            "WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS": "1",
+            "WANDB_X_FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "1",
+        }
+        (tmp_path / "again").mkdir()
+        ran = train(tmp_path / "again", **hasty)
+        self._is_kept(ran, tmp_path / "again", "is running, with 0 of 3 steps and 11 of 11 tables")
 
     def test_gone_in_the_middle(self, wandb_server: WandbServer, tmp_path: Path) -> None:
         def stop() -> None:

@@ -70,6 +70,8 @@ class Artifacts:
                 aliases=_aliases(given),
             )
             self._store.artifacts[artifact.id] = artifact
+        if run_name:
+            self._store.run(entity, project, run_name).logged.append(artifact)
         before = latest and {"id": latest.id, "versionIndex": latest.index}
         told = {"id": artifact.id, "state": artifact.state}
         sequence_info = {"id": sequence.id, "latestArtifact": before}
@@ -271,7 +273,7 @@ class Artifacts:
 
     def run_output_artifacts(self, variables: Answer) -> Answer:
         run = self._store.run(variables["entity"], variables["project"], variables["run"])
-        return self._of_run([a for a in self._store.artifacts.values() if a.created_by is run])
+        return self._of_run(run.logged)
 
     def run_input_artifacts(self, variables: Answer) -> Answer:
         run = self._store.run(variables["entity"], variables["project"], variables["run"])

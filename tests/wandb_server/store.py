@@ -59,6 +59,7 @@ class Run:
     log: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     used: list["Artifact"] = field(default_factory=list)
+    logged: list["Artifact"] = field(default_factory=list)  # those that were there before as well
 
     @property
     def path(self) -> str:
