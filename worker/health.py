@@ -5,6 +5,7 @@
 /readyz   200, or 503 with the reason: it waits for something, and goes on when that is back
 """
 
+import logging
 import socket
 import sys
 import threading
@@ -19,16 +20,21 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from shared.errors import UsageError
 
+log = logging.getLogger("triage")
+
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+_LONGEST_START = 600
+"""Seconds; a large bundle may take minutes to come over a slow line."""
 
 
 class Health:
     """What the worker's loop says of itself, judged by the clock.
 
-    A worker is unhealthy when its loop has not come round, or when tweets wait and none was
-    committed, for `stall_seconds`. While it waits for Kafka it is not ready but healthy, because a
-    restart would not help.
+    A worker is unhealthy when its loop has not come round, or when records are known to wait and
+    none was committed, for `stall_seconds`. While Kafka is away nothing is known of them, and the
+    worker is not ready but healthy, because a restart would not help.
 
     Args:
         clock: seconds that only go forward.
@@ -38,23 +44,24 @@ class Health:
         self._stall_seconds = stall_seconds
         self._clock = clock
         self._waiting: dict[str, str] = {"worker": "it is starting"}
-        self._ticked: float | None = None
-        self._progressed = clock()
+        self._may_be_silent = max(stall_seconds, _LONGEST_START)
+        self._ticked = self._progressed = clock()
         self._lag = 0
 
     def tick(self) -> None:
         """The loop has come round."""
         self._ticked = self._clock()
+        self._may_be_silent = self._stall_seconds
 
     def progress(self) -> None:
         """Something was committed."""
         self._progressed = self._clock()
 
     def lag(self, records: int) -> None:
-        """So many records wait in the assigned partitions."""
-        self._lag = records
-        if records == 0:
+        """So many records are known to wait in the assigned partitions."""
+        if not self._lag:  # what waits now was not there before, or not known of
             self.progress()
+        self._lag = records
 
     def waits(self, what: str, reason: str) -> None:
         """The worker cannot go on before this is back."""
@@ -64,17 +71,14 @@ class Health:
         """It is back."""
         if what in self._waiting:
             self._waiting = {k: v for k, v in self._waiting.items() if k != what}
-            self.progress()
 
     def not_healthy(self) -> str | None:
         """Why this worker should be restarted, or None."""
-        if self._ticked is None:
-            return None
         now = self._clock()
-        if (silent := now - self._ticked) > self._stall_seconds:
+        if (silent := now - self._ticked) > self._may_be_silent:
             return f"the loop has not come round for {silent:.0f} s\n{_threads()}"
         idle = now - self._progressed
-        if self._lag and not self._waiting and idle > self._stall_seconds:
+        if self._lag and idle > self._stall_seconds:
             return f"no commit for {idle:.0f} s, while {self._lag} records wait\n{_threads()}"
         return None
 
@@ -82,6 +86,23 @@ class Health:
         """What this worker waits for, or None."""
         waiting = self._waiting
         return "\n".join(f"{what}: {reason}" for what, reason in waiting.items()) or None
+
+
+def watch(health: Health, seconds: float = 1) -> None:
+    """Looks this often, in a thread of its own, and logs when the worker's health has changed."""
+
+    def look() -> None:
+        healthy = True
+        while True:
+            reason = health.not_healthy()
+            if healthy and reason is not None:
+                log.error("unhealthy: %s", reason)
+            elif not healthy and reason is None:
+                log.info("healthy again")
+            healthy = reason is None
+            time.sleep(seconds)
+
+    threading.Thread(target=look, name="watch", daemon=True).start()
 
 
 def _threads() -> str:
@@ -118,18 +139,22 @@ def serve(health: Health, registry: CollectorRegistry, address: str, port: int) 
     metrics = make_wsgi_app(registry)
 
     def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            status, body = "405 Method Not Allowed", "expected GET"
-        elif environ["PATH_INFO"] == "/metrics":
-            return metrics(environ, start_response)  # type: ignore[no-any-return]
-        elif environ["PATH_INFO"] == "/healthz":
-            status, body = _verdict(health.not_healthy())
-        elif environ["PATH_INFO"] == "/readyz":
-            status, body = _verdict(health.not_ready())
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        headers = [("Content-Type", "text/plain; charset=utf-8")]
+        if method not in ("GET", "HEAD"):
+            status, text = "405 Method Not Allowed", "expected GET"
+            headers.append(("Allow", "GET, HEAD"))
+        elif path == "/metrics":
+            body: Iterable[bytes] = metrics({**environ, "REQUEST_METHOD": "GET"}, start_response)
+            return [] if method == "HEAD" else body
+        elif path == "/healthz":
+            status, text = _verdict(health.not_healthy())
+        elif path == "/readyz":
+            status, text = _verdict(health.not_ready())
         else:
-            status, body = "404 Not Found", "there are /metrics, /healthz and /readyz"
-        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [f"{body}\n".encode()]
+            status, text = "404 Not Found", "there are /metrics, /healthz and /readyz"
+        start_response(status, headers)
+        return [] if method == "HEAD" else [f"{text}\n".encode()]
 
     try:
         family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]

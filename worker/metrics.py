@@ -149,6 +149,7 @@ class Metrics:
             (self.transactions, ("committed", "aborted")),
             (self.retries, ("kafka", "registry", "memory")),
             (self.model_reloads, ("loaded", "refused", "unavailable")),
+            (self.shadow_tweets, ("both", "production", "shadow", "neither")),
         ):
             for label in labels:
                 metric.labels(label)  # so that they are there, as 0, before the first event

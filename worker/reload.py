@@ -6,6 +6,7 @@ All of it happens beside the bundle that scores, which goes on whatever fails. W
 is noted in the cache, and a worker that starts while the registry is away scores with that.
 """
 
+import contextlib
 import hashlib
 import logging
 import queue
@@ -16,13 +17,16 @@ from pathlib import Path
 import msgspec
 
 from shared.bundle import Bundle, load_bundle
-from shared.errors import BundleError, RegistryError, UnavailableError
+from shared.errors import BundleError, RegistryError, TriageError, UnavailableError
 from shared.registry import Registry, Version
 
 log = logging.getLogger("triage")
 
 Told = Callable[[str], None]
 """Called with `loaded`, `refused` or `unavailable`."""
+
+_PATIENCE = 10
+"""Seconds that a worker which ends gives a bundle that is being loaded."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -37,6 +41,9 @@ class _Place(msgspec.Struct, frozen=True):
 
     number: int
     digest: str
+
+
+_NOWHERE = _Place(0, "")
 
 
 class Follower:
@@ -56,11 +63,11 @@ class Follower:
         self._cache = cache
         self._batch_size = batch_size
         self._tell = tell
-        self._scoring = _Place(0, "")
-        self._refused = _Place(0, "")  # is not tried again
-        self._away = False
+        self._scoring = self._refused = _NOWHERE
+        self._said = ""  # why the alias cannot be followed at present
         self._loaded: queue.SimpleQueue[Loaded] = queue.SimpleQueue()
         self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
         key = hashlib.sha256(f"{registry.url} {alias}".encode()).hexdigest()
         self._note = cache / f"last-good-{key[:16]}.json"
 
@@ -78,10 +85,8 @@ class Follower:
                 loaded = Loaded(last.number, self._ready(self._cache / last.digest))
             except (OSError, msgspec.DecodeError, BundleError):
                 raise error from None
-            self._tell("refused" if isinstance(error, BundleError) else "unavailable")
-            log.error("%s; scoring with version %d, the last good one", error, last.number)
             self._scoring = last
-            self._away = True
+            self._say(error)
             return loaded
 
     def start(self, seconds: float) -> None:
@@ -91,11 +96,14 @@ class Follower:
             while not self._stop.wait(seconds):
                 self._look()
 
-        threading.Thread(target=follow, name=f"follow {self._alias}", daemon=True).start()
+        self._thread = threading.Thread(target=follow, name=f"follow {self._alias}", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Ends the thread when its present look is done."""
         self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_PATIENCE)
 
     def take(self) -> Loaded | None:
         """A bundle that was loaded since the last call, or None."""
@@ -106,54 +114,65 @@ class Follower:
 
     def _look(self) -> None:
         try:
-            loaded = self._load_another()
-        except UnavailableError as error:
-            self._tell("unavailable")
-            if not self._away:
-                log.warning("%s; the bundle that is loaded goes on", error)
-            self._away = True
-            return
+            version = self._registry.resolve(self._alias)
+            place = _Place(version.number, version.digest)
+            if place == self._refused:
+                return
+            loaded = None if place == self._scoring else self._load(version)
         except Exception as error:  # noqa: BLE001  # whatever it is, the bundle that scores goes on
-            self._tell("refused")
-            log.error("%s refused: %s; the bundle that is loaded goes on", self._alias, error)
+            self._say(error)
             return
-        if self._away:
-            log.info("the registry is back")
-        self._away = False
+        if self._said:
+            log.info("%s can be followed again", self._alias)
+            self._said = ""
         if loaded is not None:
             self._tell("loaded")
             self._loaded.put(loaded)
+            return
+        self._refused = _NOWHERE  # so that it is tried again if it comes again
+        with contextlib.suppress(OSError):
+            (self._cache / place.digest).touch()  # or newer ones would push it out of the cache
 
-    def _load_another(self) -> Loaded | None:
-        try:
-            version = self._registry.resolve(self._alias)
-        except RegistryError as error:  # the alias was there: what is missing may come back
-            raise UnavailableError(str(error)) from error
-        place = _Place(version.number, version.digest)
-        if place == self._scoring:
-            self._refused = self._scoring
-        if place in (self._scoring, self._refused):
-            return None
-        try:
-            return self._load(version)
-        except UnavailableError:
-            raise
-        except Exception:
-            self._refused = place
-            raise
+    def _say(self, error: Exception) -> None:
+        """Says why the alias cannot be followed, in the log once."""
+        away = isinstance(error, (RegistryError, UnavailableError))  # an alias may come back too
+        if away or str(error) != self._said:
+            self._tell("unavailable" if away else "refused")
+        if str(error) != self._said:
+            scoring = f"version {self._scoring.number}" if self._scoring.number else "nothing"
+            log.error("%s: %s; scoring with %s meanwhile", self._alias, error, scoring)
+        self._said = str(error)
 
     def _load(self, version: Version) -> Loaded:
-        loaded = Loaded(version.number, self._ready(self._registry.fetch(version, self._cache)))
-        self._scoring = _Place(version.number, version.digest)
+        place = _Place(version.number, version.digest)
+        try:
+            loaded = Loaded(version.number, self._ready(self._registry.fetch(version, self._cache)))
+        except BundleError:
+            self._refused = place
+            raise
+        self._scoring = place
         new = self._note.with_suffix(".new")
         try:
-            new.write_bytes(msgspec.json.encode(self._scoring))
+            new.write_bytes(msgspec.json.encode(place))
             new.replace(self._note)
         except OSError as error:
             log.warning("%s cannot be written: %s", self._note, error)
         return loaded
 
     def _ready(self, folder: Path) -> Bundle:
-        bundle = load_bundle(folder)
-        bundle.scorer.warm_up(self._batch_size)
+        """Loads, verifies and warms up.
+
+        Raises:
+            BundleError: whatever fails; but
+            UnavailableError: if memory does not suffice for it now.
+        """
+        try:
+            bundle = load_bundle(folder)
+            bundle.scorer.warm_up(self._batch_size)
+        except TriageError:
+            raise
+        except MemoryError as error:
+            raise UnavailableError(f"{folder}: no memory to load it: {error}") from error
+        except Exception as error:
+            raise BundleError(f"{folder}: {type(error).__name__}: {error}") from error
         return bundle

@@ -15,7 +15,7 @@ from shared.alert import Model
 from shared.errors import UnavailableError
 from shared.registry import open_registry
 from shared.settings import Settings
-from worker.health import Health, serve
+from worker.health import Health, serve, watch
 from worker.kafka_clients.records import Batch
 from worker.kafka_clients.sink import Sink
 from worker.kafka_clients.source import Source
@@ -54,6 +54,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     metrics = Metrics(health)
     port = serve(health, metrics.registry, settings.metrics_address, settings.metrics_port)
     log.info("metrics at http://%s:%d/metrics", settings.metrics_address, port)
+    watch(health)
     with contextlib.suppress(_StoppedError), contextlib.ExitStack() as stack:
         Worker(settings, metrics, health, stop, stack).run()
     log.info("stopped")
@@ -83,13 +84,16 @@ class Worker:
         self._health = health
         self._stop = stop
         self._stack = stack
+        self._back_off: dict[str, float] = {}
 
     def run(self) -> None:
         """Gets ready, and then goes round until told to stop."""
         settings = self._settings
         self._keep_trying("kafka", lambda: check_topics(settings))
+        self._goes_on("kafka")
         production = self._follower(settings.model_alias, self._count_reload)
         triage = self._triage_with(self._keep_trying("registry", production.first))
+        self._goes_on("registry")
         self._follow(production)
         shadow = self._shadow()
         source = self._keep_trying("kafka", lambda: Source(settings, self._count_rebalance))
@@ -102,18 +106,18 @@ class Worker:
             settings.group_id,
             settings.delivery,
         )
+        self._goes_on("worker")
         dead_letters = DeadLetterShare(settings.dead_letter_limit)
         next_lag = 0.0
         while not self._stop.is_set():
             self._health.tick()
-            if source.joined:
-                self._health.goes_on("worker")
+            self._look_whether_joined(source)
             if (loaded := production.take()) is not None:
                 triage = self._triage_with(loaded)
+            if time.monotonic() >= next_lag:
+                self._look_for_lag(source)
+                next_lag = time.monotonic() + _LAG_SECONDS
             try:
-                if time.monotonic() >= next_lag:
-                    self._count_lag(source)
-                    next_lag = time.monotonic() + _LAG_SECONDS
                 with self._metrics.step("receive"):
                     most = _PROBE if dead_letters.exceeded else settings.batch_size
                     batch = source.receive(_POLL_SECONDS, most)
@@ -133,6 +137,11 @@ class Worker:
         """Triages and delivers a batch, or lets it come again after a dependency failed."""
         try:
             outcome = triage(batch.records)
+        except UnavailableError as error:
+            source.rewind(batch)
+            self._failed("memory", error)
+            return None
+        try:
             with self._metrics.step("deliver"):
                 sink.deliver(batch, outcome.messages)
         except UnavailableError as error:
@@ -141,36 +150,41 @@ class Worker:
                 self._metrics.transactions.labels("aborted").inc()
             self._recover(sink, error)
             return None
+        self._goes_on("memory")
+        self._goes_on("kafka")
         self._account(len(batch.records), outcome)
         return outcome
 
     def _recover(self, sink: Sink, error: UnavailableError) -> None:
-        """Waits until the sink can start anew."""
-        self._failed("kafka", error, _SHORTEST_BACK_OFF)
+        """Waits until the sink can start anew. Only a delivery shows that all is well again."""
+        self._failed("kafka", error)
         self._keep_trying("kafka", sink.reset)
 
     def _keep_trying(self, dependency: str, attempt: Callable[[], T]) -> T:
-        """Tries until it succeeds, after waits that grow and are never in step with other workers'.
+        """Tries until it succeeds.
 
         Raises:
             _StoppedError: if the worker is told to stop meanwhile.
         """
-        wait = _SHORTEST_BACK_OFF
         while True:
             try:
-                result = attempt()
+                return attempt()
             except UnavailableError as error:
-                self._failed(dependency, error, wait)
-                wait = min(_LONGEST_BACK_OFF, 2 * wait)
-            else:
-                self._health.goes_on(dependency)
-                return result
+                self._health.lag(0)  # for all that is known
+                self._failed(dependency, error)
 
-    def _failed(self, dependency: str, error: UnavailableError, wait: float) -> None:
+    def _failed(self, dependency: str, error: UnavailableError) -> None:
+        """Waits, longer each time until it goes on, and not in step with other workers."""
         self._health.waits(dependency, str(error))
         self._metrics.retries.labels(dependency).inc()
         log.warning("%s; trying again", error)
+        wait = self._back_off.get(dependency, _SHORTEST_BACK_OFF)
+        self._back_off[dependency] = min(_LONGEST_BACK_OFF, 2 * wait)
         self._wait(wait)
+
+    def _goes_on(self, dependency: str) -> None:
+        self._back_off.pop(dependency, None)
+        self._health.goes_on(dependency)
 
     def _wait(self, seconds: float) -> None:
         self._health.tick()
@@ -234,12 +248,32 @@ class Worker:
         self._metrics.rebalances.inc()
         self._metrics.assigned_partitions.set(assigned)
 
-    def _count_lag(self, source: Source) -> None:
-        lags = source.lag()
+    def _look_whether_joined(self, source: Source) -> None:
+        if source.joined:
+            self._health.goes_on("group")
+        else:
+            self._health.waits("group", f"it joins {self._settings.group_id}")
+
+    def _look_for_lag(self, source: Source) -> None:
+        """Asks for the ends of the partitions, which on an idle topic tells whether Kafka is there.
+
+        A broker that is missing is no reason to stop: other partitions may go on.
+        """
+        try:
+            lags = source.lag()
+        except UnavailableError as error:
+            self._health.waits("kafka", str(error))
+            self._health.lag(0)
+            self._metrics.retries.labels("kafka").inc()
+            log.warning("%s", error)
+            return
         self._metrics.lag.clear()  # of partitions that have moved on
         for (topic, partition), lag in lags.items():
             self._metrics.lag.labels(topic, str(partition)).set(lag)
-        self._health.lag(sum(lags.values()))
+        waiting = sum(lags.values())
+        self._health.lag(waiting)
+        if not waiting:
+            self._goes_on("kafka")
 
     def _account(self, consumed: int, outcome: Outcome) -> None:
         metrics, now = self._metrics, time.time()

@@ -32,6 +32,8 @@ from worker.kafka_clients.records import Headers, Message, Record
 
 Step = Callable[[str], AbstractContextManager[None]]
 
+_LONGEST_ERROR = 1000
+"""Characters of an error in a dead letter's header; some errors repeat what they are about."""
 _TRACE_HEADERS = frozenset(("traceparent", "tracestate", "baggage", "b3"))
 """W3C Trace Context and Baggage, and Zipkin's B3 in one header; `x-b3-…` is matched by prefix."""
 
@@ -171,17 +173,19 @@ class Triage:
                 record.topic, record.partition, record.offset, source_timestamp(record.timestamp)
             )
             alert = make_alert(tweet, probability, self.threshold, self._model, source, now)
-            headers = self._alert_headers + [h for h in record.headers if _is_trace(h[0])]
-            messages.append(Message(self._alerts_topic, record.key, encode_alert(alert), headers))
+            trace = [header for header in _publishable(record.headers) if _is_trace(header[0])]
+            value = encode_alert(alert)
+            messages.append(
+                Message(self._alerts_topic, record.key, value, trace, self._alert_headers)
+            )
             alerts.append(alert)
         return messages, alerts
 
     def _dead_letter(self, record: Record, reason: str, error: Exception) -> Message:
         """The record unchanged, with headers that say why and from where it came."""
-        headers = [
-            *record.headers,
+        added = [
             ("triage-reason", reason.encode()),
-            ("triage-error", str(error).encode("utf-8", "replace")),
+            ("triage-error", str(error)[:_LONGEST_ERROR].encode("utf-8", "replace")),
             ("triage-error-class", type(error).__name__.encode()),
             ("triage-source-topic", record.topic.encode()),
             ("triage-source-partition", str(record.partition).encode()),
@@ -191,7 +195,8 @@ class Triage:
         value = record.value
         if value is None and record.key is None:  # kafka-python publishes no message without both
             value = b""
-        return Message(self._dead_letters_topic, record.key, value, headers)
+        headers = _publishable(record.headers)
+        return Message(self._dead_letters_topic, record.key, value, headers, added)
 
 
 def _decode(
@@ -205,6 +210,11 @@ def _decode(
             unreadable = getattr(record, "error", None)
             failed.append((record, RecordError("unreadable", unreadable) if unreadable else error))
     return tweets, failed
+
+
+def _publishable(headers: Headers) -> Headers:
+    """The headers with b"" for a value of null, which kafka-python reads but does not publish."""
+    return [(name, value or b"") for name, value in headers]
 
 
 def _is_trace(header: str) -> bool:

@@ -1,7 +1,7 @@
 """A batch becomes alerts, dead letters and a count, whatever is in it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -12,8 +12,10 @@ import pytest
 
 from shared.alert import Model, decode_alert
 from shared.bundle import Bundle
+from shared.errors import UnavailableError
 from shared.text import EncodedTexts
-from worker.kafka_clients.records import Headers
+from worker.kafka_clients.records import Headers, Message, Record
+from worker.kafka_clients.source import Unreadable
 from worker.triage import Triage
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -32,15 +34,20 @@ class FakeRecord(msgspec.Struct):
     timestamp: int = 1_700_000_000_000
 
 
-class RefusingScorer:
-    """A scorer that fails on batches with a certain text in them, as spaCy may."""
+class FakeScorer:
+    """A scorer for which every text is relevant, and one word that it does not know.
 
-    def __init__(self, refused: str) -> None:
-        self.refused = refused
+    Args:
+        check: is called with the texts of each batch, and raises what spaCy or TensorFlow may.
+    """
+
+    def __init__(self, check: Callable[[list[str]], None] = lambda _: None) -> None:
+        self.check = check
+        self.batches: list[int] = []
 
     def encode(self, texts: list[str]) -> EncodedTexts:
-        if self.refused in texts:
-            raise ValueError("refused")
+        self.batches.append(len(texts))
+        self.check(texts)
         return EncodedTexts(np.ones(len(texts), np.int32), np.ones(len(texts), np.int32))
 
     def unknown_words(self, encoded: EncodedTexts) -> int:
@@ -56,13 +63,35 @@ class RefusingScorer:
         return np.full(len(padded), 0.9, np.float32)
 
 
+def refuse(refused: str) -> Callable[[list[str]], None]:
+    def check(texts: list[str]) -> None:
+        if refused in texts:
+            raise ValueError("refused")
+
+    return check
+
+
+def no_memory_for(most: int) -> Callable[[list[str]], None]:
+    def check(texts: list[str]) -> None:
+        if len(texts) > most:
+            raise MemoryError(f"{len(texts)} are too many")
+
+    return check
+
+
 @contextmanager
 def no_step(_: str) -> Iterator[None]:
     yield
 
 
-def new_triage(scorer: Any, threshold: float = 0.5) -> Triage:
-    return Triage(scorer, MODEL, threshold, "alerts", "dead", lambda: NOW, no_step)
+def new_triage(
+    scorer: Any, threshold: float = 0.5, retried: Callable[[], None] = lambda: None
+) -> Triage:
+    return Triage(scorer, MODEL, threshold, "alerts", "dead", lambda: NOW, no_step, retried)
+
+
+def headers_of(message: Message) -> dict[str, bytes]:
+    return dict(message.headers + message.added)
 
 
 def test_every_record_ends_in_one_place(bundle: Bundle) -> None:
@@ -105,12 +134,11 @@ def test_an_alert_says_what_was_decided_and_why(bundle: Bundle) -> None:
         17,
     )
     assert message.key == b"key"
-    assert message.headers == [
+    assert message.headers == [trace, ("X-B3-TraceId", b"y")]
+    assert message.added == [
         ("content-type", b"application/json"),
         ("triage-schema-version", b"1"),
         ("triage-model-version", b"7"),
-        trace,
-        ("X-B3-TraceId", b"y"),
     ]
 
 
@@ -118,7 +146,8 @@ def test_a_dead_letter_is_the_record_with_its_reason(bundle: Bundle) -> None:
     record = FakeRecord(b'{"text": 5}', 8, b"key", [("kept", b"1")])
     (message,) = new_triage(bundle.scorer)([record]).messages
     assert (message.key, message.value) == (b"key", b'{"text": 5}')
-    headers = dict(message.headers)
+    headers = headers_of(message)
+    assert message.headers == record.headers
     assert headers.pop("triage-error").startswith(b"the JSON object is no tweet")
     assert headers == {
         "kept": b"1",
@@ -145,17 +174,105 @@ def test_a_batch_of_dead_letters_alone_is_no_problem(bundle: Bundle) -> None:
 
 
 def test_a_text_that_cannot_be_encoded_costs_only_itself() -> None:
-    records = [FakeRecord(text, n) for n, text in enumerate((b"good", b"bad", b"fine"))]
-    outcome = new_triage(RefusingScorer("bad"))(records)
-    assert [alert.source.offset for alert in outcome.alerts] == [0, 2]
-    assert outcome.dead_letter_reasons == ["unprocessable"]
+    texts = [f"text {n}".encode() for n in range(1000)]
+    texts[617] = b"bad"
+    records = [FakeRecord(text, n) for n, text in enumerate(texts)]
+    outcome = new_triage(FakeScorer(refuse("bad")))(records)
+    assert [alert.source.offset for alert in outcome.alerts] == [n for n in range(1000) if n != 617]
+    assert outcome.texts == [text.decode() for text in texts if text != b"bad"]
+    assert (len(outcome.probabilities), outcome.words, outcome.unknown_words) == (999, 999, 999)
+    assert (outcome.dead_letter_reasons, outcome.not_relevant) == (["unprocessable"], 0)
+    (dead_letter,) = [message for message in outcome.messages if message.topic == "dead"]
+    assert dead_letter.value == b"bad"
+    headers = headers_of(dead_letter)
+    assert headers["triage-source-offset"] == b"617"
+    assert headers["triage-error-class"] == b"ValueError"
+    assert headers["triage-error"] == b"refused"
+
+
+def test_several_of_them_are_all_found_and_the_order_is_kept() -> None:
+    bad = {3, 4, 99, 100}
+    records = [FakeRecord(b"bad" if n in bad else b"good %d" % n, n) for n in range(101)]
+    outcome = new_triage(FakeScorer(refuse("bad")))(records)
+    assert [alert.source.offset for alert in outcome.alerts] == sorted(set(range(101)) - bad)
+    dead = [headers_of(m)["triage-source-offset"] for m in outcome.messages if m.topic == "dead"]
+    assert sorted(map(int, dead)) == sorted(bad)
+    assert outcome.dead_letter_reasons == ["unprocessable"] * 4
+
+
+def test_a_scorer_that_fails_for_any_text_blames_no_record() -> None:
+    def check(_: list[str]) -> None:
+        raise RuntimeError("the graph is broken")
+
+    records = [FakeRecord(b"good %d" % n, n) for n in range(8)]
+    with pytest.raises(RuntimeError, match="the graph is broken"):
+        new_triage(FakeScorer(check))(records)
+
+
+def test_batches_are_halved_until_they_fit_into_memory_and_stay_so() -> None:
+    retries: list[str] = []
+    scorer = FakeScorer(no_memory_for(300))
+    triage = new_triage(scorer, retried=lambda: retries.append("memory"))
+    records = [FakeRecord(b"good %d" % n, n) for n in range(1000)]
+    for _ in range(2):
+        outcome = triage(records)
+        assert [alert.source.offset for alert in outcome.alerts] == list(range(1000))
+        assert (outcome.dead_letter_reasons, outcome.words) == ([], 1000)
+    assert scorer.batches == [1000, 500, 250, 250, 250, 250, 250, 250, 250, 250]
+    assert len(retries) == 2
+
+
+def test_without_memory_for_a_single_record_it_waits() -> None:
+    records = [FakeRecord(b"good %d" % n, n) for n in range(4)]
+    with pytest.raises(UnavailableError, match="1 are too many"):
+        new_triage(FakeScorer(no_memory_for(0)))(records)
+
+
+def test_an_unreadable_record_is_a_dead_letter_without_content() -> None:
+    unreadable = Unreadable("tweets.raw", 3, 17, "CorruptRecordError: failed crc check")
+    records: list[Record] = [FakeRecord(b"good"), unreadable, FakeRecord(b"fine", 18)]
+    outcome = new_triage(FakeScorer())(records)
+    assert [alert.source.offset for alert in outcome.alerts] == [0, 18]
+    assert outcome.dead_letter_reasons == ["unreadable"]
+    (message,) = [message for message in outcome.messages if message.topic == "dead"]
+    assert (message.key, message.value, message.headers) == (None, b"", [])
+    assert message.added == [
+        ("triage-reason", b"unreadable"),
+        ("triage-error", b"CorruptRecordError: failed crc check"),
+        ("triage-error-class", b"RecordError"),
+        ("triage-source-topic", b"tweets.raw"),
+        ("triage-source-partition", b"3"),
+        ("triage-source-offset", b"17"),
+        ("triage-source-timestamp", b"-1"),
+    ]
+
+
+def test_headers_can_be_published_whatever_they_hold() -> None:
+    """kafka-python reads a null value but does not publish one; some errors repeat their input."""
+    headers: Any = [("traceparent", None), ("other", None)]
+    unreadable = Unreadable("tweets.raw", 3, 17, "bad name: " + "x" * 1_000_000)
+    good, empty_text = (FakeRecord(value, headers=headers) for value in (b"good", b""))
+    records: list[Record] = [good, empty_text, unreadable]
+    alert, empty, cut = new_triage(FakeScorer())(records).messages
+    assert alert.headers == [("traceparent", b"")]
+    assert empty.headers == [("traceparent", b""), ("other", b"")]
+    assert headers_of(cut)["triage-error"] == b"bad name: " + b"x" * 990
+
+
+def test_words_are_counted(bundle: Bundle) -> None:
+    assert bundle.manifest.text.keep_unknown
+    few = new_triage(bundle.scorer)([FakeRecord(b"fire and flood")])
+    assert (few.words, few.unknown_words) == (3, 0)
+    records = [FakeRecord(b"fire and flood"), FakeRecord(b"qqxzv fire zzxqk"), FakeRecord(b"")]
+    more = new_triage(bundle.scorer)(records)
+    assert (more.words, more.unknown_words) == (6, 2)
 
 
 def test_the_threshold_itself_is_relevant() -> None:
     at = float(np.float32(0.9))
-    assert len(new_triage(RefusingScorer("-"), at)([FakeRecord(b"a")]).alerts) == 1
+    assert len(new_triage(FakeScorer(), at)([FakeRecord(b"a")]).alerts) == 1
     above = float(np.nextafter(np.float32(0.9), np.float32(1)))
-    assert new_triage(RefusingScorer("-"), above)([FakeRecord(b"a")]).not_relevant == 1
+    assert new_triage(FakeScorer(), above)([FakeRecord(b"a")]).not_relevant == 1
 
 
 def test_the_longest_timestamp_is_no_problem(bundle: Bundle) -> None:

@@ -20,6 +20,7 @@ from kafka.errors import (
     SaslAuthenticationFailedError,
     UnsupportedVersionError,
 )
+from kafka.future import Future
 from kafka.net.compat import KafkaNetClient
 
 from shared.errors import DependencyError, UnavailableError
@@ -134,7 +135,16 @@ def _connection(settings: Settings) -> dict[str, Any]:
     }
 
 
-def send(producer: Any, messages: Iterable[Message]) -> list[Any]:
-    """Gives the messages to a producer; returns the futures of their acknowledgements."""
-    send = producer.send
-    return [send(m.topic, value=m.value, key=m.key, headers=m.headers) for m in messages]
+def send(producer: Any, messages: Iterable[Message]) -> Iterator[Any]:
+    """Gives the messages to a producer; yields the futures of their acknowledgements.
+
+    One that exceeds `_LARGEST_REQUEST` has failed at once, as it would at a broker.
+    """
+    for message in messages:
+        headers = message.headers + message.added
+        try:
+            yield producer.send(
+                message.topic, value=message.value, key=message.key, headers=headers
+            )
+        except MessageSizeTooLargeError as error:
+            yield Future().failure(error)

@@ -24,7 +24,7 @@ class Publisher:
             DependencyError: from Kafka.
         """
         with kafka_errors("publish"):
-            sent = send(self._producer, messages)
+            sent = list(send(self._producer, messages))
             self._producer.flush(timeout=60)
             places = [future.get(timeout=0) for future in sent]
         return [(place.partition, place.offset) for place in places]

@@ -20,12 +20,18 @@ class Record(Protocol):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What is to be published."""
+    """What is to be published.
+
+    Attributes:
+        headers: of the record that it was made of.
+        added: further headers, which say what it is and are never left out.
+    """
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers
+    added: Headers = []
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -1,21 +1,37 @@
 """Sink: publishes messages and commits offsets, both or neither if transactions are allowed."""
 
 import contextlib
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from kafka.errors import KafkaError, MessageSizeTooLargeError
+from kafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    UnknownError,
+)
 
 from shared.errors import DependencyError
 from shared.settings import Settings
-from worker.kafka_clients.connection import connecting, kafka_errors, new_producer, send
+from worker.kafka_clients.connection import (
+    REQUEST_TIMEOUT_MS,
+    connecting,
+    kafka_errors,
+    new_producer,
+    send,
+)
 from worker.kafka_clients.records import Batch, Message
 from worker.kafka_clients.source import Source
 
 _TRANSACTION_TIMEOUT_MS = 10_000
 """How long a killed worker's open transaction holds back `read_committed` readers at most."""
+_PATIENCE = 20
+"""Seconds that the leaders of alerts and dead letters may need to take a batch; a new leader is
+elected in half of it."""
 
 
 class Sink:
@@ -36,40 +52,65 @@ class Sink:
     def deliver(self, batch: Batch, messages: Sequence[Message]) -> None:
         """Publishes a batch's messages and commits its offsets.
 
-        A message that is larger than its topic allows is published without its value, and if need
-        be without key and headers; headers say how large they were.
+        A message that its topic is too small for goes without what `shorten` leaves out.
 
         Raises:
             UnavailableError: nothing became visible (or, without transactions, all or part of it):
                 `reset`, rewind the source, and go on.
-            DependencyError: this worker may not publish any more.
+            DependencyError: this worker may not publish any more, or a topic is too small for what
+                cannot be left out.
         """
         while True:
-            sent: list[Any] = []
+            too_large: list[int] = []  # numbers of messages, in the order of their refusal
             try:
                 with kafka_errors("deliver"):
-                    self._deliver(batch, messages, sent)
+                    self._deliver(batch, messages, too_large)
                 return
-            except DependencyError:
-                too_large = {n for n, future in enumerate(sent) if _is_too_large(future)}
-                shorter = [shorten(m) if n in too_large else m for n, m in enumerate(messages)]
-                if shorter == list(messages):
+            except DependencyError as error:
+                if not too_large:
                     raise
-                messages = shorter
+                # The first is what Kafka refused. Those behind it may be innocent: kafka-python
+                # gives up all of a transaction, or of a producer, with the error of the first.
+                refused = messages[too_large[0]]
+                messages = [
+                    self._shorten(m, error)
+                    if m.topic == refused.topic and _size(m) >= _size(refused)
+                    else m
+                    for m in messages
+                ]
             self.reset()
 
-    def _deliver(self, batch: Batch, messages: Sequence[Message], sent: list[Any]) -> None:
+    def _deliver(self, batch: Batch, messages: Sequence[Message], too_large: list[int]) -> None:
+        producer = self._producer
         if self._transactions:
-            self._producer.begin_transaction()
-            sent += send(self._producer, messages)
-            self._producer.send_offsets_to_transaction(batch.offsets, batch.membership)
-            self._producer.commit_transaction()
+            producer.begin_transaction()
+        sent = []
+        for number, future in enumerate(send(producer, messages)):
+            future.add_errback(_note, too_large, number)
+            sent.append(future)
+        deadline = time.monotonic() + _PATIENCE
+        with contextlib.suppress(UnknownError):  # what a flush ends with when it splits a batch
+            producer.flush(timeout=_PATIENCE)
+        # Without this look kafka-python would commit a transaction of which it gave up a message.
+        for future in sent:
+            if not future.is_done:
+                future.get(timeout=max(0, deadline - time.monotonic()))
+            if future.failed():
+                raise future.exception
+        if self._transactions:
+            producer.send_offsets_to_transaction(batch.offsets, batch.membership)
+            producer.commit_transaction()
         else:
-            sent += send(self._producer, messages)
-            self._producer.flush()
-            for future in sent:
-                future.get(timeout=0)
-            self._source.consumer.commit(batch.offsets)
+            self._source.consumer.commit(batch.offsets, timeout_ms=REQUEST_TIMEOUT_MS)
+
+    def _shorten(self, message: Message, error: DependencyError) -> Message:
+        shorter = shorten(message, keep_value=message.topic == self._settings.alerts_topic)
+        if shorter == message:
+            raise DependencyError(
+                f"the topic {message.topic} does not take a message of {_size(message)} bytes: "
+                "expected a larger max.message.bytes of this topic"
+            ) from error
+        return shorter
 
     def reset(self) -> None:
         """Starts anew after a failure; an open transaction is aborted.
@@ -77,41 +118,79 @@ class Sink:
         Raises:
             DependencyError: from Kafka.
         """
-        self._producer.close(timeout=0)
+        _discard(self._producer)
         with kafka_errors("start anew"):
             self._producer = self._new_producer()
 
     def close(self) -> None:
         """Closes the connections; everything delivered has been delivered."""
-        with contextlib.suppress(KafkaError):
-            self._producer.close(timeout=5)
+        _discard(self._producer)
 
     def _new_producer(self) -> Any:
-        transactional: dict[str, Any] = {
-            "transactional_id": self._transactional_id,
-            "transaction_timeout_ms": _TRANSACTION_TIMEOUT_MS,
-        }
-        producer = new_producer(self._settings, **(transactional if self._transactions else {}))
-        if self._transactions:
+        if not self._transactions:
+            return new_producer(self._settings)
+        producer = new_producer(
+            self._settings,
+            transactional_id=self._transactional_id,
+            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+        )
+        try:
             producer.init_transactions()
+        except KafkaError:
+            _discard(producer)  # or its thread would go on for ever
+            raise
         return producer
 
 
-def shorten(message: Message) -> Message:
-    """The message without its value or, if that is gone already, without key and foreign headers.
+def _discard(producer: Any) -> None:
+    """Ends a producer together with what it still holds."""
+    try:
+        producer.close(timeout=0)
+    except KafkaTimeoutError:  # it goes on trying, unless its thread is told that it is in vain
+        producer._sender.force_close()
+        with contextlib.suppress(KafkaError):
+            producer.close(timeout=1)
 
-    A header says how many bytes were left out, and for a dead letter others say where the record
-    lies, so that it can be had as long as the source topic keeps it.
+
+def shorten(message: Message, *, keep_value: bool) -> Message:
+    """The message without its largest part: value, key, or the headers of its record.
+
+    A header says how many bytes were left out. A dead letter's others say where the record lies, so
+    that it can be had as long as the source topic keeps it.
+
+    Args:
+        keep_value: the value stays, because without it the message says nothing.
+
+    Returns:
+        The same message if there is nothing more to leave out.
     """
-    if message.value:
-        omitted = ("triage-omitted-value-bytes", str(len(message.value)).encode())
-        return msgspec.structs.replace(message, value=b"", headers=[*message.headers, omitted])
-    ours = [header for header in message.headers if header[0].startswith("triage-")]
-    if message.key is None and ours == message.headers:
+    sizes = {
+        "value": 0 if keep_value else len(message.value or b""),
+        "key": len(message.key or b""),
+        "headers": _size_of_headers(message.headers),
+    }
+    part = max(sizes, key=lambda name: sizes[name])
+    if not sizes[part]:
         return message
-    omitted = ("triage-omitted-key-bytes", str(len(message.key or b"")).encode())
-    return msgspec.structs.replace(message, key=None, value=b"", headers=[*ours, omitted])
+    without: dict[str, Any] = {"value": b"", "key": None, "headers": []}
+    said = (f"triage-omitted-{part}-bytes", str(sizes[part]).encode())
+    shorter = msgspec.structs.replace(
+        message, **{part: without[part]}, added=[*message.added, said]
+    )
+    # kafka-python publishes no message without both key and value.
+    return msgspec.structs.replace(shorter, value=shorter.value or b"")
 
 
-def _is_too_large(future: Any) -> bool:
-    return future.is_done and isinstance(future.exception, MessageSizeTooLargeError)
+def _note(numbers: list[int], number: int, error: BaseException) -> None:
+    if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
+        numbers.append(number)
+
+
+def _size(message: Message) -> int:
+    parts = (message.key, message.value)
+    headers = _size_of_headers(message.headers + message.added)
+    return sum(len(part or b"") for part in parts) + headers
+
+
+def _size_of_headers(headers: Sequence[tuple[str, bytes]]) -> int:
+    return sum(len(name.encode()) + len(value) for name, value in headers)
