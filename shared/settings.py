@@ -170,7 +170,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "milliseconds from 1000 to 300000",
             "after this long without a sign of life a member's partitions move to others",
         ),
-    ] = 9000
+    ] = 7500
     stall_seconds: Annotated[
         Annotated[float, Meta(ge=1, le=3600)],
         _setting(

@@ -42,7 +42,7 @@ def test_defaults() -> None:
         "batch_wait_ms": 10,
         "dead_letter_limit": 0.5,
         "instance_id": None,
-        "session_timeout_ms": 9000,
+        "session_timeout_ms": 7500,
         "stall_seconds": 60,
         "metrics_address": "0.0.0.0",  # noqa: S104  # compared, not bound
         "metrics_port": 9108,
