@@ -146,8 +146,7 @@ def test_the_history_of_version_0_1_can_be_read(registry: FolderRegistry, made: 
     registry.register(made)
     line = b'{"time":"2026-01-02T03:04:05+00:00","who":"a","alias":"production","version":1}\n'
     (registry.folder / "history.jsonl").write_bytes(line)
-    assert registry.resolve("production").number == 1
-    registry.promote("1", alias="canary")
+    registry.promote("production", alias="canary")
     assert [event.alias for event in registry.history()] == [PRODUCTION, "canary"]
 
 
