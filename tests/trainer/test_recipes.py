@@ -1,8 +1,13 @@
 """The recipes that ship, and how a wrong name is refused."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from shared.errors import UsageError
+from tests.conftest import ROOT
+from tests.trainer.tracked import write_recipe
 from trainer.recipes import DEFAULT, load_recipe, names
 
 RUNS = ["Vanilla-Feedforward-NN", "LSTM", "Bidirectional-RNN"]
@@ -63,3 +68,61 @@ def test_unknown_recipe_is_refused_naming_those_that_there_are(name: str) -> Non
         load_recipe(name)
     assert repr(name) in str(raised.value)
     assert "article, tuned" in str(raised.value)
+
+
+def test_recipe_from_a_file(tmp_path: Path) -> None:
+    shipped = (ROOT / "trainer" / "recipes" / "article.toml").read_text("utf-8")
+    path = tmp_path / "own.toml"
+    path.write_text(shipped)
+    assert load_recipe(str(path)) == load_recipe("article")
+    own = '[trainings.LSTM]\noptimizer = "adam"\nlearning_rate = 0.5\nbatch_size = 8\nepochs = 1\n'
+    own += "soft_targets = true\nkeep_best_epoch = true\ncalibrate = true\n"
+    path.write_text(f"{shipped}\n{own}")
+    recipe = load_recipe(str(path))
+    assert recipe.training_of("LSTM").learning_rate == 0.5
+    assert recipe.training_of("Bidirectional-RNN") == recipe.training
+    assert recipe.settings_of("LSTM")["training"]["batch_size"] == 8
+
+
+@pytest.mark.parametrize(
+    ("given", "other", "named"),
+    [
+        ("embedding = 70", "embeding = 70", "embeding"),
+        ("embedding = 70", "embedding = 0", "$.models[...].embedding"),
+        ("learning_rate = 0.001", "learning_rate = 0", "$.training.learning_rate"),
+        ('optimizer = "adam"', 'optimizer = "sgd"', "'sgd' - at `$.training.optimizer`"),
+        ("seed = 1024", "seed = -1", "$.seed"),
+        ("validation_size = 0.1", "validation_size = 1.0", "$.validation_size"),
+        ("num_words = 7000\nkeep", "num_words = 9000\nkeep", "models.LSTM.num_words 7000"),
+        ("units = 32", "units = 0", "models.LSTM.units 0: expected 1 or more"),
+        ('"flat"', '"last"', "summary 'last': expected mean-max or flat for kind feed-forward"),
+        ('"last"', '"flat"', "summary 'flat': expected mean-max or last for kind lstm"),
+        (
+            'masked = false\nsummary = "flat"',
+            'masked = true\nsummary = "flat"',
+            "summary 'flat': expected mean-max for kind feed-forward, masked",
+        ),
+        ("[models.LSTM]", '[models."../LSTM"]', "models.../LSTM: expected a name"),
+        ("[models.LSTM]", "[models.LSTM", "line 27"),
+        ("seed = 1024\n", "seed = 1024\ntrainings = {}\nepochs = 3\n", "epochs"),
+    ],
+)
+def test_recipe_that_cannot_be_trained_is_refused(
+    tmp_path: Path, given: str, other: str, named: str
+) -> None:
+    shipped = (ROOT / "trainer" / "recipes" / "article.toml").read_text("utf-8")
+    assert given in shipped
+    path = tmp_path / "own.toml"
+    path.write_text(shipped.replace(given, other))
+    with pytest.raises(UsageError) as raised:
+        load_recipe(str(path))
+    assert str(path) in str(raised.value)
+    assert named in str(raised.value)
+
+
+def test_training_of_a_model_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    recipe = load_recipe("article")
+    recipe = msgspec.structs.replace(recipe, trainings={"GRU": recipe.training})
+    path = write_recipe(recipe, tmp_path / "own.toml")
+    with pytest.raises(UsageError, match=r"trainings\.GRU: expected one of Vanilla.*, LSTM, Bidir"):
+        load_recipe(str(path))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -30,9 +31,13 @@ SHORT_WAITS = {
 
 def write_recipe(recipe: Recipe, path: Path) -> Path:
     """Writes a recipe as the TOML file that `--recipe` takes."""
-    plain = msgspec.to_builtins(recipe)
-    plain["training"] = {k: v for k, v in plain["training"].items() if v is not None}
-    path.write_text(tomli_w.dumps(plain))
+
+    def there(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: there(inner) for key, inner in value.items() if inner is not None}
+        return value
+
+    path.write_text(tomli_w.dumps(there(msgspec.to_builtins(recipe))))
     return path
 
 

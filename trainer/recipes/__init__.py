@@ -124,7 +124,7 @@ def seed_of(recipe: Recipe, asked: int | None) -> int:
 def _problems(run: str, recipe: Recipe) -> Iterator[str]:
     """What of a model's name and architecture cannot be, in words."""
     model = recipe.models[run]
-    kind = f"masked {model.kind}" if model.masked else model.kind
+    kind = f"kind {model.kind}, masked" if model.masked else f"kind {model.kind}"
     summaries = ["mean-max"]
     if model.kind != "feed-forward":
         summaries.append("last")
@@ -134,9 +134,9 @@ def _problems(run: str, recipe: Recipe) -> Iterator[str]:
         yield f"models.{run}: expected a name of letters, digits, '-', '_' and '.'"
     if model.summary not in summaries:
         expected = " or ".join(summaries)
-        yield f"models.{run}.summary {model.summary!r}: expected {expected} of a {kind} model"
+        yield f"models.{run}.summary {model.summary!r}: expected {expected} for {kind}"
     if model.kind != "feed-forward" and model.units == 0:
-        yield f"models.{run}.units 0: expected 1 or more of a {kind} model"
+        yield f"models.{run}.units 0: expected 1 or more for {kind}"
     if model.num_words < recipe.text.num_words:
         expected = f"text.num_words, {recipe.text.num_words}, or more"
         yield f"models.{run}.num_words {model.num_words}: expected {expected}"

@@ -15,17 +15,21 @@ from shared.errors import UnavailableError
 from shared.wandb_client import errors_explained
 from trainer.tracking.run import PROJECT, import_wandb
 
-PATIENCE = 120
-"""Seconds without a trial to try, after which W&B is given up: its agent would wait for ever."""
 
-
-def run_agent(config: dict[str, Any], count: int, trial: Callable[[dict[str, Any]], None]) -> None:
+def run_agent(
+    config: dict[str, Any],
+    count: int,
+    trial: Callable[[dict[str, Any]], None],
+    patience: int = 120,
+) -> None:
     """Begins a sweep and tries what it asks for.
 
     Args:
         config: of the sweep, as W&B has it.
         count: trials at most; somebody may end the sweep before on W&B's pages.
         trial: is given the parameters' values, in a thread of its own.
+        patience: seconds without a trial to try, after which W&B is given up: its agent would wait
+            for ever. The agent asks every 5 seconds.
 
     Raises:
         RegistryError: if W&B refuses the sweep.
@@ -47,10 +51,10 @@ def run_agent(config: dict[str, Any], count: int, trial: Callable[[dict[str, Any
             failures.append(error)
             raise
         finally:
-            signal.alarm(PATIENCE)
+            signal.alarm(patience)
 
     def give_up(_: int, __: FrameType | None) -> None:
-        raise UnavailableError(f"sweep: W&B has asked for no trial for {PATIENCE} seconds")
+        raise UnavailableError(f"sweep: W&B has asked for no trial for {patience} seconds")
 
     def interrupt(_: int, __: FrameType | None) -> None:  # which the agent keeps to itself
         nonlocal interrupted
@@ -58,7 +62,7 @@ def run_agent(config: dict[str, Any], count: int, trial: Callable[[dict[str, Any
         raise KeyboardInterrupt
 
     former = signal.signal(signal.SIGALRM, give_up), signal.signal(signal.SIGINT, interrupt)
-    signal.alarm(PATIENCE)
+    signal.alarm(patience)
     try:
         with errors_explained("sweep"), redirect_stdout(sys.stderr):
             wandb.agent(
