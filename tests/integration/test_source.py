@@ -178,6 +178,19 @@ def test_a_batch_that_was_not_delivered_comes_again_whole(settings: Settings, fe
         assert source.receive(1, 1000) is None
 
 
+def test_a_member_does_not_forget_that_it_joins(kafka: LocalKafka) -> None:
+    """It joins twice, because it hears of the partitions only then; and polls are short."""
+    for n in range(8):
+        settings = settings_of(kafka, f"forgetful-{n}")
+        publish = Feed(settings)
+        with closing(publish.producer), closing(Source(settings)) as source:
+            publish(0, 1)
+            deadline = time.monotonic() + 30
+            while source.receive(0.01, 10) is None:
+                assert time.monotonic() < deadline, f"joined: {source.joined}"
+            assert source.joined
+
+
 def test_what_is_not_committed_yet_does_not_wait(settings: Settings, feed: Feed) -> None:
     """Or a producer's long transaction would look like a worker that stands still."""
     producer = Feed(settings, transactional_id="long").producer

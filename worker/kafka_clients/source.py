@@ -10,6 +10,7 @@ import msgspec
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
+from kafka.structs import MemberState
 
 from shared.settings import Settings
 from worker.kafka_clients.connection import (
@@ -86,7 +87,7 @@ class Source:
     @property
     def joined(self) -> bool:
         """Whether it is a member of the group now, be it with partitions or in reserve."""
-        return bool(self.consumer.group_metadata().generation_id >= 0)
+        return bool(self.consumer.group_metadata().state == MemberState.STABLE)
 
     def receive(self, timeout: float, max_records: int) -> Batch | None:
         """Waits for a first record, then a little for more.
@@ -164,6 +165,10 @@ class Source:
         keeps the records that it was unpacking and asks them again and again. It lets go of them
         when the partition's position has moved.
         """
+        if self.consumer.group_metadata().state == MemberState.REBALANCING:
+            # Or it may forget that it is joining, when it began because the topic has changed, and
+            # stay without heartbeats and partitions for ever.
+            self.consumer._coordinator.request_rejoin()
         try:
             return flat(self.consumer.poll(timeout_ms=timeout_ms, max_records=max_records))
         except Exception as error:
