@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient
 
 from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
-from tests.integration.processes import read_all, settings_of
+from tests.integration.processes import read_all, settings_of, wait_for
 from worker.kafka_clients.publisher import Publisher
 from worker.kafka_clients.records import Batch, Message
 from worker.kafka_clients.sink import Sink, shorten
@@ -194,6 +194,7 @@ def test_a_message_that_nobody_takes_is_not_passed_over(settings: Settings) -> N
     with delivering(settings) as made, admin(settings) as client:
         made.sink.deliver(made.batch, [Message(settings.alerts_topic, b"key", b"first", [])])
         client.delete_topics([settings.alerts_topic])
+        wait_for(lambda: settings.alerts_topic not in client.list_topics())
         with pytest.raises(UnavailableError):
             made.sink.deliver(made.batch, [message])
         client.create_topics({settings.alerts_topic: {"num_partitions": 1}})

@@ -29,9 +29,9 @@ from worker.kafka_clients.source import Source
 
 _TRANSACTION_TIMEOUT_MS = 10_000
 """How long a killed worker's open transaction holds back `read_committed` readers at most."""
-_PATIENCE = 20
-"""Seconds that the leaders of alerts and dead letters may need to take a batch; a new leader is
-elected in half of it."""
+_PATIENCE = 15
+"""Seconds that the leaders of alerts and dead letters may need to take a batch; Kafka elects a new
+leader within ten."""
 
 
 class Sink:
@@ -85,9 +85,14 @@ class Sink:
         if self._transactions:
             producer.begin_transaction()
         sent = []
-        for number, future in enumerate(send(producer, messages)):
-            future.add_errback(_note, too_large, number)
-            sent.append(future)
+        try:
+            for number, future in enumerate(send(producer, messages)):
+                future.add_errback(_note, too_large, number)
+                sent.append(future)
+        except KafkaError:  # of an earlier message, whose future is told a moment later
+            with contextlib.suppress(KafkaError):
+                producer.flush(timeout=1)
+            raise
         deadline = time.monotonic() + _PATIENCE
         with contextlib.suppress(UnknownError):  # what a flush ends with when it splits a batch
             producer.flush(timeout=_PATIENCE)
