@@ -14,6 +14,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import (
     AuthorizationError,
     FencedInstanceIdError,
+    InvalidSessionTimeoutError,
+    KafkaConfigurationError,
     KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -39,12 +41,15 @@ _LARGEST_REQUEST = 16 << 20
 _HOPELESS = (
     AuthorizationError,
     FencedInstanceIdError,
+    InvalidSessionTimeoutError,
+    KafkaConfigurationError,
     MessageSizeTooLargeError,
     SaslAuthenticationFailedError,
     UnsupportedVersionError,
 )
-"""Trying again cannot help with these. Being fenced as a producer is not among them: nobody shares
-our transactional id, so the coordinator has timed our transaction out, and a new start mends it."""
+"""Trying again cannot help with these. Being fenced as a producer is not among them: the
+coordinator has timed our transaction out, and a new start mends it. If another worker has taken our
+instance id instead, we are fenced as a member, too."""
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters is raised, and we say it
 
@@ -73,6 +78,16 @@ def _ours(error: KafkaError, message: str) -> DependencyError:
         message += (
             "; expected the user (TRIAGE_KAFKA_SASL_USERNAME, or whom the certificate or the "
             "token names) to have the rights that deploy/README.md lists"
+        )
+    elif isinstance(error, FencedInstanceIdError):
+        message += (
+            "; another worker of the group has come with this TRIAGE_INSTANCE_ID: "
+            "expected one of its own for each"
+        )
+    elif isinstance(error, InvalidSessionTimeoutError):
+        message += (
+            "; expected TRIAGE_SESSION_TIMEOUT_MS to lie between the broker's "
+            "group.min.session.timeout.ms and group.max.session.timeout.ms"
         )
     kind = DependencyError if isinstance(error, _HOPELESS) else UnavailableError
     return kind(message)
