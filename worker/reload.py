@@ -139,8 +139,10 @@ class Follower:
         if away or str(error) != self._said:
             self._tell("unavailable" if away else "refused")
         if str(error) != self._said:
-            scoring = f"version {self._scoring.number}" if self._scoring.number else "nothing"
-            log.error("%s: %s; scoring with %s meanwhile", self._alias, error, scoring)
+            goes_on = f"; scoring with version {self._scoring.number} meanwhile"
+            if self._scoring == _NOWHERE:
+                goes_on = ""
+            log.error("%s: %s%s", self._alias, error, goes_on)
         self._said = str(error)
 
     def _load(self, version: Version) -> Loaded:
