@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,6 +16,7 @@ import msgspec
 import psutil
 from kafka import KafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from shared.settings import Settings
 from tests.conftest import Trained
@@ -51,13 +53,20 @@ def environment_of(settings: Settings, trained: Trained | None = None) -> dict[s
 
 
 class Worker:
-    """`triage-worker run` as a process, and its metrics."""
+    """`triage-worker run` as a process, with its pages.
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    Args:
+        log: a file that its log is appended to.
+        stderr: where the log goes instead; it should get into the file from there.
+    """
+
+    def __init__(self, environment: dict[str, str], log: Path, stderr: int | None = None) -> None:
         self._log = log
         with log.open("ab") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", "run"], env=environment, stderr=file
+                [sys.executable, "-m", "worker.cli", "run"],
+                env=environment,
+                stderr=file if stderr is None else stderr,
             )
 
     def log(self) -> str:
@@ -67,19 +76,35 @@ class Worker:
         wait_for(lambda: "consuming" in self.log() or self.process.poll() is not None)
         assert self.process.poll() is None, self.log()
 
+    def page(self, path: str) -> tuple[int, str]:
+        """Status and body of a page, such as /readyz."""
+        found = re.findall(r"(http://\S+)/metrics", self.log())
+        try:
+            with urllib.request.urlopen(found[-1] + path) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def samples(self) -> list[Sample]:
+        _, text = self.page("/metrics")
+        families = text_string_to_metric_families(text)
+        return [sample for family in families for sample in family.samples]
+
     def metrics(self) -> dict[str, float]:
         """The sum of each metric over its labels."""
-        found = re.findall(r"http://\S+/metrics", self.log())
-        with urllib.request.urlopen(found[-1]) as answer:
-            families = list(text_string_to_metric_families(answer.read().decode()))
         sums: dict[str, float] = {}
-        for family in families:
-            for sample in family.samples:
-                sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+        for sample in self.samples():
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
         return sums
 
     def consumed(self) -> int:
         return int(self.metrics()["triage_tweets_consumed_total"])
+
+    def partitions(self) -> set[int]:
+        """The partitions that it reads, as its lag shows them; looked for every 5 s."""
+        lags = [s for s in self.samples() if s.name == "triage_consumer_lag_records"]
+        return {int(sample.labels["partition"]) for sample in lags}
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal and returns the exit code."""
