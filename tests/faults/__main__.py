@@ -10,6 +10,7 @@ The first ends with 1 if a promise was broken, and leaves its logs where it says
 import argparse
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,8 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE")
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # both end all that was started
+        signal.signal(number, signal.default_int_handler)
     console = Console(highlight=False, soft_wrap=True)
     folder = Path(tempfile.mkdtemp(prefix="triage-faults-"))
     console.print(f"seed {arguments.seed}, logs in {folder}")

@@ -83,7 +83,6 @@ def run(
         environment = environment_of(cluster.settings, trained) | {
             "TRIAGE_SESSION_TIMEOUT_MS": str(int(1000 * _SESSION)),
             "TRIAGE_RELOAD_SECONDS": "1",
-            "TRIAGE_STALL_SECONDS": "30",
         }
         group = Group(environment, folder, PATIENCE, tell)
         try:
