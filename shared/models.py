@@ -157,7 +157,9 @@ def compile_model(model: Any) -> Callable[[Ids], Floats]:
     import tensorflow as tf
 
     any_shape = tf.TensorSpec((None, model.input_shape[1]), tf.int32)
-    compiled = tf.function(lambda ids: model(ids, training=False), input_signature=[any_shape])
+    compiled = tf.function(
+        lambda ids: model(ids, training=False), input_signature=[any_shape], autograph=False
+    )
 
     def predict_any_shape(ids: Ids) -> Floats:
         try:
