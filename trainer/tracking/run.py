@@ -32,7 +32,6 @@ _BOUNDS = {
     "WANDB_INIT_TIMEOUT": "30",
     "WANDB_FINISH_TIMEOUT": "60",
     "WANDB_FINISH_TIMEOUT_RAISES": "true",
-    "WANDB_X_FILE_TRANSFER_TIMEOUT_SECONDS": "60",
 }
 _SOURCE = Path(__file__).parent.parent.parent
 _PACKAGES = ("shared", "trainer")
