@@ -45,7 +45,8 @@ def errors_explained(where: str) -> Iterator[None]:
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
-    gone = (HandleAbandonedError, MailboxClosedError)
+    # The builtin ConnectionError is of the pipe to the client's process; HTTP has its own.
+    gone = (HandleAbandonedError, MailboxClosedError, ConnectionError)
     known = (wandb.Error, WandbApiFailedError, requests.RequestException, ValueError, OSError)
     try:
         yield

@@ -232,7 +232,7 @@ class TestInterrupted:
                 (run,) = runs.values()
                 assert run.state == "running"
                 os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
-                _, said = process.communicate(timeout=60)
+                _, said = process.communicate(timeout=180)
             finally:
                 process.kill()
         assert (process.returncode, said.splitlines()[-1]) == (130, "interrupted")
