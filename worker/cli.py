@@ -1,4 +1,4 @@
-"""`triage-worker`: run, create-topics, alerts, demo."""
+"""`triage-worker`: run, create-topics, alerts, replay-dead-letters, demo."""
 
 import argparse
 import logging
@@ -51,6 +51,19 @@ def _alerts(arguments: argparse.Namespace, settings: Settings) -> None:
         as_json=arguments.json,
         max_messages=arguments.max_messages,
     )
+
+
+def _replay_dead_letters(arguments: argparse.Namespace, settings: Settings) -> None:
+    from worker.replay import Selection, moment_of, replay, report
+
+    selection = Selection(
+        frozenset(arguments.reason),
+        arguments.since and moment_of(arguments.since),
+        arguments.until and moment_of(arguments.until),
+        arguments.count,
+    )
+    account = replay(settings, selection, send=arguments.send)
+    print("\n".join(report(settings, account, sent=arguments.send)))
 
 
 def _create_topics(arguments: argparse.Namespace, settings: Settings) -> None:
@@ -107,6 +120,26 @@ def parser() -> argparse.ArgumentParser:
         "--max-messages", type=_positive, metavar="N", help="end after N alerts; default: never"
     )
     alerts.set_defaults(command=_alerts)
+
+    replay = commands.add_parser(
+        "replay-dead-letters", help="put records that failed back into the input topic, each once"
+    )
+    replay.add_argument(
+        "--send", action="store_true", help="do it; default: only say what would go"
+    )
+    replay.add_argument(
+        "--reason",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="those that failed by this reason, more reasons by more options; default: all",
+    )
+    replay.add_argument(
+        "--since", metavar="TIME", help="those that failed then or later, as 2026-11-23T10:00Z"
+    )
+    replay.add_argument("--until", metavar="TIME", help="those that failed before")
+    replay.add_argument("--count", type=_positive, metavar="N", help="N of them at most")
+    replay.set_defaults(command=_replay_dead_letters)
 
     demo = commands.add_parser(
         "demo", help="start a Kafka, train, promote, and watch tweets become alerts"

@@ -28,12 +28,11 @@ from shared.errors import RecordError, UnavailableError
 from shared.models import Floats
 from shared.scorer import Scorer
 from shared.tweet import Tweet, decode_tweet
+from worker.dead_letter import make_dead_letter, publishable
 from worker.kafka_clients.records import Headers, Message, Record
 
 Step = Callable[[str], AbstractContextManager[None]]
 
-_LONGEST_ERROR = 1000
-"""Characters of an error in a dead letter's header; some errors repeat what they are about."""
 _TRACE_HEADERS = frozenset(("traceparent", "tracestate", "baggage", "b3"))
 """W3C Trace Context and Baggage, and Zipkin's B3 in one header; `x-b3-…` is matched by prefix."""
 
@@ -173,7 +172,7 @@ class Triage:
                 record.topic, record.partition, record.offset, source_timestamp(record.timestamp)
             )
             alert = make_alert(tweet, probability, self.threshold, self._model, source, now)
-            trace = [header for header in _publishable(record.headers) if _is_trace(header[0])]
+            trace = [header for header in publishable(record.headers) if _is_trace(header[0])]
             value = encode_alert(alert)
             messages.append(
                 Message(self._alerts_topic, record.key, value, trace, self._alert_headers)
@@ -182,21 +181,7 @@ class Triage:
         return messages, alerts
 
     def _dead_letter(self, record: Record, reason: str, error: Exception) -> Message:
-        """The record unchanged, with headers that say why and from where it came."""
-        added = [
-            ("triage-reason", reason.encode()),
-            ("triage-error", str(error)[:_LONGEST_ERROR].encode("utf-8", "replace")),
-            ("triage-error-class", type(error).__name__.encode()),
-            ("triage-source-topic", record.topic.encode()),
-            ("triage-source-partition", str(record.partition).encode()),
-            ("triage-source-offset", str(record.offset).encode()),
-            ("triage-source-timestamp", str(record.timestamp).encode()),
-        ]
-        value = record.value
-        if value is None and record.key is None:  # kafka-python publishes no message without both
-            value = b""
-        headers = _publishable(record.headers)
-        return Message(self._dead_letters_topic, record.key, value, headers, added)
+        return make_dead_letter(self._dead_letters_topic, record, reason, error)
 
 
 def _decode(
@@ -210,11 +195,6 @@ def _decode(
             unreadable = getattr(record, "error", None)
             failed.append((record, RecordError("unreadable", unreadable) if unreadable else error))
     return tweets, failed
-
-
-def _publishable(headers: Headers) -> Headers:
-    """The headers with b"" for a value of null, which kafka-python reads but does not publish."""
-    return [(name, value or b"") for name, value in headers]
 
 
 def _is_trace(header: str) -> bool:

@@ -132,6 +132,6 @@ def slope(samples: list[tuple[int, float]]) -> tuple[float, tuple[float, float],
     spread = float((residuals**2).sum())
     correlation = float((residuals[1:] * residuals[:-1]).sum()) / spread if spread else 0.0
     r = min(max(correlation, 0.0), 0.99)
-    error = fit.stderr * math.sqrt((1 + r) / (1 - r))
+    error = float(fit.stderr) * math.sqrt((1 + r) / (1 - r))
     half = float(stats.t.ppf(0.975, len(x) - 2)) * error
     return float(fit.slope), (float(fit.slope) - half, float(fit.slope) + half), correlation

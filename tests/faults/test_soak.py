@@ -1,6 +1,8 @@
+import json
 import random
 from itertools import islice
 
+import msgspec
 import numpy as np
 
 from tests.faults.soak import distinct_texts, slope
@@ -23,7 +25,8 @@ def test_the_interval_covers_what_it_says() -> None:
 
 
 def test_growth_is_seen() -> None:
-    found, (low, high), _ = slope(memory(1, growth=50))
+    found, (low, high), correlation = slope(memory(1, growth=50))
+    assert json.loads(msgspec.json.encode((low, high, correlation))) == [low, high, correlation]
     assert 0 < low < 50 < high
     assert low < found < high
 

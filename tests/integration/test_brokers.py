@@ -30,8 +30,7 @@ def test_a_commit_does_not_wait_for_ever_for_a_coordinator_that_was_away() -> No
     with LocalKafka() as broker:
         settings = settings_of(broker, "away", partitions=1)
         consumer = new_consumer(settings, group_id=settings.group_id)
-        producer = new_producer(settings, transactional_id="away", max_block_ms=60_000)
-        producer.init_transactions()
+        producer = new_producer(settings, "away")
         producer.begin_transaction()
         producer.send(settings.alerts_topic, b"an alert")
         producer.flush()  # so that the coordinator is known, and nothing is on the way to it

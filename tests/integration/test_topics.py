@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -31,7 +32,9 @@ def job_environment() -> dict[str, str]:
 
 
 JOB = job_environment()
-WORKER, SUBSCRIBER = (JOB[name].removeprefix("User:") for name in ("WORKER", "SUBSCRIBER"))
+WORKER, SUBSCRIBER, REPLAYER = (
+    JOB[name].removeprefix("User:") for name in ("WORKER", "SUBSCRIBER", "REPLAYER")
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     install_tools(folder)
     (folder / "client.properties").touch()  # who comes without a name is the administrator
     with secured_kafka(tmp_path_factory.mktemp("certificates")) as secured:
-        for user in (WORKER, SUBSCRIBER):
+        for user in (WORKER, SUBSCRIBER, REPLAYER):
             secured.add_user(user)
         environment = os.environ | JOB
         environment |= {
@@ -83,7 +86,7 @@ def test_the_topics_are_as_the_readme_says(secured: SecuredKafka) -> None:
         assert configs[name]["cleanup.policy"]["value"] == "delete"
 
 
-def test_worker_and_subscriber_do_their_work_with_these_rights(
+def test_everybody_does_his_work_with_these_rights(
     secured: SecuredKafka, trained: Trained, tmp_path: Path
 ) -> None:
     settings = Settings(kafka_bootstrap_servers=secured.kafka.bootstrap_servers, metrics_port=0)
@@ -100,6 +103,12 @@ def test_worker_and_subscriber_do_their_work_with_these_rights(
         wait_for(lambda: worker.consumed() == 2)
         assert worker.stop() == 0
     assert len(read_all(settings, settings.dead_letters_topic)) == 1
+
+    given["TRIAGE_KAFKA_SASL_USERNAME"] = REPLAYER
+    replay = [sys.executable, "-m", "worker.cli", "replay-dead-letters", "--send"]
+    answer = subprocess.run(replay, env=given, capture_output=True, text=True, check=True)
+    assert answer.stdout.startswith(f"1 dead letters were put back into {settings.input_topic}")
+    assert len(read_all(settings, settings.input_topic)) == 3
 
     consumer = KafkaConsumer(
         settings.alerts_topic,

@@ -18,6 +18,7 @@ from kafka.errors import (
     KafkaConfigurationError,
     KafkaConnectionError,
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     SaslAuthenticationFailedError,
     UnsupportedVersionError,
@@ -35,6 +36,8 @@ _BOOTSTRAP_TIMEOUT_MS = 10_000
 _RECONNECT_MS = 1_000
 """Between attempts to connect at most, as in Kafka's own clients; kafka-python's 30 s would let a
 worker wait for long after a broker is back."""
+_TRANSACTION_TIMEOUT_MS = 10_000
+"""How long a killed worker's open transaction holds back `read_committed` readers at most."""
 _LARGEST_REQUEST = 16 << 20
 """Bytes; the topic's own limit decides, not the client's default of 1 MiB."""
 
@@ -118,9 +121,13 @@ class _PatientClient(KafkaNetClient):  # type: ignore[misc]  # kafka-python ship
             return False
 
 
-def new_producer(settings: Settings, **options: Any) -> Any:
-    """A producer with these options beside those of the settings."""
-    return KafkaProducer(
+def new_producer(settings: Settings, transactional_id: str | None = None) -> Any:
+    """A producer that is ready; one for transactions ends those that its id has left open."""
+    options: dict[str, Any] = {}
+    if transactional_id is not None:
+        options["transactional_id"] = transactional_id
+        options["transaction_timeout_ms"] = _TRANSACTION_TIMEOUT_MS
+    producer = KafkaProducer(
         **_connection(settings),
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         allow_auto_create_topics=False,
@@ -131,6 +138,23 @@ def new_producer(settings: Settings, **options: Any) -> Any:
         kafka_client=_PatientClient,
         **options,
     )
+    if transactional_id is not None:
+        try:
+            producer.init_transactions()
+        except KafkaError:
+            discard(producer)  # or its thread would go on for ever
+            raise
+    return producer
+
+
+def discard(producer: Any) -> None:
+    """Ends a producer together with what it still holds."""
+    try:
+        producer.close(timeout=0)
+    except KafkaTimeoutError:  # it goes on trying, unless its thread is told that it is in vain
+        producer._sender.force_close()
+        with contextlib.suppress(KafkaError):
+            producer.close(timeout=1)
 
 
 def new_admin(settings: Settings) -> Any:
@@ -159,7 +183,7 @@ def send(producer: Any, messages: Iterable[Message]) -> Iterator[Any]:
         headers = message.headers + message.added
         try:
             yield producer.send(
-                message.topic, value=message.value, key=message.key, headers=headers
+                message.topic, message.value, message.key, headers, message.partition
             )
         except MessageSizeTooLargeError as error:
             yield Future().failure(error)

@@ -25,6 +25,7 @@ class Message(msgspec.Struct, frozen=True):
     Attributes:
         headers: of the record that it was made of.
         added: further headers, which say what it is and are never left out.
+        partition: where it has to go, or None to let its key decide.
     """
 
     topic: str
@@ -32,6 +33,7 @@ class Message(msgspec.Struct, frozen=True):
     value: bytes | None
     headers: Headers
     added: Headers = []
+    partition: int | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):

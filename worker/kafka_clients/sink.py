@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from kafka.errors import (
     KafkaError,
-    KafkaTimeoutError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
     UnknownError,
@@ -20,6 +19,7 @@ from shared.settings import Settings
 from worker.kafka_clients.connection import (
     REQUEST_TIMEOUT_MS,
     connecting,
+    discard,
     kafka_errors,
     new_producer,
     send,
@@ -27,8 +27,6 @@ from worker.kafka_clients.connection import (
 from worker.kafka_clients.records import Batch, Message
 from worker.kafka_clients.source import Source
 
-_TRANSACTION_TIMEOUT_MS = 10_000
-"""How long a killed worker's open transaction holds back `read_committed` readers at most."""
 _PATIENCE = 15
 """Seconds that the leaders of alerts and dead letters may need to take a batch; Kafka elects a new
 leader within ten."""
@@ -123,38 +121,16 @@ class Sink:
         Raises:
             DependencyError: from Kafka.
         """
-        _discard(self._producer)
+        discard(self._producer)
         with kafka_errors("start anew"):
             self._producer = self._new_producer()
 
     def close(self) -> None:
         """Closes the connections; everything delivered has been delivered."""
-        _discard(self._producer)
+        discard(self._producer)
 
     def _new_producer(self) -> Any:
-        if not self._transactions:
-            return new_producer(self._settings)
-        producer = new_producer(
-            self._settings,
-            transactional_id=self._transactional_id,
-            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-        )
-        try:
-            producer.init_transactions()
-        except KafkaError:
-            _discard(producer)  # or its thread would go on for ever
-            raise
-        return producer
-
-
-def _discard(producer: Any) -> None:
-    """Ends a producer together with what it still holds."""
-    try:
-        producer.close(timeout=0)
-    except KafkaTimeoutError:  # it goes on trying, unless its thread is told that it is in vain
-        producer._sender.force_close()
-        with contextlib.suppress(KafkaError):
-            producer.close(timeout=1)
+        return new_producer(self._settings, self._transactional_id if self._transactions else None)
 
 
 def shorten(message: Message, *, keep_value: bool) -> Message:

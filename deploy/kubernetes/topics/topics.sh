@@ -30,3 +30,8 @@ allow "$WORKER" --operation Write --transactional-id "$GROUP_ID-" --resource-pat
 # Subscribers read the alerts, in groups whose names begin as the subscriber's own.
 allow "$SUBSCRIBER" --operation Read --topic "$ALERTS_TOPIC"
 allow "$SUBSCRIBER" --operation Read --group "${SUBSCRIBER#User:}" --resource-pattern-type prefixed
+
+# Whoever puts dead letters back reads them, and writes to both topics in a transaction.
+allow "$REPLAYER" --operation Read --operation Write --topic "$DEAD_LETTERS_TOPIC"
+allow "$REPLAYER" --operation Write --topic "$INPUT_TOPIC"
+allow "$REPLAYER" --operation Write --transactional-id "$GROUP_ID-replay"
