@@ -1,148 +1,77 @@
-"""Measures the worker beside the notebook's way, through a real Kafka, in one run.
+"""Measures the worker beside its ceiling and other ways to do its work, through a real Kafka.
 
-    uv run python -m tests.benchmarks --data FILE [--tweets N] [--json FILE]
+    uv run python -m tests.benchmarks [--only NAME …] [--data FILE] [--bundles FOLDER] [--json FILE]
 
-    worker    `triage-worker run` as a process, with each model of the tuned recipe
-    notebook  what a notebook does with a message: spaCy, ids, padding to 140, `model.predict`,
-              send, flush, commit; with the same models
+    rates     tweets/s: the worker with each model; `ceiling`, kafka-python with nothing between
+              consuming and publishing; Quix Streams in batches and a tweet at a time; the
+              notebook's way
+    latency   from publication to the visible alert at half load, by `TRIAGE_BATCH_WAIT_MS`
+    scaling   one, two and four members by the size of their batches, beside a load generator
+    parts     text → ids and predict alone, on one core
 
-Rates are tweets per second of wall time on this machine, which the broker shares; trust the ratios.
+Trust ratios within a run more than figures: broker, generator and contenders share this machine.
 """
 
 import argparse
-import csv
 import json
-import statistics
-import subprocess
-import sys
+import platform
+import signal
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from kafka import KafkaConsumer, KafkaProducer
-from rich import box
+import psutil
 from rich.console import Console
-from rich.table import Table
-from safetensors.numpy import load_file
 
-from shared.bundle import MANIFEST, PIPELINE, VOCABULARY, WEIGHTS, read_manifest
-from shared.folder_registry import FolderRegistry
-from shared.models import build_model, import_keras, set_weights
-from shared.settings import Settings
-from shared.text import UNKNOWN_ID, pipeline_from_bytes, plain_words
-from tests.conftest import SAMPLE, Trained
-from tests.integration.processes import environment_of, running, settings_of, wait_for
-from worker.kafka_clients.publisher import Publisher
-from worker.kafka_clients.records import Message
+from tests.benchmarks import latency, parts, rates, scaling
+from tests.benchmarks.bench import Bench
+from tests.conftest import SAMPLE
 from worker.local_kafka import LocalKafka
 
-RUNS = 3
+_MEASUREMENTS = {"rates": rates, "latency": latency, "scaling": scaling, "parts": parts}
 
 
 def main() -> None:
-    """Trains, measures, and prints the table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    """Measures, and prints tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", choices=_MEASUREMENTS, action="append", help="default: all")
+    parser.add_argument("--runs", type=int, default=3, help="of each; default: %(default)s")
     parser.add_argument("--data", type=Path, default=SAMPLE, help="labelled tweets")
-    parser.add_argument("--tweets", type=int, default=60_000, help="for a run of the worker")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--bundles", type=Path, help="of a training; default: trains on the data")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # both end all that was started
+        signal.signal(number, signal.default_int_handler)
+    console = Console(width=160, highlight=False)
+    told = Console(stderr=True, highlight=False)
+    begun = time.monotonic()
+
+    def tell(what: str) -> None:
+        told.print(f"{time.monotonic() - begun:5.0f} s  load {psutil.getloadavg()[0]:.1f}  {what}")
+
+    found: dict[str, Any] = {"machine": _machine(), "load": psutil.getloadavg()[0]}
     with tempfile.TemporaryDirectory(prefix="triage-benchmark-") as name, LocalKafka() as kafka:
-        figures = measure(arguments.data, arguments.tweets, Path(name), kafka)
-    table = Table("model", "worker, tweets/s", "notebook, tweets/s", "ratio", box=box.SIMPLE_HEAD)
-    for model, found in figures.items():
-        table.add_row(
-            model, f"{found['worker']:,.0f}", f"{found['notebook']:.1f}", f"{found['ratio']:,.0f}"
-        )
-    Console().print(table)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+        folder = Path(name)
+        bundles = arguments.bundles or folder / "bundles"
+        bench = Bench(kafka, bundles, arguments.data, folder, arguments.runs)
+        for measurement in arguments.only or _MEASUREMENTS:
+            module: Any = _MEASUREMENTS[measurement]
+            found[measurement] = module.measure(bench, tell)
+            for table in module.tables(found[measurement]):
+                console.print(table)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    console.print(f"{found['machine']}; load before {found['load']:.1f}")
 
 
-def measure(
-    data: Path, tweets: int, folder: Path, kafka: LocalKafka
-) -> dict[str, dict[str, float]]:
-    """Tweets per second by model, of the worker and of the notebook's way; medians of the runs."""
-    bundles, held_out = folder / "bundles", folder / "held_out.csv"
-    registry = FolderRegistry(folder / "registry")
-    trained = Trained(registry, bundles, held_out, {})
-    train = [sys.executable, "-m", "trainer.cli", "train", "--data", str(data)]
-    train += ["--bundles", str(bundles), "--test-out", str(held_out)]
-    subprocess.run(train, env=environment_of(Settings(), trained), check=True)
-    with held_out.open(newline="", encoding="utf-8") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
-    values = [json.dumps({"id": n, "text": texts[n % len(texts)]}).encode() for n in range(tweets)]
-    figures = {}
-    for bundle in sorted(path.parent for path in bundles.glob(f"*/{MANIFEST}")):
-        alias = bundle.name.lower()
-        registry.register(bundle, alias)
-        runs: dict[str, list[float]] = {"worker": [], "notebook": []}
-        notebook = NotebooksWay(bundle, kafka)
-        for run in range(RUNS):
-            settings = settings_of(kafka, f"{alias}-{run}")
-            publisher = Publisher(settings)
-            publisher.publish(Message(settings.input_topic, None, v, []) for v in values)
-            publisher.close()
-            environment = environment_of(settings, trained) | {"TRIAGE_MODEL_ALIAS": alias}
-            runs["worker"].append(worker_rate(environment, tweets, folder / f"{alias}-{run}"))
-            runs["notebook"].append(notebook(settings, 100))
-        medians = {name: statistics.median(rates) for name, rates in runs.items()}
-        figures[bundle.name] = medians | {"ratio": medians["worker"] / medians["notebook"]}
-    return figures
-
-
-def worker_rate(environment: dict[str, str], tweets: int, log: Path) -> float:
-    """From joining the group to the last commit, of a topic that is full when it begins."""
-    with running(environment, log) as worker:
-        start = time.time()
-        wait_for(lambda: worker.consumed() == tweets, 300, every=0.5)  # it costs the worker
-        seconds = worker.metrics()["triage_last_progress_timestamp_seconds"] - start
-    return tweets / seconds
-
-
-class NotebooksWay:
-    """A message at a time, as the article's notebook would be put behind a consumer."""
-
-    def __init__(self, bundle: Path, kafka: LocalKafka) -> None:
-        manifest = read_manifest(bundle)
-        self._manifest = manifest
-        self._servers = kafka.bootstrap_servers
-        self._pipeline = pipeline_from_bytes((bundle / PIPELINE).read_bytes())
-        words = json.loads((bundle / VOCABULARY).read_text("utf-8"))
-        self._ids = {word: number for number, word in enumerate(words)}
-        self._model = build_model(manifest.architecture)
-        set_weights(self._model, load_file(bundle / WEIGHTS))
-
-    def __call__(self, settings: Settings, tweets: int) -> float:
-        """Tweets per second over that many tweets, after ten to warm up."""
-        pad_sequences = import_keras().utils.pad_sequences
-        consumer = KafkaConsumer(
-            settings.input_topic,
-            bootstrap_servers=self._servers,
-            group_id=f"{settings.group_id}-notebook",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-        producer = KafkaProducer(bootstrap_servers=self._servers)
-        with closing(consumer), closing(producer):
-            start = 0.0
-            for number, record in enumerate(consumer):
-                if number == 10:
-                    start = time.perf_counter()
-                if number == tweets + 10:
-                    break
-                text = json.loads(record.value)["text"]
-                words = plain_words(self._pipeline, text, rewrite=self._manifest.text.rewrite)
-                ids = [[self._ids.get(word, UNKNOWN_ID) for word in words]]
-                padded = pad_sequences(ids, maxlen=140, padding="post")
-                logit = np.ravel(self._model.predict(padded, verbose=0))
-                (probability,) = self._manifest.calibration.probabilities(logit)
-                if probability >= self._manifest.threshold:
-                    producer.send(settings.alerts_topic, record.value)
-                    producer.flush()
-                consumer.commit()
-            return tweets / (time.perf_counter() - start)
+def _machine() -> str:
+    memory = psutil.virtual_memory().total / 1e9
+    return f"{psutil.cpu_count()} cores, {memory:.0f} GB, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,67 @@
+"""The ceiling: kafka-python consuming and publishing in transactions, with nothing between.
+
+    python -m tests.benchmarks.ceiling WARM_UP TWEETS SHARE
+
+Forwards a share of the records as they are. Clients, batch size and what a transaction holds are
+the worker's; it looks at nothing, and checks nothing.
+"""
+
+import os
+import sys
+from contextlib import closing
+from typing import Any
+
+from kafka import OffsetAndMetadata
+
+from shared.settings import read_settings
+from tests.benchmarks.run import Stopwatch
+from worker.kafka_clients.connection import new_consumer, new_producer
+
+
+def main() -> None:
+    """Reads the settings from the environment, like the worker."""
+    settings = read_settings(os.environ)
+    share = float(sys.argv[3])
+    consumer = new_consumer(
+        settings,
+        group_id=settings.group_id,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    consumer.subscribe([settings.input_topic])
+    producer = new_producer(settings, transactional_id=settings.group_id)
+    producer.init_transactions()
+    watch = Stopwatch(int(sys.argv[1]), int(sys.argv[2]))
+    owed = 0.0
+    with closing(consumer), closing(producer):
+        while True:
+            records: list[Any] = []
+            offsets = {}
+            while len(records) < settings.batch_size:
+                polled = consumer.poll(timeout_ms=10, max_records=settings.batch_size)
+                for partition, some in polled.items():
+                    records += some
+                    offsets[partition] = OffsetAndMetadata(some[-1].offset + 1, "", -1)
+                if not polled:
+                    break
+            if not records:
+                continue
+            producer.begin_transaction()
+            forwarded = 0
+            for record in records:
+                owed += share
+                if owed >= 1:
+                    owed -= 1
+                    forwarded += 1
+                    producer.send(settings.alerts_topic, value=record.value)
+            producer.flush()
+            producer.send_offsets_to_transaction(offsets, consumer.group_metadata())
+            producer.commit_transaction()
+            if watch.add(len(records), forwarded):
+                break
+    watch.tell()
+
+
+if __name__ == "__main__":
+    main()

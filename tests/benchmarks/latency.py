@@ -1,0 +1,103 @@
+"""Latency: from a tweet's publication to its alert, at half of the load that a member can take."""
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+from kafka import KafkaConsumer, TopicPartition
+from rich import box
+from rich.table import Table
+
+from shared.alert import decode_alert
+from shared.settings import Settings
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.burst import begin, bursts, generator, members
+from tests.benchmarks.watched import look
+
+_WAITS = (0, 2, 10, 30, 100)
+"""Milliseconds."""
+_SECONDS = 12
+_LEFT_OUT = 2
+"""Seconds at the beginning, while the generator and its connections start."""
+_TWEETS = 40_000
+
+
+def measure(bench: Bench, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Quantiles in milliseconds, by model and batch wait; alerts are read as they become visible.
+
+    The load is half of what a burst shows a member to take beside broker and generator.
+    """
+    found = []
+    model = list(bench.models)[1]
+    tell(f"what {model} can take")
+    runs = bursts(bench, bench.settings(), model, 1, _TWEETS, bench.runs)
+    rate = statistics.median(run.rate for run in runs) / 2
+    for wait in _WAITS:
+        tell(f"latency of {model} at {rate:,.0f} tweets/s, batch wait {wait} ms")
+        settings = bench.settings(batch_wait_ms=wait)
+        row = {"model": model, "rate": rate, "batch_wait_ms": wait}
+        found.append(row | _latency(bench, settings, model, rate))
+    return found
+
+
+def _latency(bench: Bench, settings: Settings, model: str, rate: float) -> dict[str, float]:
+    tweets = int(rate * _SECONDS)
+    with (
+        members(bench, settings, model, 1) as workers,
+        generator(bench, settings, tweets, rate) as sender,
+        closing(_reader(settings)) as reader,
+    ):
+        while reader.poll(timeout_ms=500):  # what the warm-up left
+            pass
+        before = look(workers)
+        start = time.time()
+        begin(sender)
+        seen: list[tuple[float, bytes]] = []
+        while polled := reader.poll(timeout_ms=1000):
+            now = time.time()
+            seen += [(now, record.value) for records in polled.values() for record in records]
+        after = look(workers)
+    published = [decode_alert(value).source.timestamp for _, value in seen]
+    times = [
+        (now - moment.timestamp()) * 1000
+        for (now, _), moment in zip(seen, published, strict=True)
+        if moment is not None and moment.timestamp() > start + _LEFT_OUT
+    ]
+    p50, p99, p999 = np.quantile(times, (0.5, 0.99, 0.999)).tolist()
+    return {
+        "p50": p50,
+        "p99": p99,
+        "p99.9": p999,
+        "batch": tweets / (after.batches - before.batches),
+        "cpu": (after.cpu - before.cpu) / tweets * 1e6,
+    }
+
+
+def _reader(settings: Settings) -> Any:
+    reader = KafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+    )
+    topic = settings.alerts_topic
+    reader.assign([TopicPartition(topic, n) for n in reader.partitions_for_topic(topic)])
+    return reader
+
+
+def tables(found: list[dict[str, Any]]) -> list[Table]:
+    """What was found, to be printed."""
+    table = Table(
+        *("model", "tweets/s", "TRIAGE_BATCH_WAIT_MS", "p50, ms", "p99", "p99.9", "in a batch"),
+        "CPU s / 10⁶",
+        box=box.SIMPLE_HEAD,
+        title="From publication to the visible alert, at half load",
+    )
+    for row in found:
+        table.add_row(
+            *(row["model"], f"{row['rate']:,.0f}", str(row["batch_wait_ms"])),
+            *(f"{row[name]:.0f}" for name in ("p50", "p99", "p99.9", "batch", "cpu")),
+        )
+    return [table]

@@ -1,0 +1,29 @@
+"""That what is compared is the same work."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from shared.bundle import MANIFEST, load_bundle
+from tests.benchmarks.plain import PlainModel
+from tests.benchmarks.tweets import mixed, values
+from tests.conftest import Trained
+
+TEXTS = ["Forest fire near La Ronge #wildfire", "this weekend was on fire @you", "so 2.5 &amp;"]
+
+
+def test_the_plain_way_gives_the_scorers_probabilities(trained: Trained) -> None:
+    for manifest in trained.bundles.glob(f"*/{MANIFEST}"):
+        bundle = load_bundle(manifest.parent)
+        expected = bundle.scorer.score(TEXTS)
+        plain = PlainModel(manifest.parent)
+        assert plain.many(TEXTS, 2) == pytest.approx(expected, abs=1e-4)
+        assert plain.one(TEXTS[0]) == pytest.approx(float(expected[0]), abs=1e-4)
+        assert np.ptp(expected) > 0
+
+
+def test_one_mix_has_equal_texts_and_the_other_none() -> None:
+    assert len(set(islice(mixed(TEXTS, "repeating"), 60))) == 3
+    assert len(set(islice(mixed(TEXTS, "distinct"), 60))) == 60
+    assert len(set(values(TEXTS, "distinct", 10))) == 10

@@ -1,0 +1,51 @@
+"""The tweets to measure with: a labelled file's as they repeat in a stream, or all distinct."""
+
+import itertools
+import json
+import random
+from collections.abc import Iterator, Sequence
+
+from shared.settings import Settings
+from worker.kafka_clients.publisher import Publisher
+from worker.kafka_clients.records import Message
+
+MIXES = ("repeating", "distinct")
+"""Drawn at random with replacement; or each with a URL, a mention or a number that is new."""
+
+_NEW_CHUNKS = ("https://t.co/{:x}", "@user{:x}", "{:,}")
+
+
+def mixed(texts: Sequence[str], mix: str) -> Iterator[str]:
+    """Texts without end, the same each time."""
+    if mix == "repeating":
+        draw = random.Random(1)
+        while True:
+            yield draw.choice(texts)
+    for number in itertools.count():
+        new = _NEW_CHUNKS[number % 3].format(number * 7_919 + 1_000_003)
+        yield f"{texts[number % len(texts)]} {new}"
+
+
+def values(texts: Sequence[str], mix: str, count: int) -> list[bytes]:
+    """Records' values, some 300 bytes each: the fields of Twitter's API v1.1 that matter."""
+    return [
+        json.dumps(
+            {
+                "created_at": f"Mon Nov 23 00:{n // 60 % 60:02}:{n % 60:02} +0000 2026",
+                "id": 10**18 + n,
+                "id_str": str(10**18 + n),
+                "text": text,
+                "user": {"id": n % 9973, "screen_name": f"user{n % 9973}"},
+                "retweet_count": n % 7,
+                "lang": "en",
+            }
+        ).encode()
+        for n, text in enumerate(itertools.islice(mixed(texts, mix), count))
+    ]
+
+
+def fill(settings: Settings, records: Sequence[bytes]) -> None:
+    """Publishes records to the input topic."""
+    publisher = Publisher(settings)
+    publisher.publish(Message(settings.input_topic, None, value, []) for value in records)
+    publisher.close()
