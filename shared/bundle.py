@@ -20,7 +20,7 @@ import stat
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -36,6 +36,7 @@ from shared.models import (
     count_parameters,
     set_weights,
 )
+from shared.quality import BALANCED, OperatingPoint, Probability
 from shared.scorer import Scorer
 from shared.text import TextEncoder, TextSettings, pipeline_from_bytes
 
@@ -97,6 +98,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         epochs: loss and accuracy of each epoch of training, in order: `loss`, `accuracy` while it
             trained, `val_loss`, `val_accuracy` of the validation part behind it.
         files: name → SHA-256, of every file but the manifest.
+        operating_points: by name, those that the model reaches; bundles of version 0.1 have none.
     """
 
     format: int
@@ -110,10 +112,32 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     text: TextSettings
     architecture: Architecture
     calibration: Calibration
-    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    threshold: Probability
     metrics: dict[str, dict[str, float]]
     files: dict[str, str]
     epochs: list[dict[str, float]] = []
+    operating_points: dict[str, OperatingPoint] = {}
+
+    def threshold_at(self, asked: float | str) -> float:
+        """The probability from which on a tweet is relevant.
+
+        Args:
+            asked: a probability, which is taken as it is, or an operating point's name; the
+                manifest's own threshold is that of `balanced`.
+
+        Raises:
+            BundleError: if the model has no operating point of this name.
+        """
+        if isinstance(asked, float):
+            return asked
+        points: dict[str, float] = {BALANCED: self.threshold}
+        points |= {name: point.threshold for name, point in self.operating_points.items()}
+        if asked not in points:
+            raise BundleError(
+                f"threshold {asked!r}: {self.name} of {self.created} does not reach it; "
+                f"expected {', '.join(sorted(points))}, or a number between 0 and 1"
+            )
+        return points[asked]
 
 
 class Bundle(msgspec.Struct, frozen=True):

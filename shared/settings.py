@@ -14,12 +14,14 @@ import msgspec
 from msgspec import Meta
 
 from shared.errors import UsageError
+from shared.quality import BALANCED, OperatingPointName
 from shared.secret import Secret
 
 PREFIX = "TRIAGE_"
 FILE_VARIABLE = "TRIAGE_SETTINGS_FILE"
 
 Name = Annotated[str, Meta(min_length=1)]
+Threshold = Annotated[float, Meta(gt=0, lt=1)] | OperatingPointName
 _SERVER = r"([^\s,:\[\]]+|\[[\da-fA-F:.]+\]):\d{1,5}"
 _THIS_HOST = r"(localhost|127\.0\.0\.1|\[::1\])"
 
@@ -129,12 +131,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 15
     threshold: Annotated[
-        Annotated[float, Meta(gt=0, lt=1)] | None,
+        Threshold,
         _setting(
-            "a number between 0 and 1, such as 0.5",
-            "alerts from this probability on; unset: the bundle's",
+            "balanced, precision-90, recall-90, or a number between 0 and 1",
+            "alerts from this probability on, or from that of the bundle's operating point",
         ),
-    ] = None
+    ] = BALANCED
     delivery: Annotated[
         Literal["exactly-once", "at-least-once"],
         _setting(

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from shared.bundle import load_bundle
 from shared.errors import UsageError, run_program
+from shared.quality import BALANCED, OPERATING_POINTS
 from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry, open_registry
-from shared.settings import read_settings
+from shared.settings import Threshold, read_settings
 from trainer.output import write_json
 
 _EXTRA = (
@@ -113,23 +115,35 @@ def _evaluate(arguments: argparse.Namespace, registry: Registry, cache: Path) ->
         bundle = load_bundle(registry.fetch(version, cache))
     with err.status(f"scoring {len(dataset.texts)} tweets"):
         probabilities = bundle.scorer.score(dataset.texts)
-    figures = evaluate(dataset.labels, probabilities, bundle.manifest.threshold)
+    threshold = bundle.manifest.threshold_at(arguments.threshold)
+    figures = evaluate(dataset.labels, probabilities, threshold)
     if arguments.json:
         found = {
             "version": version.number,
             "name": bundle.manifest.name,
             "rows": len(dataset.texts),
+            "threshold": threshold,
         }
         write_json(arguments.json, {**found, **figures})
     else:
         name = f"{bundle.manifest.name} (version {version.number})"
-        out.print(comparison([(name, dataset.name, figures)], f"{len(dataset.texts)} tweets"))
+        title = f"{len(dataset.texts)} tweets, relevant from {threshold} on"
+        out.print(comparison([(name, dataset.name, figures)], title))
 
 
 def _predict(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
     from trainer.predict import predict
 
     predict(arguments, registry, cache, out, err)
+
+
+def _threshold(text: str) -> float | str:
+    try:
+        threshold: float | str = msgspec.convert(text, Threshold, strict=False)
+    except msgspec.ValidationError:
+        expected = f"{', '.join(OPERATING_POINTS)}, or a number between 0 and 1"
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}") from None
+    return threshold
 
 
 def parser() -> argparse.ArgumentParser:
@@ -161,6 +175,15 @@ def parser() -> argparse.ArgumentParser:
             default="Relevant",
             metavar="LABEL",
             help="the label of relevant tweets; default: %(default)s",
+        )
+
+    def add_threshold(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--threshold",
+            type=_threshold,
+            default=BALANCED,
+            metavar="NAME|NUMBER",
+            help=f"{', '.join(OPERATING_POINTS)}, or a probability; default: %(default)s",
         )
 
     fetch = commands.add_parser("fetch-data", help="download the published set, print its path")
@@ -272,12 +295,14 @@ def parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="measure a version on labelled tweets")
     evaluate.add_argument("version", help="a number or an alias")
     add_data(evaluate)
+    add_threshold(evaluate)
     evaluate.add_argument("--json", metavar="FILE", help=json_help)
     evaluate.set_defaults(command=_evaluate)
 
     predict = commands.add_parser("predict", help="score texts, or the lines of standard input")
     predict.add_argument("texts", nargs="*", metavar="TEXT")
     predict.add_argument("--version", default=PRODUCTION, help="default: %(default)s")
+    add_threshold(predict)
     predict.add_argument("--json", action="store_true", help="a JSON object a line")
     predict.set_defaults(command=_predict)
     return program

@@ -160,9 +160,7 @@ def _surplus(labels: Labels, probabilities: Floats) -> Values:
 
 def comparison(rows: list[tuple[str, str, Metrics]], title: str) -> Table:
     """A table of (model, part of the data, figures), in the given order."""
-    table = Table("model", "on", title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.show_edge = table.pad_edge = False  # so that it fits into 80 columns,
-    table.collapse_padding = True  # to which Rich would cut the models' names
+    table = figures_table(title, "model", "on")
     for metric in COLUMNS:
         table.add_column(metric.replace("_", " "), justify="right")
     former = ""
@@ -172,4 +170,12 @@ def comparison(rows: list[tuple[str, str, Metrics]], title: str) -> Table:
         shown = [f"{figures[metric]:.3f}" for metric in COLUMNS]
         table.add_row(model, part, *shown)
         former = model
+    return table
+
+
+def figures_table(title: str, *columns: str) -> Table:
+    """An empty table that fits into 80 columns."""
+    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.show_edge = table.pad_edge = False
+    table.collapse_padding = True  # or Rich would cut the models' names
     return table

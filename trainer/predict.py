@@ -30,7 +30,7 @@ def predict(
     texts = [os.fsencode(text).decode("utf-8", "replace") for text in texts]
     with err.status(f"loading {version.manifest.name}, version {version.number}"):
         bundle = load_bundle(registry.fetch(version, cache))
-    threshold = bundle.manifest.threshold
+    threshold = bundle.manifest.threshold_at(arguments.threshold)
     for text, probability in zip(texts, bundle.scorer.score(texts).tolist(), strict=True):
         relevant = probability >= threshold
         if arguments.json:

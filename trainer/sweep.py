@@ -20,6 +20,7 @@ from rich.table import Table
 from shared.errors import TriageError, UsageError
 from trainer.dataset import Dataset, read_dataset, split
 from trainer.evaluation import Metrics, evaluate
+from trainer.operating_points import THRESHOLD
 from trainer.recipes import Recipe, load_recipe, seed_of
 from trainer.space import Drawn, Space, applied, draw, load_space, parameters_of
 from trainer.tracking.agent import run_agent
@@ -183,7 +184,7 @@ class Search:
             for part, rows in (("train", parts.train), ("validation", parts.validation)):
                 probabilities = scorer.score([self._dataset.texts[row] for row in rows])
                 labels = self._dataset.labels[rows]
-                metrics[part] = evaluate(labels, probabilities, self._training.THRESHOLD)
+                metrics[part] = evaluate(labels, probabilities, THRESHOLD)
             if tracker:
                 tracker.end(metrics, int(made.count_params()))
         figures = metrics["validation"]

@@ -6,12 +6,14 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from shared.errors import TriageError, UnavailableError
 from shared.registry import CANDIDATE, Registry
 from trainer.dataset import read_dataset, write_rows
 from trainer.evaluation import comparison
+from trainer.operating_points import table as points_table
 from trainer.output import expect_to_write, make_folder, write_json
 from trainer.progress import bars
 from trainer.recipes import load_recipe, seed_of
@@ -52,6 +54,7 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
     ]
     shown = err if arguments.json == "-" else out
     shown.print(comparison(rows, f"Recipe {name}, seed {seed}"))
+    shown.print(points_table([model.manifest for model in trained]))
     if arguments.test_out:
         write_rows(dataset, parts.test, arguments.test_out)
     chosen = training.best(trained)
@@ -78,6 +81,7 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
                     {
                         "name": model.name,
                         **model.manifest.metrics,
+                        "operating_points": msgspec.to_builtins(model.manifest.operating_points),
                         "parameters": model.parameters,
                         "bundle": str(model.bundle),
                         "version": number if model is chosen else None,

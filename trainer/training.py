@@ -24,15 +24,13 @@ from shared.scorer import Scorer
 from shared.text import TextEncoder, fit_vocabulary, new_pipeline, pipeline_to_bytes
 from trainer.dataset import Dataset, Indices, Parts, normalized_hashes, split
 from trainer.evaluation import Metrics, evaluate
+from trainer.operating_points import THRESHOLD, operating_points
 from trainer.recipes import Recipe, Training
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
     from trainer.tracking.tracker import Tracker
-
-THRESHOLD = 0.5
-"""Of a calibrated probability: where accuracy is best."""
 
 Progress = Callable[[str, int, int, Metrics], None]
 """Called with the model's name, training steps done and to do, and the latest epoch's figures."""
@@ -87,11 +85,13 @@ def train(
         model, scorer, history = fit(
             name, recipe, words.encoder, dataset, parts, seed, progress, tracker
         )
-        metrics = {}
+        metrics, scored = {}, {}
         for part in ("train", "validation", "test"):
             rows: Indices = getattr(parts, part)
             probabilities = scorer.score([dataset.texts[row] for row in rows])
             metrics[part] = evaluate(dataset.labels[rows], probabilities, THRESHOLD)
+            scored[part] = dataset.labels[rows], probabilities
+        del scored["train"]  # of which probabilities are too good to choose by
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -104,6 +104,7 @@ def train(
             metrics=metrics,
             files={},
             epochs=history,
+            operating_points=operating_points("validation", scored),
         )
         manifest = write_bundle(
             folder / name,

@@ -22,6 +22,7 @@ def as_json(versions: list[Version], history: list[Event]) -> dict[str, Any]:
                 "recipe": version.manifest.recipe,
                 "created": version.manifest.created,
                 "metrics": version.manifest.metrics,
+                "operating_points": msgspec.to_builtins(version.manifest.operating_points),
             }
             for version in versions
         ],

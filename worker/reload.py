@@ -18,6 +18,7 @@ import msgspec
 
 from shared.bundle import Bundle, load_bundle
 from shared.errors import BundleError, RegistryError, TriageError, UnavailableError
+from shared.quality import BALANCED
 from shared.registry import Registry, Version
 
 log = logging.getLogger("triage")
@@ -30,10 +31,11 @@ _PATIENCE = 10
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A bundle that is ready to score, and the number of its version."""
+    """A bundle that is ready to score, the number of its version, and from where on it alerts."""
 
     number: int
     bundle: Bundle
+    threshold: float
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -53,16 +55,24 @@ class Follower:
         cache: keeps the bundles and the note of the last good one.
         batch_size: rows to warm the models up for.
         tell: is told of every attempt to load another bundle.
+        threshold: a probability, or the operating point that a bundle must have to be taken.
     """
 
     def __init__(
-        self, registry: Registry, alias: str, cache: Path, batch_size: int, tell: Told
+        self,
+        registry: Registry,
+        alias: str,
+        cache: Path,
+        batch_size: int,
+        tell: Told,
+        threshold: float | str = BALANCED,
     ) -> None:
         self._registry = registry
         self._alias = alias
         self._cache = cache
         self._batch_size = batch_size
         self._tell = tell
+        self._threshold = threshold
         self._scoring = self._refused = _NOWHERE
         self._said = ""  # why the alias cannot be followed at present
         self._loaded: queue.SimpleQueue[Loaded] = queue.SimpleQueue()
@@ -82,7 +92,7 @@ class Follower:
         except (RegistryError, BundleError, UnavailableError) as error:
             try:
                 last = msgspec.json.decode(self._note.read_bytes(), type=_Place)
-                loaded = Loaded(last.number, self._ready(self._cache / last.digest))
+                loaded = self._ready(last.number, self._cache / last.digest)
             except (OSError, msgspec.DecodeError, BundleError):
                 raise error from None
             self._scoring = last
@@ -148,7 +158,7 @@ class Follower:
     def _load(self, version: Version) -> Loaded:
         place = _Place(version.number, version.digest)
         try:
-            loaded = Loaded(version.number, self._ready(self._registry.fetch(version, self._cache)))
+            loaded = self._ready(version.number, self._registry.fetch(version, self._cache))
         except BundleError:
             self._refused = place
             raise
@@ -161,7 +171,7 @@ class Follower:
             log.warning("%s cannot be written: %s", self._note, error)
         return loaded
 
-    def _ready(self, folder: Path) -> Bundle:
+    def _ready(self, number: int, folder: Path) -> Loaded:
         """Loads, verifies and warms up.
 
         Raises:
@@ -170,6 +180,7 @@ class Follower:
         """
         try:
             bundle = load_bundle(folder)
+            threshold = bundle.manifest.threshold_at(self._threshold)
             bundle.scorer.warm_up(self._batch_size)
         except TriageError:
             raise
@@ -177,4 +188,4 @@ class Follower:
             raise UnavailableError(f"{folder}: no memory to load it: {error}") from error
         except Exception as error:
             raise BundleError(f"{folder}: {type(error).__name__}: {error}") from error
-        return bundle
+        return Loaded(number, bundle, threshold)

@@ -206,7 +206,8 @@ class Worker:
     def _follower(self, alias: str, tell: Callable[[str], None]) -> Follower:
         registry = open_registry(self._settings.registry)
         cache = Path(self._settings.cache).expanduser()
-        return Follower(registry, alias, cache, self._settings.batch_size, tell)
+        batch_size, threshold = self._settings.batch_size, self._settings.threshold
+        return Follower(registry, alias, cache, batch_size, tell, threshold)
 
     def _follow(self, follower: Follower) -> None:
         follower.start(self._settings.reload_seconds)
@@ -221,19 +222,22 @@ class Worker:
 
     def _triage_with(self, loaded: Loaded) -> Triage:
         settings, bundle = self._settings, loaded.bundle
-        threshold = bundle.manifest.threshold if settings.threshold is None else settings.threshold
         model = Model(bundle.manifest.name, loaded.number, bundle.digest)
         self._metrics.model.info(
             {"name": model.name, "version": str(model.version), "digest": model.digest}
         )
         self._metrics.model_loaded.set_to_current_time()
         log.info(
-            "scoring with %s, version %d, threshold %.3f", model.name, model.version, threshold
+            "scoring with %s, version %d, threshold %.3f (%s)",
+            model.name,
+            model.version,
+            loaded.threshold,
+            settings.threshold,
         )
         return Triage(
             bundle.scorer,
             model,
-            threshold,
+            loaded.threshold,
             settings.alerts_topic,
             settings.dead_letters_topic,
             lambda: datetime.now(UTC),

@@ -27,7 +27,7 @@ class Shadow:
 
         Args:
             probabilities: by the production bundle, float32, shape (texts,).
-            threshold: of the production bundle; the shadow decides by its own.
+            threshold: of the production bundle; the shadow decides by its own, of the same name.
         """
         if (loaded := self._follower.take()) is not None:
             self._loaded = loaded
@@ -47,7 +47,7 @@ class Shadow:
             log.error("the shadow version %d cannot score: %s", self._loaded.number, error)
             self._loaded = None
             return
-        decisions = (probabilities >= threshold) + 2 * (own >= bundle.manifest.threshold)
+        decisions = (probabilities >= threshold) + 2 * (own >= self._loaded.threshold)
         counts = np.bincount(decisions, minlength=4).tolist()
         for decision, count in zip(_DECISIONS, counts, strict=True):
             self._metrics.shadow_tweets.labels(decision).inc(count)

@@ -262,10 +262,14 @@ def test_bundle_of_version_0_1_does_not_say_what_it_was_trained_on(
     edit_manifest(folder, files=files)
     (folder / TRAINED_ON).unlink()
     manifest = json.loads((folder / MANIFEST).read_text())
-    del manifest["epochs"]
+    del manifest["epochs"], manifest["operating_points"]
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
-    assert load_bundle(folder).manifest.epochs == []
+    old = load_bundle(folder).manifest
+    assert (old.epochs, old.operating_points) == ([], {})
+    assert (old.threshold_at("balanced"), old.threshold_at(0.7)) == (old.threshold, 0.7)
+    with pytest.raises(BundleError, match=r"threshold 'recall-90': .* expected balanced, or a num"):
+        old.threshold_at("recall-90")
     assert read_trained_on(folder) is None
     copy_bundle(folder, tmp_path / "copy")
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {MANIFEST, *LOADED}

@@ -54,6 +54,7 @@ class TestList:
                     "recipe": "tuned",
                     "created": manifest.created,
                     "metrics": manifest.metrics,
+                    "operating_points": msgspec.to_builtins(manifest.operating_points),
                 }
             ],
             "history": [msgspec.structs.asdict(event) for event in registry.history()],
@@ -126,9 +127,13 @@ class TestEvaluate:
         (model,) = [model for model in trained.figures["models"] if model["version"] == 1]
         found = json.loads(ran.out)
         rows = len(read_dataset(trained.held_out).texts)
-        assert found == pytest.approx(
-            {"version": 1, "name": model["name"], "rows": rows, **model["test"]}, abs=1e-6
-        )
+        named = {"version": 1, "name": model["name"], "rows": rows, "threshold": 0.5}
+        assert found == pytest.approx({**named, **model["test"]}, abs=1e-6)
+        for name, point in model["operating_points"].items():
+            arguments = ("--data", trained.held_out, "--threshold", name, "--json", "-")
+            found = json.loads(program("evaluate", "1", *arguments).out)
+            assert found["threshold"] == point["threshold"]
+            assert found["recall"] == pytest.approx(point["figures"]["test"]["recall"])
 
     def test_text_and_own_columns(self, program: Program, trained: Trained, tmp_path: Path) -> None:
         text = trained.held_out.read_text("utf-8").replace('"Relevant"', '"yes"')

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.bundle import load_bundle
+from shared.bundle import load_bundle, read_manifest
 from shared.folder_registry import FolderRegistry
 from tests.conftest import SAMPLE, Trained
 from tests.trainer.conftest import Program
@@ -103,7 +103,11 @@ def test_confusion_bins_and_thresholds_add_up(report: Any, trained: Trained) -> 
         expected = model["figures"]["calibration_error"]["value"]
         assert error / report["data"]["rows"] == pytest.approx(expected)
         probabilities = load_bundle(trained.bundles / model["name"]).scorer.score(held_out.texts)
-        assert [row["threshold"] for row in model["thresholds"]] == [n / 10 for n in range(1, 10)]
+        points = {point: row["threshold"] for row in model["thresholds"] for point in row["names"]}
+        own = read_manifest(trained.bundles / model["name"]).operating_points
+        assert points == {name: point.threshold for name, point in own.items()}
+        rows = [row["threshold"] for row in model["thresholds"]]
+        assert rows == sorted({*(n / 10 for n in range(1, 10)), *points.values()})
         for row in model["thresholds"]:
             figures = evaluate(held_out.labels, probabilities, row["threshold"])
             for metric in ("accuracy", "precision", "recall", "f1"):

@@ -13,6 +13,7 @@ from shared.models import Calibration
 from tests.conftest import SAMPLE, Trained
 from trainer.dataset import Dataset, normalized_hashes, read_dataset, split
 from trainer.evaluation import Metrics, evaluate
+from trainer.operating_points import decisions
 from trainer.recipes import Recipe, load_recipe
 from trainer.training import Trained as TrainedModel
 from trainer.training import train
@@ -101,6 +102,10 @@ class TestSample:
             probabilities = bundle.scorer.score([dataset.texts[row] for row in rows])
             figures = evaluate(dataset.labels[rows], probabilities, bundle.manifest.threshold)
             assert figures == pytest.approx(bundle.manifest.metrics[part], abs=1e-6), part
+            for point in bundle.manifest.operating_points.values():
+                if part != "train":
+                    again = decisions(dataset.labels[rows], probabilities, point.threshold)
+                    assert again == pytest.approx(point.figures[part]), part
             if part == "validation":  # Calibrated there, they are right on average.
                 labels = dataset.labels[rows]
                 assert probabilities.mean() == pytest.approx(labels.mean(), abs=1e-3)

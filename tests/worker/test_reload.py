@@ -29,11 +29,12 @@ class Place(msgspec.Struct):
     bundles: Path
     told: list[str]
 
-    def add(self, name: str, threshold: float = 0.5) -> str:
+    def add(self, name: str, threshold: float = 0.5, **points: float) -> str:
         """Registers a copy of a trained bundle, and returns its number."""
         folder = self.bundles.parent / "changed"
         shutil.copytree(self.bundles / name, folder)
-        edit_manifest(folder, threshold=threshold)
+        stated = {f"{point}-90": {"threshold": at, "figures": {}} for point, at in points.items()}
+        edit_manifest(folder, threshold=threshold, operating_points=stated)
         number = self.registry.register(folder).number
         shutil.rmtree(folder)
         return str(number)
@@ -48,8 +49,8 @@ class Place(msgspec.Struct):
         shutil.rmtree(folder)
         return str(number)
 
-    def follower(self) -> Follower:
-        return Follower(self.registry, "production", self.cache, 8, self.told.append)
+    def follower(self, threshold: float | str = "balanced") -> Follower:
+        return Follower(self.registry, "production", self.cache, 8, self.told.append, threshold)
 
 
 @pytest.fixture
@@ -153,6 +154,30 @@ def test_a_bundle_that_forgot_its_golden_texts_is_refused_each_time_it_comes(
         place.registry.rollback()  # to what is loaded already
         wait_for(lambda: lines(caplog)[-1] == "production can be followed again")
         assert following.take() is None
+
+
+def test_a_bundle_that_lacks_the_operating_point_is_refused(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(BundleError, match=r"^threshold 'recall-90': Vanilla.* expected balanced"):
+        place.follower("recall-90").first()
+    place.registry.promote(place.add("LSTM", recall=0.2, precision=0.7))
+    follower = place.follower("recall-90")
+    first = follower.first()
+    assert (first.number, first.threshold) == (2, 0.2)
+    follower.start(0.02)
+    place.registry.promote(place.add("LSTM", precision=0.8))
+    wait_for(lambda: place.told != [])
+    time.sleep(0.2)
+    assert (place.told, follower.take()) == (["refused"], None)
+    (line,) = lines(caplog)
+    assert line.startswith("production: threshold 'recall-90': LSTM of ")
+    assert "expected balanced, precision-90, or a number" in line
+    assert line.endswith("; scoring with version 2 meanwhile")
+    place.registry.promote(place.add("LSTM", recall=0.3))
+    assert next_of(follower).threshold == 0.3
+    follower.stop()
+    assert place.follower(0.25).first().threshold == 0.25
 
 
 def test_a_manifest_that_cannot_be_read_is_told_once(

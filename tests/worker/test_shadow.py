@@ -44,7 +44,8 @@ class Given:
 
 def loaded(number: int, bundle: Bundle, answer: list[float] | Exception) -> Loaded:
     scorer: Any = FixedScorer(answer)
-    return Loaded(number, Bundle(bundle.manifest, bundle.digest, scorer))
+    fixed = Bundle(bundle.manifest, bundle.digest, scorer)
+    return Loaded(number, fixed, bundle.manifest.threshold)
 
 
 @pytest.fixture

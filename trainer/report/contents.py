@@ -57,9 +57,14 @@ class Bin(msgspec.Struct, frozen=True):
 
 
 class Threshold(msgspec.Struct, frozen=True):
-    """The figures that a model would have if it decided by this threshold."""
+    """The figures that a model would have if it decided by this threshold.
+
+    Attributes:
+        names: of the operating points that lie there.
+    """
 
     threshold: float
+    names: list[str]
     figures: Figures
 
 
@@ -235,6 +240,7 @@ def _model(
 ) -> Model:
     manifest = contender.bundle.manifest
     labels = dataset.labels[rows]
+    points = {name: point.threshold for name, point in manifest.operating_points.items()}
     relevant = scores.probabilities >= scores.threshold
     false_alarms = np.flatnonzero(relevant & (labels == 0))
     misses = np.flatnonzero(~relevant & (labels == 1))
@@ -259,9 +265,10 @@ def _model(
         thresholds=[
             Threshold(
                 threshold,
+                [name for name, value in points.items() if value == threshold],
                 measure_decisions(labels, Scores(scores.probabilities, threshold), counts),
             )
-            for threshold in sorted({*_THRESHOLDS, scores.threshold})
+            for threshold in sorted({*_THRESHOLDS, scores.threshold, *points.values()})
         ],
         false_alarms=_mistakes(contender.bundle, scores, dataset, rows, false_alarms),
         misses=_mistakes(contender.bundle, scores, dataset, rows, misses),
