@@ -36,7 +36,7 @@ from shared.models import (
     count_parameters,
     set_weights,
 )
-from shared.quality import BALANCED, OperatingPoint, Probability
+from shared.quality import BALANCED, OperatingPoint, Probability, Quality
 from shared.scorer import Scorer
 from shared.text import TextEncoder, TextSettings, pipeline_from_bytes
 
@@ -99,6 +99,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             trained, `val_loss`, `val_accuracy` of the validation part behind it.
         files: name → SHA-256, of every file but the manifest.
         operating_points: by name, those that the model reaches; bundles of version 0.1 have none.
+        quality: what else training found out; None for bundles of version 0.1.
     """
 
     format: int
@@ -117,6 +118,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     epochs: list[dict[str, float]] = []
     operating_points: dict[str, OperatingPoint] = {}
+    quality: Quality | None = None
 
     def threshold_at(self, asked: float | str) -> float:
         """The probability from which on a tweet is relevant.

@@ -20,3 +20,42 @@ class OperatingPoint(msgspec.Struct, frozen=True):
 
     threshold: Probability
     figures: dict[str, dict[str, float]]
+
+
+class Pairs(msgspec.Struct, frozen=True):
+    """How a model does on minimal pairs of one kind, each a relevant text and one that is not.
+
+    Attributes:
+        accuracy: share of the texts that are decided rightly.
+        ordered: share of the pairs whose relevant text has the higher probability.
+    """
+
+    kind: str
+    pairs: int
+    accuracy: float
+    ordered: float
+
+
+class Invariance(msgspec.Struct, frozen=True):
+    """Share of texts whose decision stays the same when they are changed in one way."""
+
+    kind: str
+    texts: int
+    unchanged: float
+
+
+class Behaviour(msgspec.Struct, frozen=True):
+    """What a model tells apart, and what does not change its mind."""
+
+    pairs: list[Pairs]
+    invariance: list[Invariance]
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it.
+
+    Attributes:
+        behaviour: at the threshold of `balanced`.
+    """
+
+    behaviour: Behaviour

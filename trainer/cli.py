@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from shared.bundle import load_bundle
 from shared.errors import UsageError, run_program
 from shared.quality import BALANCED, OPERATING_POINTS
 from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry, open_registry
@@ -104,31 +103,9 @@ def _report(arguments: argparse.Namespace, registry: Registry, cache: Path) -> N
 
 
 def _evaluate(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
-    from trainer.dataset import read_dataset
-    from trainer.evaluation import comparison, evaluate
+    from trainer.evaluate import evaluate
 
-    version = registry.resolve(arguments.version)
-    dataset = read_dataset(
-        arguments.data, arguments.text_column, arguments.label_column, arguments.positive
-    )
-    with err.status(f"loading {version.manifest.name}, version {version.number}"):
-        bundle = load_bundle(registry.fetch(version, cache))
-    with err.status(f"scoring {len(dataset.texts)} tweets"):
-        probabilities = bundle.scorer.score(dataset.texts)
-    threshold = bundle.manifest.threshold_at(arguments.threshold)
-    figures = evaluate(dataset.labels, probabilities, threshold)
-    if arguments.json:
-        found = {
-            "version": version.number,
-            "name": bundle.manifest.name,
-            "rows": len(dataset.texts),
-            "threshold": threshold,
-        }
-        write_json(arguments.json, {**found, **figures})
-    else:
-        name = f"{bundle.manifest.name} (version {version.number})"
-        title = f"{len(dataset.texts)} tweets, relevant from {threshold} on"
-        out.print(comparison([(name, dataset.name, figures)], title))
+    evaluate(arguments, registry, cache, out, err)
 
 
 def _predict(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:

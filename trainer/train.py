@@ -11,6 +11,7 @@ from rich.console import Console
 
 from shared.errors import TriageError, UnavailableError
 from shared.registry import CANDIDATE, Registry
+from trainer.behaviour import table as behaviour_table
 from trainer.dataset import read_dataset, write_rows
 from trainer.evaluation import comparison
 from trainer.operating_points import table as points_table
@@ -55,6 +56,11 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
     shown = err if arguments.json == "-" else out
     shown.print(comparison(rows, f"Recipe {name}, seed {seed}"))
     shown.print(points_table([model.manifest for model in trained]))
+    shown.print(
+        behaviour_table(
+            {m.name: m.manifest.quality.behaviour for m in trained if m.manifest.quality}
+        )
+    )
     if arguments.test_out:
         write_rows(dataset, parts.test, arguments.test_out)
     chosen = training.best(trained)
@@ -82,6 +88,7 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
                         "name": model.name,
                         **model.manifest.metrics,
                         "operating_points": msgspec.to_builtins(model.manifest.operating_points),
+                        "quality": msgspec.to_builtins(model.manifest.quality),
                         "parameters": model.parameters,
                         "bundle": str(model.bundle),
                         "version": number if model is chosen else None,

@@ -25,6 +25,7 @@ from shared.text import TextEncoder, fit_vocabulary, new_pipeline, pipeline_to_b
 from trainer.dataset import Dataset, Indices, Parts, normalized_hashes, split
 from trainer.evaluation import Metrics, evaluate
 from trainer.operating_points import THRESHOLD, operating_points
+from trainer.quality import measure_quality
 from trainer.recipes import Recipe, Training
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def train(
             files={},
             epochs=history,
             operating_points=operating_points("validation", scored),
+            quality=measure_quality(scorer, THRESHOLD, dataset, parts),
         )
         manifest = write_bundle(
             folder / name,

@@ -126,6 +126,7 @@ class TestEvaluate:
         assert (ran.code, ran.err) == (0, "")
         (model,) = [model for model in trained.figures["models"] if model["version"] == 1]
         found = json.loads(ran.out)
+        assert found.pop("behaviour") == model["quality"]["behaviour"]
         rows = len(read_dataset(trained.held_out).texts)
         named = {"version": 1, "name": model["name"], "rows": rows, "threshold": 0.5}
         assert found == pytest.approx({**named, **model["test"]}, abs=1e-6)
