@@ -11,6 +11,7 @@ from kafka import KafkaProducer
 
 from shared.settings import Settings
 from tests.integration.processes import log_of, settings_of, wait_for
+from worker.kafka_clients import unpack
 from worker.kafka_clients.records import Batch
 from worker.kafka_clients.sink import Sink
 from worker.kafka_clients.source import Source, Unreadable
@@ -155,6 +156,49 @@ def test_an_unreadable_place_says_what_is_wrong_with_it(
     assert "UnicodeDecodeError" in found[0].error
     assert "failed crc check" in found[1].error
     assert (found[0].topic, found[0].offset, found[0].value) == (settings.input_topic, 0, None)
+
+
+def test_a_batch_that_takes_too_much_memory_is_got_past(settings: Settings) -> None:
+    """What fits by itself is read, though it does not fit together with the rest."""
+    most = 200 << 20
+    producer = KafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        compression_type="zstd",
+        batch_size=most,
+        max_request_size=most,
+        linger_ms=60_000,
+    )
+    sizes: list[list[int]] = [[9], [70 << 20], [9], *([40 << 20] for _ in range(4)), [30 << 20] * 3]
+    sizes.append([9] * 5)
+    with closing(producer):
+        for batch in sizes:
+            for size in batch:
+                producer.send(settings.input_topic, value=bytes(size), partition=0)
+            producer.flush()
+    expected = [
+        None if sum(batch) > unpack.MOST_BYTES else size for batch in sizes for size in batch
+    ]
+    assert expected.count(None) == 4
+    found: list[int | None] = []
+
+    def measure(batch: Batch) -> bool:
+        assert sum(len(record.value or b"") for record in batch.records) < 2 * unpack.MOST_BYTES
+        assert [record.offset for record in batch.records] == [
+            len(found) + n for n in range(len(batch.records))
+        ]
+        found.extend(
+            None if record.value is None else len(record.value) for record in batch.records
+        )
+        told.update(record.error for record in batch.records if isinstance(record, Unreadable))
+        sink.deliver(batch, [])
+        return len(found) == len(expected)
+
+    told: set[str] = set()
+    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
+        drain(source, measure)
+    assert found == expected
+    (error,) = told
+    assert "unpacks to more than 67108864 bytes" in error
 
 
 def test_a_batch_that_was_not_delivered_comes_again_whole(settings: Settings, feed: Feed) -> None:

@@ -20,21 +20,25 @@ from worker.kafka_clients.connection import (
     new_consumer,
 )
 from worker.kafka_clients.records import Batch, Headers, Record
+from worker.kafka_clients.unpack import EnoughError, TooLargeError, one_allowance
 
 _METADATA_MAX_AGE_MS = 30_000
 """After this long at most, partitions that were added to the topic are consumed."""
 _HEARTBEAT_MS = 1000
 """How late a member may learn that the group rebalances, while the others stand still."""
+_MOST_BYTES = 32 << 20
+"""Of the values in a batch of records, beyond which no more are polled; tweets have a few thousand.
+"""
 _LAG_TIMEOUT_MS = 2000
 """How long a leader that is missing may hold up the partitions whose leaders are there."""
 
 
 class Unreadable(msgspec.Struct):
-    """Stands for a record that kafka-python cannot unpack.
+    """Stands for a record that is not unpacked.
 
-    A batch of its producer has a wrong checksum, broken compression, or a header whose name is not
-    UTF-8; the records behind it in that batch cannot be unpacked either. Only the place is known,
-    and `error` says what was met there.
+    A batch of its producer has a wrong checksum, broken compression, a header whose name is not
+    UTF-8, or would take too much memory; the records behind it in that batch cannot be unpacked
+    either. Only the place is known, and `error` says what was met there.
     """
 
     topic: str
@@ -103,8 +107,13 @@ class Source:
             DependencyError: from Kafka.
         """
         self._go_back()
+        with one_allowance():
+            return self._receive(timeout, max_records)
+
+    def _receive(self, timeout: float, max_records: int) -> Batch | None:
         records = self._unfinished
         memberships: list[Any] = []
+        size = 0
         deadline = time.monotonic() + timeout
         while len(records) < max_records:
             wait = max(0, deadline - time.monotonic())
@@ -119,7 +128,8 @@ class Source:
             generations = {membership.generation_id for membership in memberships}
             if len(generations) > 1 or min(generations) < 0:
                 return None
-            if not polled:
+            size += sum(len(record.value or b"") for record in polled)
+            if not polled or size > _MOST_BYTES:
                 break
         self._unfinished = []
         return _batch(records, memberships[-1]) if records else None
@@ -174,12 +184,22 @@ class Source:
         except Exception as error:
             if (unpacked := _unpacked(error)) is None:
                 raise
-            partition = unpacked.topic_partition
+            if isinstance(error, EnoughError):
+                unpacked.records.drain()  # so that they are fetched again
+                return []
+            partition = unpacked.records.topic_partition
             # The first is where this fetch began, the second is behind what was unpacked of it.
-            offset = max(unpacked.fetch_offset, unpacked.next_fetch_offset)
-            self.consumer.seek(partition, offset + 1)
+            offset = max(unpacked.records.fetch_offset, unpacked.records.next_fetch_offset)
+            # Of a batch with a wrong checksum only the first offset can be relied on, but here the
+            # checksum was right: there is no need to unpack it once for each of its records.
+            last = unpacked.batch.last_offset if isinstance(error, TooLargeError) else offset
+            behind = min(last + 1, offset + max_records)
+            self.consumer.seek(partition, behind)
             told = f"{type(error).__name__}: {error}"
-            return [Unreadable(partition.topic, partition.partition, offset, told)]
+            return [
+                Unreadable(partition.topic, partition.partition, place, told)
+                for place in range(offset, behind)
+            ]
 
     def close(self) -> None:
         """Leaves the group, so that the partitions move on at once, unless membership is static."""
@@ -221,13 +241,20 @@ def _partition(record: Record) -> Any:
     return TopicPartition(record.topic, record.partition)
 
 
-def _unpacked(error: Exception) -> Any:
-    """The records of a partition that kafka-python was unpacking when it raised, or None.
+class _Unpacking(msgspec.Struct, frozen=True):
+    """What kafka-python was unpacking: a partition's records, and of them a producer's batch."""
+
+    records: Any
+    batch: Any
+
+
+def _unpacked(error: Exception) -> _Unpacking | None:
+    """What kafka-python was unpacking when it raised, or None.
 
     The error itself says neither the partition nor the offset, and is of any class that a decoder
     may raise.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name == "_unpack_records":
-            return frame.f_locals["self"]
+            return _Unpacking(frame.f_locals["self"], frame.f_locals.get("batch"))
     return None

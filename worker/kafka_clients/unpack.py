@@ -1,0 +1,121 @@
+"""Unpack: bounds what compressed batches of records may unpack to, which kafka-python does not.
+
+A producer's batch of 1 MB may unpack to 1 GB (gzip, zstd), and a poll takes many batches. There is
+no setting for it, so that kafka-python's decoders are replaced by others of the same results.
+"""
+
+import contextlib
+import gzip
+import io
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lz4.frame
+import snappy
+import zstandard
+from kafka.errors import KafkaError
+from kafka.record import default_records, legacy_records
+
+MOST_BYTES = 64 << 20
+"""To which a batch may unpack, and all batches of one allowance together. A producer's request has
+1 MiB at most unless somebody raises it, and text is packed to a tenth at best."""
+_PIECE = 1 << 20
+_LZ4_RATIO = 255
+"""What LZ4 can gain at most."""
+_XERIAL = b"\x82SNAPPY\x00"
+_XERIAL_HEADER = 16
+"""Java's snappy puts this many bytes before blocks, each of which has its length in 4 bytes."""
+
+
+class TooLargeError(KafkaError):
+    """A batch by itself unpacks to more than `MOST_BYTES`."""
+
+
+class EnoughError(KafkaError):
+    """A batch does not fit beside those before it; with an allowance of its own it may be read."""
+
+
+class _Allowance(threading.local):
+    """How many bytes this thread may still unpack; None: `MOST_BYTES` for each batch."""
+
+    left: int | None = None
+
+
+_allowance = _Allowance()
+
+
+@contextlib.contextmanager
+def one_allowance() -> Iterator[None]:
+    """All batches that this thread unpacks meanwhile share one allowance."""
+    _allowance.left = MOST_BYTES
+    try:
+        yield
+    finally:
+        _allowance.left = None
+
+
+def _gzip(data: Any) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as reader:
+        while piece := reader.read(_PIECE):
+            yield piece
+
+
+def _zstd(data: Any) -> Iterator[bytes]:
+    reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True)
+    with reader:
+        while piece := reader.read(_PIECE):
+            yield piece
+
+
+def _lz4(data: Any) -> Iterator[bytes]:
+    if _LZ4_RATIO * len(data) <= _PIECE << 4:
+        yield lz4.frame.decompress(data)  # three times as fast
+        return
+    reader = lz4.frame.LZ4FrameDecompressor()
+    yield reader.decompress(data, max_length=_PIECE)
+    while not reader.eof:
+        if not (piece := reader.decompress(b"", max_length=_PIECE)):
+            raise EOFError("the LZ4 frame is cut off")
+        yield piece
+
+
+def _snappy(data: Any) -> Iterator[bytes]:
+    """A block gains a factor of 22 at most, so that one may be unpacked before it is measured."""
+    data = bytes(data)
+    if data[: len(_XERIAL)] != _XERIAL or len(data) <= _XERIAL_HEADER:
+        yield snappy.decompress(data)
+        return
+    place = _XERIAL_HEADER
+    while place < len(data):
+        (size,) = struct.unpack_from("!I", data, place)
+        place += 4
+        yield snappy.decompress(data[place : place + size])
+        place += size
+
+
+def _bounded(read: Callable[[Any], Iterator[bytes]]) -> Callable[[Any], bytes]:
+    def decode(data: Any) -> bytes:
+        most = MOST_BYTES if _allowance.left is None else _allowance.left
+        pieces, left = [], most
+        for piece in read(data):
+            pieces.append(piece)
+            left -= len(piece)
+            if left < 0:
+                if most < MOST_BYTES:
+                    raise EnoughError
+                raise TooLargeError(f"the batch unpacks to more than {MOST_BYTES} bytes")
+        if _allowance.left is not None:
+            _allowance.left = left
+        return b"".join(pieces)
+
+    return decode
+
+
+gzip_decode, snappy_decode, lz4_decode, zstd_decode = map(_bounded, (_gzip, _snappy, _lz4, _zstd))
+for _module in (default_records, legacy_records):
+    _module.gzip_decode = gzip_decode
+    _module.snappy_decode = snappy_decode
+    _module.lz4_decode = lz4_decode
+default_records.zstd_decode = zstd_decode
