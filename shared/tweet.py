@@ -12,6 +12,7 @@ https://developer.x.com/en/docs/x-api/v1/data-dictionary/object-model/tweet
 https://developer.x.com/en/docs/x-api/data-dictionary/object-model/tweet
 """
 
+import functools
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -107,6 +108,7 @@ def decode_tweet(value: bytes | None) -> Tweet:
     return Tweet(_checked(text), identifier, author, status.created_at)
 
 
+@functools.lru_cache(128)  # tweets of a stream share their second; strptime takes 8 µs
 def parse_created_at(value: str | None) -> datetime | None:
     """The moment of a tweet's creation from either API's format, or None if it has neither."""
     if value is None:
@@ -168,9 +170,11 @@ def _retweeted(status: _Status, includes: _Includes | None) -> str | None:
     """The full text of the tweet that a status retweets, if the record carries it."""
     if status.retweeted_status:
         return _full_text(status.retweeted_status)
-    ids = {r.id for r in status.referenced_tweets or () if r.type == "retweeted" and r.id}
-    for tweet in (includes and includes.tweets) or ():
-        if ids and str(tweet.id) in ids:
+    if includes is None or not status.referenced_tweets:
+        return None
+    ids = {r.id for r in status.referenced_tweets if r.type == "retweeted" and r.id}
+    for tweet in includes.tweets or ():
+        if str(tweet.id) in ids:
             return _full_text(tweet)
     return None
 

@@ -31,7 +31,6 @@ def main() -> None:
     )
     consumer.subscribe([settings.input_topic])
     producer = new_producer(settings, transactional_id=settings.group_id)
-    producer.init_transactions()
     watch = Stopwatch(int(sys.argv[1]), int(sys.argv[2]))
     owed = 0.0
     with closing(consumer), closing(producer):

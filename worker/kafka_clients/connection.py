@@ -38,6 +38,10 @@ _RECONNECT_MS = 1_000
 worker wait for long after a broker is back."""
 _TRANSACTION_TIMEOUT_MS = 10_000
 """How long a killed worker's open transaction holds back `read_committed` readers at most."""
+_RETRY_MS = 10
+"""Between a transactional request and the next attempt. After a commit Kafka refuses the next
+transaction until it has written its markers, some milliseconds; kafka-python's 100 ms would make
+most commits under load take that long."""
 _LARGEST_REQUEST = 16 << 20
 """Bytes; the topic's own limit decides, not the client's default of 1 MiB."""
 
@@ -102,6 +106,7 @@ def new_consumer(settings: Settings, **options: Any) -> Any:
         **_connection(settings),
         request_timeout_ms=REQUEST_TIMEOUT_MS + settings.session_timeout_ms,
         allow_auto_create_topics=False,
+        metrics_enabled=False,  # kafka-python's own, which nobody reads
         **options,
     )
 
@@ -130,7 +135,9 @@ def new_producer(settings: Settings, transactional_id: str | None = None) -> Any
     producer = KafkaProducer(
         **_connection(settings),
         request_timeout_ms=REQUEST_TIMEOUT_MS,
+        retry_backoff_ms=_RETRY_MS,
         allow_auto_create_topics=False,
+        metrics_enabled=False,  # kafka-python's own, which nobody reads
         max_request_size=_LARGEST_REQUEST,
         compression_type="lz4",
         batch_size=256 << 10,

@@ -233,7 +233,11 @@ def flat(polled: Mapping[Any, list[Record]]) -> list[Record]:
 
 
 def _batch(records: list[Any], membership: Any) -> Batch:
-    offsets = {_partition(r): OffsetAndMetadata(r.offset + 1, "", -1) for r in records}
+    last = {(record.topic, record.partition): record.offset for record in records}
+    offsets = {
+        TopicPartition(*partition): OffsetAndMetadata(offset + 1, "", -1)
+        for partition, offset in last.items()
+    }
     return Batch(records, offsets, membership)
 
 
