@@ -184,10 +184,6 @@ def fit(
         agreement = dataset.agreement[rows]
         return np.where(labels == 1, agreement, 1 - agreement)
 
-    def right(targets: Any, logits: Any) -> Any:
-        """Whether a logit and a target, which may lie between 0 and 1, say the same."""
-        return keras.ops.equal(targets >= 0.5, logits >= 0)
-
     keras.utils.set_random_seed(seed)
     model = build_model(architecture)
     scorer = Scorer(encoder, architecture, model, Calibration())
@@ -196,7 +192,13 @@ def fit(
     model.compile(
         optimizer=_optimizer(training, steps),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[keras.metrics.MeanMetricWrapper(right, name="accuracy")],
+        # A lambda, because TensorFlow leaves a file of its translation of a named function behind.
+        metrics=[
+            keras.metrics.MeanMetricWrapper(
+                lambda targets, logits: keras.ops.equal(targets >= 0.5, logits >= 0),
+                name="accuracy",
+            )
+        ],
     )
     done = 0
     history: list[Metrics] = []
