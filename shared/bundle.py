@@ -4,6 +4,7 @@
     weights.safetensors  the model's weights by name
     vocabulary.json      the words, each at the place of its id
     pipeline.msgpack     spaCy's tokenizer rules and lemma table
+    vectors.safetensors  pretrained word vectors, where the model looks them up
     golden.json          texts with the probabilities that the model gave them when it was made
     trained_on.safetensors
                          hashes of the texts that training saw; bundles of version 0.1 lack it
@@ -20,7 +21,7 @@ import stat
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -36,9 +37,14 @@ from shared.models import (
     count_parameters,
     set_weights,
 )
+from shared.numpy_models import NumpyModel
 from shared.quality import BALANCED, OperatingPoint, Probability, Quality
-from shared.scorer import Scorer
+from shared.scorer import KerasModel, Scorer
 from shared.text import TextEncoder, TextSettings, pipeline_from_bytes
+from shared.tokens import Featurizer, TokenEncoder, WordVectors
+
+if TYPE_CHECKING:
+    from spacy.language import Language
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -47,6 +53,7 @@ VOCABULARY = "vocabulary.json"
 PIPELINE = "pipeline.msgpack"
 GOLDEN = "golden.json"
 TRAINED_ON = "trained_on.safetensors"
+VECTORS = "vectors.safetensors"
 _LOADED = (WEIGHTS, VOCABULARY, PIPELINE, GOLDEN)
 _FILES = (*_LOADED, TRAINED_ON)
 _LARGEST = {
@@ -56,6 +63,7 @@ _LARGEST = {
     PIPELINE: 16 << 20,
     GOLDEN: 1 << 20,
     TRAINED_ON: 64 << 20,
+    VECTORS: 64 << 20,
 }
 """Bytes of each file at most: 100 times those of the recipes here, at least 20 times the lemmas."""
 
@@ -158,6 +166,7 @@ def write_bundle(
     pipeline: bytes,
     scorer: Scorer,
     trained_on: npt.NDArray[np.uint64],
+    vectors: WordVectors | None = None,
 ) -> Manifest:
     """Writes a bundle; the folder appears as a whole, and replaces one that was there.
 
@@ -166,6 +175,7 @@ def write_bundle(
         pipeline: as `shared.text.pipeline_to_bytes` gives it.
         scorer: of the same model; it scores the golden texts.
         trained_on: hashes of the texts that training and validation saw, uint64, shape (texts,).
+        vectors: those that the model looks up, if any.
 
     Returns:
         The manifest as written.
@@ -184,6 +194,8 @@ def write_bundle(
         GOLDEN: json.dumps(golden, ensure_ascii=False, indent=1).encode(),
         TRAINED_ON: safetensors.save({_HASHES: np.unique(trained_on)}),
     }
+    if vectors is not None:
+        contents[VECTORS] = _vectors_to_bytes(vectors)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = msgspec.structs.replace(manifest, files=hashes)
     contents[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
@@ -219,9 +231,10 @@ def verify_bundle(folder: Path) -> Manifest:
         BundleError: naming the file that is missing, changed or not listed.
     """
     manifest = read_manifest(folder)
-    if set(manifest.files) | {TRAINED_ON} != set(_FILES):
+    expected = {*_FILES, VECTORS} if manifest.architecture.vectors else set(_FILES)
+    if set(manifest.files) | {TRAINED_ON} != expected:
         raise BundleError(
-            f"{folder / MANIFEST}: expected {sorted(_FILES)}, got {sorted(manifest.files)}"
+            f"{folder / MANIFEST}: expected {sorted(expected)}, got {sorted(manifest.files)}"
         )
     for name in manifest.files:
         _read_verified(folder, manifest, name)
@@ -242,6 +255,11 @@ def load_bundle(folder: Path) -> Bundle:
         vocabulary = msgspec.json.decode(contents[VOCABULARY], type=list[str])
         golden = msgspec.json.decode(contents[GOLDEN], type=list[_Golden])
         pipeline = pipeline_from_bytes(contents[PIPELINE])
+        vectors = None
+        if manifest.architecture.vectors:
+            vectors = _vectors_from_bytes(read_file(folder, VECTORS), manifest.architecture.vectors)
+    except BundleError:
+        raise
     except Exception as error:  # spaCy and safetensors raise whatever their parts raise
         raise BundleError(f"{folder}: a file of the bundle cannot be read: {error!r}") from error
     words = (len(vocabulary), manifest.text.num_words, manifest.architecture.num_words)
@@ -255,10 +273,15 @@ def load_bundle(folder: Path) -> Bundle:
     if wanted != given:
         raise BundleError(f"{folder}: expected {wanted} weights for this architecture, got {given}")
     try:
-        model = build_model(manifest.architecture)
-        set_weights(model, weights)
-        encoder = TextEncoder(pipeline, vocabulary, manifest.text)
-        scorer = Scorer(encoder, manifest.architecture, model, manifest.calibration)
+        scorer = new_scorer(
+            manifest.architecture,
+            manifest.text,
+            weights,
+            vocabulary,
+            pipeline,
+            vectors,
+            manifest.calibration,
+        )
         found = scorer.score([entry.text for entry in golden])
     except BundleError:
         raise
@@ -272,6 +295,31 @@ def load_bundle(folder: Path) -> Bundle:
             )
     digest = hashlib.sha256(read_file(folder, MANIFEST)).hexdigest()
     return Bundle(manifest, digest, scorer)
+
+
+def new_scorer(
+    spec: Architecture,
+    settings: TextSettings,
+    weights: Weights,
+    vocabulary: Sequence[str],
+    pipeline: "Language",
+    vectors: WordVectors | None,
+    calibration: Calibration = Calibration(),  # noqa: B008  # is frozen
+) -> Scorer:
+    """Puts a model together from what a bundle holds.
+
+    Raises:
+        BundleError: if the weights are not those of the architecture.
+    """
+    if spec.ngrams:
+        network = NumpyModel(spec, weights)
+        featurizer = Featurizer(vocabulary, vectors)
+        tokens = TokenEncoder(pipeline, settings, featurizer, network.fold)
+        return Scorer(tokens, network, calibration)
+    model = build_model(spec)
+    set_weights(model, weights)
+    words = TextEncoder(pipeline, vocabulary, settings)
+    return Scorer(words, KerasModel(spec, model), calibration)
 
 
 def read_trained_on(folder: Path) -> npt.NDArray[np.uint64] | None:
@@ -318,6 +366,24 @@ def _parse_manifest(folder: Path, content: bytes) -> Manifest:
         return msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST} is no bundle manifest: {error}") from error
+
+
+def _vectors_to_bytes(vectors: WordVectors) -> bytes:
+    words = np.frombuffer("\n".join(vectors.words).encode(), np.uint8)
+    return bytes(safetensors.save({"words": words, "vectors": vectors.vectors}))
+
+
+def _vectors_from_bytes(content: bytes, dimension: int) -> WordVectors:
+    tensors = safetensors.load(content)
+    words, vectors = tensors["words"].tobytes().decode().split("\n"), tensors["vectors"]
+    if vectors.dtype != np.float16 or vectors.shape != (len(words), dimension):
+        raise BundleError(
+            f"{VECTORS}: expected 16-bit numbers, {len(words)} × {dimension}, "
+            f"got {vectors.dtype} {vectors.shape}"
+        )
+    if not np.isfinite(vectors).all():
+        raise BundleError(f"{VECTORS}: expected finite numbers, got others")
+    return WordVectors(words, vectors)
 
 
 def _read_verified(folder: Path, manifest: Manifest, name: str) -> bytes:

@@ -2,12 +2,14 @@
 
     ids (int32, batch × length) ─embed─▶ ─summarize─▶ ─hidden─▶ logit (float32, batch)
 
+Where character n-grams are embedded too, a model is fed the tokens' features instead of ids.
 The models give logits; `Calibration` turns them into probabilities. Only `keras` and `keras.ops`
 are used, so that they run on each of its backends. Keras takes seconds to import and is imported
 where a model is built, so that a program which only reads a manifest does not wait for it.
 """
 
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -19,6 +21,10 @@ from msgspec import Meta
 
 from shared.errors import BundleError
 from shared.text import PADDING_ID, Ids
+
+NGRAM_BUCKETS = 16_384
+MOST_NGRAMS = 14
+"""Of a word; longer words lose 4-grams first."""
 
 Floats = npt.NDArray[np.float32]
 Weights = dict[str, npt.NDArray[Any]]
@@ -43,6 +49,9 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         hidden: units of the dense layer before the output; 0 for none.
         embedding_dropout: share of the embedding's dimensions dropped in training.
         dropout: share of the summary dropped in training.
+        ngrams: dimension of the embedding of character n-grams, which stands beside the words'; 0
+            for a model that is fed word ids alone.
+        vectors: dimension of the pretrained vectors that stand beside both; 0 for none.
     """
 
     kind: Literal["feed-forward", "lstm", "bidirectional-lstm"]
@@ -55,6 +64,8 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hidden: _CountOrNone = 0
     embedding_dropout: _Share = 0.0
     dropout: _Share = 0.0
+    ngrams: _CountOrNone = 0
+    vectors: _CountOrNone = 0
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -96,34 +107,61 @@ def import_keras() -> Any:
 
 def count_parameters(spec: Architecture) -> int:
     """How many weights a model will have, before any memory is taken for it."""
+    return sum(math.prod(shape) for shape in weight_shapes(spec).values())
+
+
+def weight_shapes(spec: Architecture) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's weights by their path; all of them are float32."""
+    shapes: dict[str, tuple[int, ...]] = {"embedding/embeddings": (spec.num_words, spec.embedding)}
     width = spec.embedding
-    count = spec.num_words * width
-    if spec.kind != "feed-forward":
-        directions = 2 if spec.kind == "bidirectional-lstm" else 1
-        # Four gates, each with weights for the input, for the last state, and a bias.
-        count += directions * 4 * spec.units * (width + spec.units + 1)
-        width = directions * spec.units
+    if spec.ngrams:
+        shapes["ngrams/embeddings"] = (NGRAM_BUCKETS + 1, spec.ngrams)
+        width += spec.ngrams + spec.vectors
+    cells = {
+        "feed-forward": (),
+        "lstm": ("lstm/",),
+        "bidirectional-lstm": ("bidirectional/forward_lstm/", "bidirectional/backward_lstm/"),
+    }[spec.kind]
+    for cell in cells:  # each with four gates
+        shapes[f"{cell}lstm_cell/kernel"] = (width, 4 * spec.units)
+        shapes[f"{cell}lstm_cell/recurrent_kernel"] = (spec.units, 4 * spec.units)
+        shapes[f"{cell}lstm_cell/bias"] = (4 * spec.units,)
+    if cells:
+        width = len(cells) * spec.units
     width *= {"flat": spec.length, "last": 1, "mean-max": 2}[spec.summary]
     if spec.hidden:
-        count += spec.hidden * (width + 1)
+        shapes["hidden/kernel"], shapes["hidden/bias"] = (width, spec.hidden), (spec.hidden,)
         width = spec.hidden
-    return count + width + 1
+    return shapes | {"output/kernel": (width, 1), "output/bias": (1,)}
 
 
 def build_model(spec: Architecture) -> Any:
     """Builds a model with fresh weights.
 
     Returns:
-        A `keras.Model` from ids, int32 of shape (batch, length), to logits, float32 of shape
-        (batch,). If masked, any length will do, and each row holds at least one id.
+        A `keras.Model` to logits, float32 of shape (batch,). It takes ids, int32 of shape (batch,
+        length); or, where n-grams are embedded, the list of word ids, of the same shape, n-gram ids
+        (batch, length, `MOST_NGRAMS`) and vectors, float32 (batch, length, dimension), as
+        `shared.tokens.Features` has them. If masked, any length will do, and each row holds at
+        least one id.
     """
     keras = import_keras()
     layers, ops = keras.layers, keras.ops
 
     length = None if spec.masked else spec.length
     ids = keras.Input((length,), dtype="int32", name="ids")
+    inputs = [ids]
     mask = ops.not_equal(ids, PADDING_ID) if spec.masked else None
     x = layers.Embedding(spec.num_words, spec.embedding, name="embedding")(ids)
+    if spec.ngrams:
+        ngrams = keras.Input((length, MOST_NGRAMS), dtype="int32", name="ngram_ids")
+        vectors = keras.Input((length, spec.vectors), dtype="float32", name="vectors")
+        inputs += [ngrams, vectors]
+        embed = layers.Embedding(NGRAM_BUCKETS + 1, spec.ngrams, name="ngrams")
+        there = ops.cast(ops.not_equal(ngrams, PADDING_ID), "float32")
+        summed = ops.sum(embed(ngrams) * ops.expand_dims(there, -1), axis=2)
+        count = ops.maximum(ops.sum(there, axis=2, keepdims=True), 1)
+        x = ops.concatenate([x, summed / ops.sqrt(count), vectors], axis=-1)
     if spec.embedding_dropout:
         x = layers.SpatialDropout1D(spec.embedding_dropout, name="embedding_dropout")(x)
     if spec.kind != "feed-forward":
@@ -140,7 +178,8 @@ def build_model(spec: Architecture) -> Any:
     if spec.hidden:
         x = layers.Dense(spec.hidden, activation="relu", name="hidden")(x)
     logit = layers.Dense(1, name="output")(x)
-    return keras.Model(ids, ops.squeeze(logit, -1), name=spec.kind.replace("-", "_"))
+    name = spec.kind.replace("-", "_")
+    return keras.Model(inputs if spec.ngrams else ids, ops.squeeze(logit, -1), name=name)
 
 
 def compile_model(model: Any) -> Callable[[Ids], Floats]:
@@ -181,15 +220,26 @@ def set_weights(model: Any, weights: Mapping[str, npt.NDArray[Any]]) -> None:
     Raises:
         BundleError: if names, shapes or types are not those of the model, or one is not finite.
     """
-    expected = {weight.path: (tuple(weight.shape), weight.dtype) for weight in model.weights}
+    expect_weights({weight.path: tuple(weight.shape) for weight in model.weights}, weights)
+    for weight in model.weights:
+        weight.assign(weights[weight.path])
+
+
+def expect_weights(
+    shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """Holds weights against the shapes that they should have.
+
+    Raises:
+        BundleError: if names or shapes are others, or one is not of finite 32-bit numbers.
+    """
+    expected = {path: (shape, "float32") for path, shape in shapes.items()}
     given = {path: (weight.shape, weight.dtype.name) for path, weight in weights.items()}
     if expected != given:
         raise BundleError(f"weights: expected {expected}, got {given}")
     for path, weight in weights.items():
         if not np.isfinite(weight).all():
             raise BundleError(f"weights: expected finite numbers, {path} has others")
-    for weight in model.weights:
-        weight.assign(weights[weight.path])
 
 
 def _mean_max(x: Any, mask: Any) -> Any:

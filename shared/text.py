@@ -25,8 +25,12 @@ from msgspec import Meta
 
 if TYPE_CHECKING:
     from spacy.language import Language
+    from spacy.tokens import Doc
 
 Ids = npt.NDArray[np.int32]
+
+Token = tuple[str, str]
+"""A word, which is of a lemma, and the form that stands for it in the text, in lower case."""
 
 PADDING_ID = 0
 UNKNOWN_ID = 1
@@ -143,6 +147,35 @@ def chunk_words(pipeline: "Language", chunks: Iterable[str], *, rewrite: bool) -
             filtered_words(" ".join([token.lemma_ for token in doc]))
             for doc in pipeline.pipe(map(_cut_long_runs, chunks))
         ]
+
+
+def plain_tokens(pipeline: "Language", text: str, *, rewrite: bool) -> list[Token]:
+    """The tokens of one text by the plain path, with nothing memoised: the reference."""
+    if rewrite:
+        text = " ".join(rewrite_chunk(chunk) for chunk in text.split(" "))
+    return _tokens(pipeline(_cut_long_runs(text)))
+
+
+def chunk_tokens(
+    pipeline: "Language", chunks: Iterable[str], *, rewrite: bool
+) -> list[list[Token]]:
+    """The tokens of each chunk, as `chunk_words` gives their words."""
+    if rewrite:
+        chunks = map(rewrite_chunk, chunks)
+    with pipeline.memory_zone():
+        return [_tokens(doc) for doc in pipeline.pipe(map(_cut_long_runs, chunks))]
+
+
+def _tokens(doc: "Doc") -> list[Token]:
+    """Pairs the words of each lemma with the words of its form, or with themselves.
+
+    A lemma may have another number of words than its form once both are cut at filter characters.
+    """
+    tokens: list[Token] = []
+    for token in doc:
+        words, forms = filtered_words(token.lemma_), filtered_words(token.text)
+        tokens += zip(words, forms if len(forms) == len(words) else words, strict=True)
+    return tokens
 
 
 def _cut_long_runs(text: str) -> str:

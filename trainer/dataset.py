@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
+from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
 from shared.errors import DataError
-from shared.text import rewrite_chunk
+from shared.text import Ids, rewrite_chunk
 
 TEXT_COLUMN = "text"
 LABEL_COLUMN = "choose_one"
@@ -151,6 +151,33 @@ def cut_test(dataset: Dataset) -> tuple[Indices, Indices]:
         np.arange(len(dataset.texts)), test_size=0.3, random_state=1024
     )
     return training, test
+
+
+def grouped_folds(dataset: Dataset, rows: Indices, count: int) -> Ids:
+    """Divides rows into folds with the same share of relevant tweets, which depend on these alone.
+
+    Tweets that differ only by links, mentions, numbers and case never stand in two folds.
+
+    Returns:
+        The fold of each row, from 0, int32, shape (rows,).
+
+    Raises:
+        DataError: if the rows are too few, or too much alike.
+    """
+    groups = normalized_hashes([dataset.texts[row] for row in rows])
+    labels = dataset.labels[rows]
+    folds = np.zeros(len(rows), np.int32)
+    cut = StratifiedGroupKFold(count, shuffle=True, random_state=0)
+    if len(np.unique(groups)) < count:
+        raise DataError(f"{dataset.name}: expected {count} tweets or more that differ in words")
+    for fold, (_, inside) in enumerate(cut.split(rows, labels, groups)):
+        folds[inside] = fold
+        if len(np.unique(labels[inside])) < 2:
+            raise DataError(
+                f"{dataset.name}: a fold, {len(inside)} of {len(rows)} tweets, holds one label "
+                "alone; more tweets are needed"
+            )
+    return folds
 
 
 def write_rows(dataset: Dataset, rows: Indices, path: Path) -> None:

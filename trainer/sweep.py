@@ -18,11 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.errors import TriageError, UsageError
-from trainer.dataset import Dataset, read_dataset, split
+from shared.models import count_parameters
+from trainer.dataset import Dataset, read_dataset
 from trainer.evaluation import Metrics, evaluate
 from trainer.operating_points import THRESHOLD
 from trainer.recipes import Recipe, load_recipe, seed_of
 from trainer.space import Drawn, Space, applied, draw, load_space, parameters_of
+from trainer.teaching import read_teaching
 from trainer.tracking.agent import run_agent
 from trainer.tracking.tracker import Tracker, tracking_mode
 
@@ -89,18 +91,20 @@ class Search:
         err: Console,
     ) -> None:
         with err.status("loading Keras"):
-            from trainer import training
+            from trainer import fitting, training
         self.trials: list[Trial] = []
         self._training = training
+        self._fitting = fitting
         self._recipe = recipe
         self._dataset = dataset
         self._seed = seed
         self._tracker = tracker
         self._err = err
-        parts = split(dataset, recipe.validation_size, seed)
+        teaching = read_teaching(dataset) if recipe.has_teacher else None
+        parts, _ = training.divide(recipe, dataset, seed, teaching)
         self._origin = training.describe_origin(name, seed, dataset, parts)
         self._parts = msgspec.structs.replace(parts, test=parts.test[:0])
-        self._encoder = training.learn_words(recipe, dataset, parts).encoder
+        self._corpus = fitting.Corpus(recipe, dataset, teaching)
 
     def look(self, model: str, space: Space, count: int) -> None:
         """Tries the recipe as it is, and then so many others: of W&B's choice, or at random."""
@@ -177,16 +181,18 @@ class Search:
             if tracker:
                 config = {**self._origin, **recipe.settings_of(model)}
                 tracker.begin(f"{model}-{number}", config, parts)
-            made, scorer, _ = self._training.fit(
-                model, recipe, self._encoder, self._dataset, parts, self._seed, _unseen, tracker
-            )
+            fitter = self._fitting.new_fitter(model, recipe, self._corpus)
+            calibrated = recipe.training_of(model).calibrate
+            scorer = self._training.fit_once(
+                fitter, self._corpus, parts, self._seed, calibrated, _unseen, tracker
+            ).scorer
             metrics = {}
             for part, rows in (("train", parts.train), ("validation", parts.validation)):
-                probabilities = scorer.score([self._dataset.texts[row] for row in rows])
+                probabilities = scorer.score(self._corpus.texts(rows))
                 labels = self._dataset.labels[rows]
                 metrics[part] = evaluate(labels, probabilities, THRESHOLD)
             if tracker:
-                tracker.end(metrics, int(made.count_params()))
+                tracker.end(metrics, count_parameters(recipe.models[model]))
         figures = metrics["validation"]
         self.trials.append(Trial(model, drawn, recipe, figures))
         self._err.print(f"{model} {number}: ROC AUC {figures['roc_auc']:.4f} with {_shown(drawn)}")

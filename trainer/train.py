@@ -18,6 +18,7 @@ from trainer.operating_points import table as points_table
 from trainer.output import expect_to_write, make_folder, write_json
 from trainer.progress import bars
 from trainer.recipes import load_recipe, seed_of
+from trainer.teaching import read_teaching
 from trainer.tracking.tracker import Tracker, tracking_mode
 
 
@@ -34,6 +35,7 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
         dataset = read_dataset(
             arguments.data, arguments.text_column, arguments.label_column, arguments.positive
         )
+        teaching = read_teaching(dataset, arguments.teaching) if recipe.has_teacher else None
     _expect_to_write(arguments, registry, err)
     err.print(
         f"{dataset.name}: {len(dataset.texts)} tweets, {int(dataset.labels.sum())} of them relevant"
@@ -46,7 +48,7 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
         tracker = Tracker(mode, group, dataset, err.print, _entity(registry))
     with bars(err) as progress, tracker or nullcontext():
         trained, parts = training.train(
-            name, recipe, dataset, arguments.bundles, seed, progress, tracker
+            name, recipe, dataset, arguments.bundles, seed, progress, tracker, teaching
         )
     rows = [
         (model.name, part, figures)

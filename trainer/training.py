@@ -13,25 +13,32 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from shared.bundle import FORMAT, Manifest, write_bundle
-from shared.models import (
-    Calibration,
-    Floats,
-    build_model,
-    get_weights,
-    import_keras,
+from shared.models import Calibration, Floats, count_parameters
+from shared.text import Ids, pipeline_to_bytes
+from trainer.dataset import (
+    Dataset,
+    Indices,
+    Parts,
+    cut_test,
+    grouped_folds,
+    normalized_hashes,
+    split,
 )
-from shared.scorer import Scorer
-from shared.text import TextEncoder, fit_vocabulary, new_pipeline, pipeline_to_bytes
-from trainer.dataset import Dataset, Indices, Parts, normalized_hashes, split
 from trainer.evaluation import Metrics, evaluate
+from trainer.fitting import Corpus, Fitted, Step, TokenFitter, WordFitter, new_fitter
 from trainer.operating_points import THRESHOLD, operating_points
 from trainer.quality import measure_quality
-from trainer.recipes import Recipe, Training
+from trainer.recipes import Recipe
+from trainer.teaching import FOLDS, Teaching
 
 if TYPE_CHECKING:
-    from spacy.language import Language
-
     from trainer.tracking.tracker import Tracker
+
+FEWEST_TO_CROSS_VALIDATE = 1000
+"""Tweets of the training part; a model of fewer is compiled longer than fitted."""
+
+Scored = tuple[npt.NDArray[np.int8], Floats]
+"""Labels and calibrated probabilities of some rows."""
 
 Progress = Callable[[str, int, int, Metrics], None]
 """Called with the model's name, training steps done and to do, and the latest epoch's figures."""
@@ -46,12 +53,21 @@ class Trained(msgspec.Struct, frozen=True):
     parameters: int
 
 
-class Words(msgspec.Struct, frozen=True):
-    """How text becomes ids, and the two things of which a bundle keeps it."""
+class Folds(msgspec.Struct, frozen=True):
+    """The training part and the fold of each of its rows, int32, shape (rows,)."""
 
-    pipeline: "Language"
-    vocabulary: list[str]
-    encoder: TextEncoder
+    rows: Indices
+    numbers: Ids
+
+    def outside(self, fold: int) -> Indices:
+        """The rows of the other folds."""
+        rows: Indices = self.rows[self.numbers != fold]
+        return rows
+
+    def inside(self, fold: int) -> Indices:
+        """The rows of a fold."""
+        rows: Indices = self.rows[self.numbers == fold]
+        return rows
 
 
 def train(
@@ -62,36 +78,54 @@ def train(
     seed: int,
     progress: Progress,
     tracker: "Tracker | None" = None,
+    teaching: Teaching | None = None,
 ) -> tuple[list[Trained], Parts]:
     """Trains every model of a recipe and writes a bundle of each to `folder/NAME`.
 
+    The figures of the validation part are those of the out-of-fold predictions, of the whole
+    training part, where the recipe cross-validates.
+
     Args:
         seed: of everything random; the same seed gives the same models on the same machine.
+        teaching: what a teacher says of the data, if it was asked.
 
     Returns:
         The models in the recipe's order, and the parts the data was divided into.
     """
-    parts = split(dataset, recipe.validation_size, seed)
-    for name in recipe.models:
-        epochs, steps = _epochs(recipe.training_of(name), parts)
-        progress(name, 0, epochs * steps, {})
-    words = learn_words(recipe, dataset, parts)
+    parts, folds = divide(recipe, dataset, seed, teaching)
+    corpus = Corpus(recipe, dataset, teaching)
+    fitters = {name: new_fitter(name, recipe, corpus) for name in recipe.models}
+    counters = {
+        name: _Counter(name, _steps(fitter, parts, folds), progress)
+        for name, fitter in fitters.items()
+    }
     origin = describe_origin(recipe_name, seed, dataset, parts)
     seen = np.concatenate([parts.train, parts.validation])
-    trained_on = normalized_hashes([dataset.texts[row] for row in seen])
+    trained_on = normalized_hashes(corpus.texts(seen))
     trained = []
     for name, architecture in recipe.models.items():
         if tracker:
             tracker.begin(name, {**origin, **recipe.settings_of(name)}, parts)
-        model, scorer, history = fit(
-            name, recipe, words.encoder, dataset, parts, seed, progress, tracker
-        )
-        metrics, scored = {}, {}
-        for part in ("train", "validation", "test"):
-            rows: Indices = getattr(parts, part)
-            probabilities = scorer.score([dataset.texts[row] for row in rows])
-            metrics[part] = evaluate(dataset.labels[rows], probabilities, THRESHOLD)
-            scored[part] = dataset.labels[rows], probabilities
+        fitter, step = fitters[name], counters[name]
+        calibrated = recipe.training_of(name).calibrate
+        if folds is None:
+            fitted = fit_once(fitter, corpus, parts, seed, calibrated, step, tracker)
+            history, scored = fitted.history, {}
+        else:
+            fitted, history, judged = cross_fit(
+                fitter, corpus, parts, folds, seed, calibrated, step, tracker
+            )
+            scored = {"validation": judged}
+        step.end(history[-1])
+        rows_of = {
+            "train": seen if folds else parts.train,
+            "validation": parts.validation,
+            "test": parts.test,
+        }
+        for part, rows in rows_of.items():
+            if part not in scored:
+                scored[part] = dataset.labels[rows], fitted.scorer.score(corpus.texts(rows))
+        metrics = {part: evaluate(*scored[part], THRESHOLD) for part in rows_of}
         del scored["train"]  # of which probabilities are too good to choose by
         manifest = Manifest(
             format=FORMAT,
@@ -100,36 +134,114 @@ def train(
             **origin,
             text=recipe.text,
             architecture=architecture,
-            calibration=scorer.calibration,
+            calibration=fitted.scorer.calibration,
             threshold=THRESHOLD,
             metrics=metrics,
             files={},
             epochs=history,
             operating_points=operating_points("validation", scored),
-            quality=measure_quality(scorer, THRESHOLD, dataset, parts),
+            quality=measure_quality(fitted.scorer, THRESHOLD, dataset, parts),
         )
         manifest = write_bundle(
             folder / name,
             manifest,
-            get_weights(model),
-            words.vocabulary,
-            pipeline_to_bytes(words.pipeline),
-            scorer,
+            fitted.weights,
+            fitted.vocabulary,
+            pipeline_to_bytes(corpus.pipeline),
+            fitted.scorer,
             trained_on,
+            corpus.vectors if architecture.vectors else None,
         )
-        parameters = int(model.count_params())
-        if tracker:  # probabilities are those of the last part, test
-            tracker.end(metrics, parameters, probabilities, folder / name)
+        parameters = count_parameters(architecture)
+        if tracker:
+            tracker.end(metrics, parameters, scored["test"][1], folder / name)
         trained.append(Trained(name, folder / name, manifest, parameters))
     return trained, parts
 
 
-def learn_words(recipe: Recipe, dataset: Dataset, parts: Parts) -> Words:
-    """Makes the words of the training part into a vocabulary, and an encoder that knows them."""
-    pipeline = new_pipeline()
-    training_texts = [dataset.texts[row] for row in parts.train]
-    vocabulary = fit_vocabulary(training_texts, pipeline, recipe.text)
-    return Words(pipeline, vocabulary, TextEncoder(pipeline, vocabulary, recipe.text))
+def divide(
+    recipe: Recipe, dataset: Dataset, seed: int, teaching: Teaching | None
+) -> tuple[Parts, Folds | None]:
+    """The parts of the data, and the folds of the training part where the recipe cross-validates.
+
+    Raises:
+        DataError: if the rows are too few, or too much alike.
+    """
+    rows, test = cut_test(dataset)
+    if not recipe.cross_validate or len(rows) < FEWEST_TO_CROSS_VALIDATE:
+        return split(dataset, recipe.validation_size, seed), None
+    numbers = teaching.folds if teaching else grouped_folds(dataset, rows, FOLDS)
+    folds = Folds(rows, numbers)
+    return Parts(folds.outside(0), folds.inside(0), test), folds
+
+
+def fit_once(
+    fitter: WordFitter | TokenFitter,
+    corpus: Corpus,
+    parts: Parts,
+    seed: int,
+    calibrated: bool,
+    step: Step,
+    tracker: "Tracker | None" = None,
+) -> Fitted:
+    """Fits a model on the training part, and calibrates it on the validation part if asked to."""
+    fitted = _fit_watched(fitter, parts, seed, step, tracker)
+    if calibrated:
+        logits = fitted.scorer.logits(corpus.texts(parts.validation))
+        fitted.scorer.calibration = calibrate(logits, corpus.dataset.labels[parts.validation])
+    return fitted
+
+
+def cross_fit(
+    fitter: WordFitter | TokenFitter,
+    corpus: Corpus,
+    parts: Parts,
+    folds: Folds,
+    seed: int,
+    calibrated: bool,
+    step: Step,
+    tracker: "Tracker | None" = None,
+) -> tuple[Fitted, list[Metrics], Scored]:
+    """Fits a model without each of the folds, and then on all of them.
+
+    Returns:
+        The last model, calibrated by what the others say of the folds that they did not see, if
+        asked to; the figures of the first one's epochs; and labels and calibrated probabilities of
+        the others, in the order of `folds.rows`.
+    """
+    logits = np.empty(len(folds.rows), np.float32)
+    history: list[Metrics] = []
+    for fold in range(FOLDS):
+        if fold:
+            fitted = fitter.fit(folds.outside(fold), seed, held_out=fold, step=step)
+        else:
+            fitted = _fit_watched(fitter, parts, seed, step, tracker, held_out=0)
+            history = fitted.history
+        logits[folds.numbers == fold] = fitted.scorer.logits(corpus.texts(folds.inside(fold)))
+    labels = corpus.dataset.labels[folds.rows]
+    fitted = fitter.fit(folds.rows, seed, step=step)
+    if calibrated:
+        fitted.scorer.calibration = calibrate(logits, labels)
+    return fitted, history, (labels, fitted.scorer.calibration.probabilities(logits))
+
+
+def _fit_watched(
+    fitter: WordFitter | TokenFitter,
+    parts: Parts,
+    seed: int,
+    step: Step,
+    tracker: "Tracker | None",
+    held_out: int | None = None,
+) -> Fitted:
+    """Fits a model on the training part, and tells each epoch's figures on both."""
+    return fitter.fit(
+        parts.train,
+        seed,
+        held_out=held_out,
+        validation=parts.validation,
+        step=step,
+        after_epoch=tracker.epoch if tracker else lambda _, __: None,
+    )
 
 
 def describe_origin(recipe_name: str, seed: int, dataset: Dataset, parts: Parts) -> dict[str, Any]:
@@ -156,117 +268,7 @@ def best(trained: list[Trained]) -> Trained:
     return max(trained, key=lambda model: model.manifest.metrics["validation"]["roc_auc"])
 
 
-def fit(
-    name: str,
-    recipe: Recipe,
-    encoder: TextEncoder,
-    dataset: Dataset,
-    parts: Parts,
-    seed: int,
-    progress: Progress,
-    tracker: "Tracker | None" = None,
-) -> tuple[Any, Scorer, list[Metrics]]:
-    """Trains one model.
-
-    Returns:
-        The model, its scorer, calibrated if the recipe says so, and the figures of each epoch.
-    """
-    keras = import_keras()
-    architecture, training = recipe.models[name], recipe.training_of(name)
-
-    def texts(rows: Indices) -> list[str]:
-        return [dataset.texts[row] for row in rows]
-
-    def targets(rows: Indices) -> Floats:
-        labels = dataset.labels[rows].astype(np.float32)
-        if not training.soft_targets:
-            return labels
-        agreement = dataset.agreement[rows]
-        return np.where(labels == 1, agreement, 1 - agreement)
-
-    keras.utils.set_random_seed(seed)
-    model = build_model(architecture)
-    scorer = Scorer(encoder, architecture, model, Calibration())
-    epochs, steps_per_epoch = _epochs(training, parts)
-    steps = epochs * steps_per_epoch
-    model.compile(
-        optimizer=_optimizer(training, steps),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        # A lambda, because TensorFlow leaves a file of its translation of a named function behind.
-        metrics=[
-            keras.metrics.MeanMetricWrapper(
-                lambda targets, logits: keras.ops.equal(targets >= 0.5, logits >= 0),
-                name="accuracy",
-            )
-        ],
-    )
-    done = 0
-    history: list[Metrics] = []
-    best: tuple[float, Any] = (np.inf, None)
-
-    def count(batch: int, logs: Metrics) -> None:  # noqa: ARG001  # Keras passes them by name
-        nonlocal done
-        done += 1
-        progress(name, done, steps, history[-1] if history else {})
-
-    def validate(epoch: int, logs: Metrics) -> None:  # noqa: ARG001
-        nonlocal best
-        logits = scorer.logits(texts(parts.validation))
-        loss = _loss(logits, targets(parts.validation))
-        accuracy = float(np.mean((logits >= 0) == dataset.labels[parts.validation]))
-        history.append({**logs, "val_loss": loss, "val_accuracy": accuracy})
-        if tracker:
-            tracker.epoch(scorer, history[-1])
-        if training.keep_best_epoch and loss < best[0]:
-            best = (loss, model.get_weights())
-
-    model.fit(
-        scorer.pad(encoder.encode(texts(parts.train))),
-        targets(parts.train),
-        batch_size=training.batch_size,
-        epochs=epochs,
-        callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=count, on_epoch_end=validate)],
-        verbose=0,
-    )
-    progress(name, steps, steps, history[-1])
-    if best[1] is not None:
-        model.set_weights(best[1])
-    if training.calibrate:
-        logits = scorer.logits(texts(parts.validation))
-        scorer.calibration = _calibrate(logits, dataset.labels[parts.validation])
-    return model, scorer, history
-
-
-def _epochs(training: Training, parts: Parts) -> tuple[int, int]:
-    """Epochs, and batches in one of them."""
-    steps = -(-len(parts.train) // training.batch_size)
-    return max(training.epochs, -(-training.least_steps // steps)), steps
-
-
-def _loss(logits: Floats, targets: Floats) -> float:
-    """Mean binary cross-entropy, of logits against targets between 0 and 1."""
-    return float(np.mean(np.logaddexp(0, logits) - targets * logits))
-
-
-def _optimizer(training: Training, steps: int) -> Any:
-    """The recipe's optimizer; AdamW warms up over a tenth of the steps and then follows a cosine.
-
-    Schedule: Loshchilov and Hutter, "SGDR", 2017, without restarts.
-    """
-    keras = import_keras()
-
-    if training.optimizer == "adam":
-        return keras.optimizers.Adam(training.learning_rate)
-    warm_up = max(1, steps // 10)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warm_up, warmup_target=training.learning_rate, warmup_steps=warm_up
-    )
-    return keras.optimizers.AdamW(
-        schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm
-    )
-
-
-def _calibrate(logits: Floats, labels: npt.NDArray[np.int8]) -> Calibration:
+def calibrate(logits: Floats, labels: npt.NDArray[np.int8]) -> Calibration:
     """Fits scale and offset of the logits to the labels by logistic regression.
 
     As in Platt, "Probabilistic outputs for support vector machines", 1999, with his targets
@@ -281,6 +283,29 @@ def _calibrate(logits: Floats, labels: npt.NDArray[np.int8]) -> Calibration:
         sample_weight=np.concatenate([targets, 1 - targets]),
     )
     return Calibration(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
+
+
+class _Counter:
+    """Counts the batches of all fits of a model, and tells them."""
+
+    def __init__(self, name: str, steps: int, progress: Progress) -> None:
+        self._name, self._steps, self._progress = name, steps, progress
+        self._done = 0
+        progress(name, 0, steps, {})
+
+    def __call__(self, figures: Metrics) -> None:
+        self._done += 1
+        self._progress(self._name, self._done, self._steps, figures)
+
+    def end(self, figures: Metrics) -> None:
+        self._progress(self._name, self._steps, self._steps, figures)
+
+
+def _steps(fitter: WordFitter | TokenFitter, parts: Parts, folds: Folds | None) -> int:
+    """Batches of all fits of a model."""
+    if folds is None:
+        return fitter.steps(parts.train)
+    return fitter.steps(folds.rows) + sum(fitter.steps(folds.outside(f)) for f in range(FOLDS))
 
 
 def _git_commit() -> str | None:

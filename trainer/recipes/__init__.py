@@ -30,7 +30,9 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             where the data says so, or the label.
         keep_best_epoch: whether the weights of the epoch with the least validation loss are kept,
             or those of the last epoch.
-        calibrate: whether probabilities are calibrated on the validation part.
+        calibrate: whether probabilities are calibrated on tweets that the model did not see.
+        teacher_share: how much of a tweet's target is the teacher's probability, where a teacher
+            was asked about the data; the rest is as `soft_targets` says.
     """
 
     optimizer: Literal["adam", "adamw"]
@@ -43,6 +45,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     least_steps: Annotated[int, Meta(ge=0)] = 0
     weight_decay: Annotated[float, Meta(ge=0)] = 0.0
     clip_norm: Annotated[float, Meta(gt=0)] | None = None
+    teacher_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +54,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         seed: of initial weights, batches, dropout and the validation part.
         validation_size: share of the training part that is cut off for validation.
+        cross_validate: whether models are fitted without each fold of the training part, and judged
+            and calibrated by what they say of the folds that they did not see, before they are
+            fitted on all of it. The first fold takes the place of the validation part.
         models: by the run's name, in the order of training.
         trainings: by the run's name, of the models that are trained otherwise than `training`.
     """
@@ -60,7 +66,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     text: TextSettings
     training: Training
     models: Annotated[dict[str, Architecture], Meta(min_length=1)]
+    cross_validate: bool = False
     trainings: dict[str, Training] = {}
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether some model learns from a teacher, where one was asked about the data."""
+        return any(self.training_of(name).teacher_share > 0 for name in self.models)
 
     def training_of(self, name: str) -> Training:
         """How the model of this name is trained."""
@@ -137,6 +149,12 @@ def _problems(run: str, recipe: Recipe) -> Iterator[str]:
         yield f"models.{run}.summary {model.summary!r}: expected {expected} for {kind}"
     if model.kind != "feed-forward" and model.units == 0:
         yield f"models.{run}.units 0: expected 1 or more for {kind}"
+    if model.ngrams and not (model.masked and recipe.text.keep_unknown):
+        yield f"models.{run}.ngrams {model.ngrams}: expected 0, unless masked and keep_unknown"
+    if model.vectors and not model.ngrams:
+        yield f"models.{run}.vectors {model.vectors}: expected 0 where there are no ngrams"
+    if model.ngrams and model.summary != "mean-max":
+        yield f"models.{run}.summary {model.summary!r}: expected mean-max where there are ngrams"
     if model.num_words < recipe.text.num_words:
         expected = f"text.num_words, {recipe.text.num_words}, or more"
         yield f"models.{run}.num_words {model.num_words}: expected {expected}"

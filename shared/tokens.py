@@ -1,0 +1,235 @@
+"""Tokens → what the network looks up: words, character n-grams and pretrained vectors, in a table.
+
+A token's features depend on the token alone, and a chunk's tokens on the chunk alone. So each
+distinct token is computed once and kept as a row of a `TokenTable`, and a chunk is remembered as
+the numbers of its tokens.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from shared.models import MOST_NGRAMS, NGRAM_BUCKETS, Floats
+from shared.text import (
+    UNKNOWN_ID,
+    Ids,
+    TextSettings,
+    Token,
+    chunk_tokens,
+)
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+VECTOR_SCALE = 0.3
+"""Pretrained vectors are multiplied by it: GloVe's are far longer than trained ones."""
+
+UNKNOWN_TOKEN: Token = ("xxunknown", "")
+"""Stands for an empty text."""
+
+
+class WordVectors(msgspec.Struct, frozen=True):
+    """Pretrained vectors.
+
+    Attributes:
+        words: in lower case.
+        vectors: float16, shape (words, dimension).
+    """
+
+    words: list[str]
+    vectors: npt.NDArray[np.float16]
+
+
+class Features(msgspec.Struct, frozen=True):
+    """What a network is fed for each of some tokens.
+
+    Attributes:
+        words: ids in the vocabulary, int32, shape (tokens,).
+        ngrams: of the form, `ngram_ids`, filled up with 0, int32, shape (tokens, MOST_NGRAMS).
+        vectors: scaled, 0 for words without one, float32, shape (tokens, dimension).
+    """
+
+    words: Ids
+    ngrams: Ids
+    vectors: Floats
+
+
+def ngram_ids(form: str) -> list[int]:
+    """Hashes of the 3-grams of `<form>`, then of its 4-grams, from 1 to `NGRAM_BUCKETS`.
+
+    After "fastText" (Bojanowski et al., 2017), with CRC-32 as the hash.
+    """
+    marked = f"<{form}>"
+    grams = [marked[at : at + size] for size in (3, 4) for at in range(len(marked) - size + 1)]
+    return [
+        1 + crc32(gram.encode("utf-8", "surrogatepass")) % NGRAM_BUCKETS
+        for gram in grams[:MOST_NGRAMS]
+    ]
+
+
+class Featurizer:
+    """Gives tokens their features.
+
+    Args:
+        vocabulary: as `shared.text.fit_vocabulary` gives it, with a place for unknown words.
+        vectors: None for vectors of dimension 0.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], vectors: WordVectors | None) -> None:
+        self._ids = {word: place for place, word in enumerate(vocabulary) if place > UNKNOWN_ID}
+        table = np.zeros((0, 0), np.float32) if vectors is None else vectors.vectors
+        self._places: Mapping[str, int] = {}
+        if vectors is not None:
+            self._places = {word: place for place, word in enumerate(vectors.words)}
+        self._vectors = table
+
+    def __call__(self, tokens: Sequence[Token]) -> Features:
+        """The features of tokens; a word without a vector takes that of its lemma, if any."""
+        words = np.array([self._ids.get(word, UNKNOWN_ID) for word, _ in tokens], np.int32)
+        ngrams = np.zeros((len(tokens), MOST_NGRAMS), np.int32)
+        places = np.full(len(tokens), -1)
+        for row, (word, form) in enumerate(tokens):
+            ids = ngram_ids(form)
+            ngrams[row, : len(ids)] = ids
+            places[row] = self._places.get(form, self._places.get(word, -1))
+        vectors = np.zeros((len(tokens), self._vectors.shape[1]), np.float32)
+        known = places >= 0
+        vectors[known] = VECTOR_SCALE * self._vectors[places[known]].astype(np.float32)
+        return Features(words, ngrams, vectors)
+
+
+class TokenTable:
+    """Distinct tokens by their number, and the row that a network looks up for each.
+
+    It only grows, so that numbers stay valid as long as somebody holds the table. Number 0 is
+    padding's, number 1 is `UNKNOWN_TOKEN`'s.
+
+    Args:
+        fold: features of some tokens → their rows, float32, shape (tokens, width).
+    """
+
+    def __init__(self, featurizer: Featurizer, fold: Callable[[Features], Floats]) -> None:
+        self._featurizer = featurizer
+        self._fold = fold
+        self._numbers: dict[Token, int] = {}
+        features = featurizer([UNKNOWN_TOKEN])
+        row = fold(features)
+        self.rows = np.concatenate([np.zeros_like(row), row])
+        self.is_unknown = np.array([False, True])
+        self._numbers[UNKNOWN_TOKEN] = UNKNOWN_ID
+        self._next = UNKNOWN_ID + 1
+
+    def __len__(self) -> int:
+        return self._next
+
+    @property
+    def tokens(self) -> list[Token]:
+        """By number, from 1 on."""
+        return list(self._numbers)
+
+    def numbers(self, rows: Sequence[Sequence[Token]]) -> list[tuple[int, ...]]:
+        """The numbers of each row's tokens; tokens that are new get one."""
+        new = [t for t in dict.fromkeys(chain.from_iterable(rows)) if t not in self._numbers]
+        if new:
+            self._add(new)
+        numbers = self._numbers
+        return [tuple([numbers[token] for token in row]) for row in rows]
+
+    def _add(self, new: Sequence[Token]) -> None:
+        features = self._featurizer(new)
+        start, end = self._next, self._next + len(new)
+        if end > len(self.rows):  # Doubling keeps the copying below twice the final size.
+            room = max(end, 2 * len(self.rows))
+            rows = np.zeros((room, self.rows.shape[1]), np.float32)
+            rows[:start] = self.rows[:start]
+            unknown = np.zeros(room, np.bool_)
+            unknown[:start] = self.is_unknown[:start]
+            self.rows, self.is_unknown = rows, unknown
+        self.rows[start:end] = self._fold(features)
+        self.is_unknown[start:end] = features.words == UNKNOWN_ID
+        self._numbers.update(zip(new, range(start, end), strict=True))
+        self._next = end
+
+
+class EncodedTokens(msgspec.Struct, frozen=True):
+    """The tokens of several texts, one behind the other.
+
+    Attributes:
+        ids: numbers in the table, int32, shape (total,).
+        lengths: int32, shape (texts,): how many of the ids belong to each text; 1 or more.
+    """
+
+    ids: Ids
+    lengths: Ids
+    table: TokenTable
+
+
+class TokenEncoder:
+    """Turns texts into token numbers, remembering those of every chunk it has seen.
+
+    Args:
+        pipeline: as saved in the bundle.
+        fold: of the network.
+        memo_size: chunks remembered at most, as in `shared.text.TextEncoder`.
+        table_size: tokens remembered at most; a row of the table takes half a kilobyte for the
+            feed-forward net and up to two for an LSTM. When either is exceeded, both start anew.
+    """
+
+    LONGEST_REMEMBERED = 64
+
+    def __init__(
+        self,
+        pipeline: "Language",
+        settings: TextSettings,
+        featurizer: Featurizer,
+        fold: Callable[[Features], Floats],
+        memo_size: int = 500_000,
+        table_size: int = 65_536,
+    ) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+        self._featurizer = featurizer
+        self._fold = fold
+        self._memo_size = memo_size
+        self._table_size = table_size
+        self._memo: dict[str, tuple[int, ...]] = {}
+        self._table = TokenTable(featurizer, fold)
+
+    def encode(self, texts: Sequence[str]) -> EncodedTokens:
+        """The token numbers of each text, in order; an empty text is one unknown word.
+
+        Raises:
+            ValueError: if spaCy refuses a text (over a million characters, or lone surrogates).
+        """
+        chunks = [text.split(" ") for text in texts]
+        new = list(set(chain.from_iterable(chunks)).difference(self._memo))
+        tokens = chunk_tokens(self._pipeline, new, rewrite=self._settings.rewrite)
+        self._memo.update(zip(new, self._table.numbers(tokens), strict=True))
+        memo = self._memo
+        rows = [
+            list(chain.from_iterable([memo[chunk] for chunk in row])) or [UNKNOWN_ID]
+            for row in chunks
+        ]
+        lengths = np.fromiter(map(len, rows), np.int32, len(rows))
+        ids = np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum()))
+        encoded = EncodedTokens(ids, lengths, self._table)
+        self._forget(new)
+        return encoded
+
+    def unknown_words(self, encoded: EncodedTokens) -> int:
+        """How many of the tokens are of words that the vocabulary lacks."""
+        return int(np.count_nonzero(encoded.table.is_unknown[encoded.ids]))
+
+    def _forget(self, new: Iterable[str]) -> None:
+        if len(self._memo) > self._memo_size or len(self._table) > self._table_size:
+            self._memo.clear()
+            self._table = TokenTable(self._featurizer, self._fold)
+            return
+        for chunk in new:
+            if len(chunk) > self.LONGEST_REMEMBERED:
+                del self._memo[chunk]

@@ -1,0 +1,102 @@
+"""Teaching: what a teacher said of a data set's training part, and of variants of its texts.
+
+A row's probability is always of a teacher that was trained without the row's fold. There is a
+teacher for each pair of folds, trained on the others: a model that is to be judged on one fold
+learns from teachers that did not see that fold either, so that the judgement is not flattered.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from shared.errors import DataError
+from shared.models import Floats
+from shared.text import Ids
+from trainer.augmentation import Variants, make_variants
+from trainer.dataset import Dataset, Indices, cut_test
+
+FOLDS = 4
+SEED = 0
+"""Of the variants."""
+
+SHIPPED = "teaching.safetensors"
+"""Of the published set; it holds no tweet."""
+
+
+class Teaching(msgspec.Struct, frozen=True):
+    """What is known of the training part's rows, in the order of `trainer.dataset.cut_test`.
+
+    Attributes:
+        rows: of the data set, shape (rows,).
+        folds: of the rows, int32, shape (rows,).
+        variants: of the rows, `VARIANTS` of each.
+        probabilities: of each row and its variants, by the teacher that saw neither the row's fold
+            nor the fold of the first axis; in the row's own fold the mean of all of them. float32,
+            shape (FOLDS, rows, 1 + VARIANTS).
+    """
+
+    rows: Indices
+    folds: Ids
+    variants: Variants
+    probabilities: Floats
+
+
+def write_teaching(dataset: Dataset, teaching: Teaching, path: Path) -> None:
+    """Writes what `read_teaching` reads, a byte a probability.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    tensors = {
+        "sha256": _bytes(dataset.sha256),
+        "variants": _bytes(_hash(teaching.variants.texts)),
+        "folds": teaching.folds.astype(np.uint8),
+        "probabilities": np.round(255 * teaching.probabilities).astype(np.uint8),
+    }
+    try:
+        path.write_bytes(safetensors.save(tensors))
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error}") from error
+
+
+def read_teaching(dataset: Dataset, path: Path | None = None) -> Teaching | None:
+    """What a teacher said of a data set: from a file, or what ships, which is None of other data.
+
+    Raises:
+        DataError: if the file is none, or of other data.
+    """
+    try:
+        content = (path or resources.files("trainer").joinpath(SHIPPED)).read_bytes()
+        tensors = safetensors.load(content)
+        stated = {name: tensors[name].tobytes().decode() for name in ("sha256", "variants")}
+        folds = tensors["folds"].astype(np.int32)
+        probabilities = (tensors["probabilities"] / 255).astype(np.float32)
+    except (OSError, KeyError, SafetensorError, UnicodeDecodeError) as error:
+        raise DataError(f"{path or SHIPPED} is not what a teacher said: {error!r}") from error
+    if stated["sha256"] != dataset.sha256:
+        if path is None:
+            return None
+        raise DataError(f"{path}: the teacher was asked about other data than {dataset.name}")
+    rows, _ = cut_test(dataset)
+    variants = make_variants([dataset.texts[row] for row in rows], folds, SEED)
+    if (len(folds), _hash(variants.texts)) != (len(rows), stated["variants"]):
+        raise DataError(
+            f"{path or SHIPPED}: the teacher was asked about other variants of the texts; ask it "
+            f"again by triage-trainer distill"
+        )
+    return Teaching(rows, folds, variants, probabilities)
+
+
+def _hash(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _bytes(text: str) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(text.encode(), np.uint8)
