@@ -31,6 +31,12 @@ from shared.tweet import Tweet, decode_tweet
 from worker.dead_letter import make_dead_letter, publishable
 from worker.kafka_clients.records import Headers, Message, Record
 
+_REMEMBERED = 50_000
+"""Texts whose probabilities are remembered, some 500 bytes each: a third of Twitter are retweets,
+whose texts are equal. When there are more, remembering starts anew."""
+_LONGEST_REMEMBERED = 400
+"""Characters; longer texts hardly come twice, and would take the memory."""
+
 Step = Callable[[str], AbstractContextManager[None]]
 
 _TRACE_HEADERS = frozenset(("traceparent", "tracestate", "baggage", "b3"))
@@ -47,7 +53,7 @@ class Outcome(msgspec.Struct, frozen=True):
         dead_letter_reasons: one for each dead letter.
         texts: of the tweets that were scored.
         probabilities: float32, shape (texts,).
-        words: how many words were scored.
+        words: how many words were scored; a text that was scored before is not scored again.
         unknown_words: how many of them the vocabulary lacks.
     """
 
@@ -93,6 +99,7 @@ class Triage:
         self._step = step
         self._retried = retried
         self._most = sys.maxsize  # records that fit into memory at once
+        self._known: dict[str, float] = {}  # text → probability
         self._alert_headers: Headers = [
             ("content-type", CONTENT_TYPE.encode()),
             ("triage-schema-version", str(SCHEMA_VERSION).encode()),
@@ -141,12 +148,17 @@ class Triage:
         with self._step("decode"):
             tweets, failed = _decode(records)
         texts = [tweet.text for _, tweet in tweets]
+        known = self._known
+        new = [text for text in dict.fromkeys(texts) if text not in known]
         with self._step("encode"):
-            encoded = self._scorer.encode(texts)
+            encoded = self._scorer.encode(new)
         with self._step("pad"):
             padded = self._scorer.pad(encoded)
         with self._step("predict"):
-            probabilities = self._scorer.predict(padded) if texts else np.empty(0, np.float32)
+            scored = self._scorer.predict(padded).tolist() if new else []
+        known.update(zip(new, scored, strict=True))
+        probabilities = np.fromiter(map(known.__getitem__, texts), np.float32, len(texts))
+        self._forget(new)
         with self._step("decide"):
             messages, alerts = self._decide(tweets, probabilities)
         return Outcome(
@@ -159,6 +171,14 @@ class Triage:
             len(encoded.ids),
             self._scorer.unknown_words(encoded),
         )
+
+    def _forget(self, new: Sequence[str]) -> None:
+        if len(self._known) > _REMEMBERED:
+            self._known.clear()
+            return
+        for text in new:
+            if len(text) > _LONGEST_REMEMBERED:
+                del self._known[text]
 
     def _decide(
         self, tweets: list[tuple[Record, Tweet]], probabilities: Floats

@@ -13,8 +13,8 @@ import psutil
 from shared.settings import Settings
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.tweets import fill
-from tests.benchmarks.watched import look, look_at
-from tests.integration.processes import Worker, broker_process, environment_of, running, wait_for
+from tests.benchmarks.watched import look, look_at, working
+from tests.integration.processes import Worker, broker_process, environment_of, wait_for
 
 WARM_UP = 10_000
 """Tweets that members have seen when a measurement begins."""
@@ -41,12 +41,12 @@ def members(bench: Bench, settings: Settings, model: str, count: int) -> Iterato
 
         def start(number: int) -> Worker:
             log = bench.log(settings).with_suffix(f".{number}.log")
-            return stack.enter_context(running(bench.environment(settings, model), log))
+            return stack.enter_context(working(bench.environment(settings, model), log))
 
         with ThreadPoolExecutor(count) as pool:
             workers = list(pool.map(start, range(count)))
         fill(settings, bench.records("distinct", WARM_UP))
-        wait_for(lambda: all(worker.partitions() for worker in workers), every=0.5)
+        wait_for(lambda: all(worker.partitions() for worker in workers), 120, every=0.5)
         look_at(workers, WARM_UP)
         yield workers
 

@@ -29,8 +29,10 @@ def measure(bench: Bench, tell: Callable[[str], None]) -> list[dict[str, Any]]:
             row["rate"] = statistics.median(run.rate for run in runs)
             row["rates"] = [round(run.rate) for run in runs]
             row["batch"] = statistics.median(run.batch for run in runs)
+            row["cpu"] = statistics.median(run.cores["members"] / run.rate * 1e6 for run in runs)
             for name in runs[0].cores:
                 row[f"{name}_cores"] = statistics.median(run.cores[name] for run in runs)
+            tell(f"{row['rate']:,.0f} tweets/s, {row['cpu']:.0f} CPU seconds per million")
             found.append(row)
     return found
 
@@ -39,7 +41,7 @@ def tables(found: list[dict[str, Any]]) -> list[Table]:
     """What was found, to be printed."""
     table = Table(
         *("model", "members", "TRIAGE_BATCH_SIZE", "tweets/s", "in a batch"),
-        *("members' cores", "broker's", "generator's"),
+        *("CPU s / 10⁶", "members' cores", "broker's", "generator's"),
         box=box.SIMPLE_HEAD,
         title=f"Members, with {_PARTITIONS} partitions, all texts distinct, beside the generator",
     )
@@ -47,6 +49,7 @@ def tables(found: list[dict[str, Any]]) -> list[Table]:
         table.add_row(
             *(row["model"], str(row["members"]), f"{row['batch_size']:,}", f"{row['rate']:,.0f}"),
             f"{row['batch']:,.0f}",
+            f"{row['cpu']:,.0f}",
             *(f"{row[f'{name}_cores']:.2f}" for name in ("members", "broker", "generator")),
         )
     return [table]

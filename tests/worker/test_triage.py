@@ -213,13 +213,23 @@ def test_batches_are_halved_until_they_fit_into_memory_and_stay_so() -> None:
     retries: list[str] = []
     scorer = FakeScorer(no_memory_for(300))
     triage = new_triage(scorer, retried=lambda: retries.append("memory"))
-    records = [FakeRecord(b"good %d" % n, n) for n in range(1000)]
-    for _ in range(2):
-        outcome = triage(records)
+    for batch in range(2):
+        outcome = triage([FakeRecord(b"good %d %d" % (batch, n), n) for n in range(1000)])
         assert [alert.source.offset for alert in outcome.alerts] == list(range(1000))
         assert (outcome.dead_letter_reasons, outcome.words) == ([], 1000)
     assert scorer.batches == [1000, 500, 250, 250, 250, 250, 250, 250, 250, 250]
     assert len(retries) == 2
+
+
+def test_a_text_that_comes_again_is_not_scored_again() -> None:
+    scorer = FakeScorer()
+    triage = new_triage(scorer)
+    values = [b"a retweet", b"a tweet", b"a retweet", b"too long to be remembered " * 20]
+    for _ in range(2):
+        outcome = triage([FakeRecord(value, n) for n, value in enumerate(values)])
+        assert [alert.source.offset for alert in outcome.alerts] == [0, 1, 2, 3]
+        assert outcome.probabilities.tolist() == pytest.approx([0.9] * 4)
+    assert scorer.batches == [3, 1]
 
 
 def test_without_memory_for_a_single_record_it_waits() -> None:
