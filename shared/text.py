@@ -5,8 +5,8 @@ so), lemmatize with spaCy, join the lemmas by spaces, lower the case, cut at the
 A run of more than 250 characters without white space is cut into pieces of 250 first, because
 spaCy's tokenizer takes quadratic time: 8 s for 10,000 opening brackets, 5 ms for 250.
 A chunk is what stands between two space characters. spaCy's tokenizer and the filter both act
-within a chunk, so `TextEncoder` computes each distinct chunk once and remembers its ids; tests hold
-that the outcome is the same.
+within a chunk, so `ChunkMemo` computes each distinct chunk once and remembers the numbers of its
+tokens; tests hold that the outcome is the same.
 
 Source of the word ids: `keras.preprocessing.text.Tokenizer` of Keras 2 with its default arguments.
 """
@@ -14,9 +14,9 @@ Source of the word ids: `keras.preprocessing.text.Tokenizer` of Keras 2 with its
 import html
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -36,6 +36,9 @@ PADDING_ID = 0
 UNKNOWN_ID = 1
 """The id of words outside the vocabulary, where `TextSettings.keep_unknown` gives them one."""
 
+MEMO_SIZE = 500_000
+"""Chunks that an encoder remembers at most."""
+
 _FILTER = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " "))
 
 _URL = re.compile(r"https?://\S*|www\.\S+")
@@ -43,7 +46,8 @@ _MENTION = re.compile(r"(?<!\w)@\w+")
 _HASHTAG = re.compile(r"(?<!\w)#(\w+)")
 _NUMBER = re.compile(r"(?<![A-Za-z\d])\d+(?:[.,:]\d+)*")
 _WORD_IN_HASHTAG = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+")
-_LONG_RUN = re.compile(r"\S{250}(?=\S)")
+LONGEST_RUN = 250
+_LONG_RUN = re.compile(rf"\S{{{LONGEST_RUN}}}(?=\S)")
 _ELONGATION = re.compile(r"([^\W\d])\1{2,}")
 
 
@@ -138,32 +142,11 @@ def plain_words(pipeline: "Language", text: str, *, rewrite: bool) -> list[str]:
     return filtered_words(" ".join(token.lemma_ for token in pipeline(_cut_long_runs(text))))
 
 
-def chunk_words(pipeline: "Language", chunks: Iterable[str], *, rewrite: bool) -> list[list[str]]:
-    """The words of each chunk, lemmatized in one stream; spaCy's string store does not grow."""
-    if rewrite:
-        chunks = map(rewrite_chunk, chunks)
-    with pipeline.memory_zone():
-        return [
-            filtered_words(" ".join([token.lemma_ for token in doc]))
-            for doc in pipeline.pipe(map(_cut_long_runs, chunks))
-        ]
-
-
 def plain_tokens(pipeline: "Language", text: str, *, rewrite: bool) -> list[Token]:
     """The tokens of one text by the plain path, with nothing memoised: the reference."""
     if rewrite:
         text = " ".join(rewrite_chunk(chunk) for chunk in text.split(" "))
     return _tokens(pipeline(_cut_long_runs(text)))
-
-
-def chunk_tokens(
-    pipeline: "Language", chunks: Iterable[str], *, rewrite: bool
-) -> list[list[Token]]:
-    """The tokens of each chunk, as `chunk_words` gives their words."""
-    if rewrite:
-        chunks = map(rewrite_chunk, chunks)
-    with pipeline.memory_zone():
-        return [_tokens(doc) for doc in pipeline.pipe(map(_cut_long_runs, chunks))]
 
 
 def _tokens(doc: "Doc") -> list[Token]:
@@ -173,9 +156,13 @@ def _tokens(doc: "Doc") -> list[Token]:
     """
     tokens: list[Token] = []
     for token in doc:
-        words, forms = filtered_words(token.lemma_), filtered_words(token.text)
-        tokens += zip(words, forms if len(forms) == len(words) else words, strict=True)
+        tokens += _pair(token.lemma_, token.text)
     return tokens
+
+
+def _pair(lemma: str, form: str) -> list[Token]:
+    words, forms = filtered_words(lemma), filtered_words(form)
+    return list(zip(words, forms if len(forms) == len(words) else words, strict=True))
 
 
 def _cut_long_runs(text: str) -> str:
@@ -188,14 +175,149 @@ def fit_vocabulary(texts: Sequence[str], pipeline: "Language", settings: TextSet
     Words of the same frequency stand in order of appearance. Place 0 is padding's, and place 1 the
     unknown words' where they are kept.
     """
-    distinct = list(dict.fromkeys(chain.from_iterable(text.split(" ") for text in texts)))
-    words = dict(
-        zip(distinct, chunk_words(pipeline, distinct, rewrite=settings.rewrite), strict=True)
-    )
-    counts = Counter(word for text in texts for chunk in text.split(" ") for word in words[chunk])
+    counts: Counter[str] = Counter()
+    chunk_tokens = ChunkTokens(pipeline, rewrite=settings.rewrite)
+    with pipeline.memory_zone():
+        for chunk, count in _count_chunks(texts).items():
+            for word, _ in chunk_tokens(chunk):
+                counts[word] += count
     reserved = ["", "xxunknown"] if settings.keep_unknown else [""]
     ordered = sorted(counts, key=lambda word: -counts[word])  # stable: ties by appearance
     return (reserved + ordered)[: settings.num_words]
+
+
+def _count_chunks(texts: Iterable[str]) -> Counter[str]:
+    """How often each chunk comes, in order of appearance."""
+    return Counter(chain.from_iterable(text.split(" ") for text in texts))
+
+
+class ChunkTokens:
+    """Gives chunks their tokens, one at a time, with nothing memoised.
+
+    A word of ASCII letters alone is one token unless it is among spaCy's special cases, because
+    each of the patterns by which spaCy cuts wants another character too; its lemma is looked up
+    without the tokenizer. Tests hold both.
+
+    Attributes:
+        lemmatized: how many pieces spaCy was given.
+    """
+
+    def __init__(self, pipeline: "Language", *, rewrite: bool) -> None:
+        self._pipeline = pipeline
+        self._rewrite = rewrite
+        tokenizer: Any = pipeline.tokenizer
+        self._special_cases = frozenset(tokenizer.rules)
+        lemmatizer: Any = pipeline.get_pipe("lemmatizer")
+        self._lemmas = lemmatizer.lookups.get_table("lemma_lookup")
+        self.lemmatized = 0
+
+    def __call__(self, chunk: str) -> list[Token]:
+        """The tokens of a chunk, to be called within the pipeline's memory zone."""
+        return [token for piece in self.pieces(chunk) for token in self.of_piece(piece)]
+
+    def pieces(self, chunk: str) -> list[str]:
+        """What a chunk is rewritten to, cut at its spaces; distinct links come to the same."""
+        return rewrite_chunk(chunk).split(" ") if self._rewrite else [chunk]
+
+    def of_piece(self, piece: str) -> list[Token]:
+        """The tokens of a piece."""
+        if (
+            piece.isascii()
+            and piece.isalpha()
+            and len(piece) <= LONGEST_RUN
+            and piece not in self._special_cases
+        ):
+            return _pair(self._lemmas.get(piece, piece), piece)
+        self.lemmatized += 1
+        return _tokens(self._pipeline(_cut_long_runs(piece)))
+
+
+class ChunkMemo:
+    """Texts → numbers of their tokens, remembering those of every chunk it has seen.
+
+    Args:
+        pipeline: as saved in the bundle.
+        number: tokens → their numbers; not asked again about a chunk that is remembered.
+        empty: numbers of a text without any.
+        size: chunks remembered at most (a tweet has about 15; memory is some 200 bytes each). When
+            they are exceeded the memo starts anew, which costs a fraction of a second.
+    """
+
+    LONGEST_REMEMBERED = (
+        64  # characters; longer chunks hardly come twice, and would take the memory
+    )
+    PIPELINE_LIFE = 1_000_000
+    """Pieces lemmatized, after which the pipeline is renewed, which takes some 0.3 s: the tables in
+    which spaCy looks strings up grow with each new one, even if a memory zone forgets it again."""
+
+    def __init__(
+        self,
+        pipeline: "Language",
+        number: Callable[[Sequence[Token]], Iterable[int]],
+        *,
+        rewrite: bool,
+        empty: Sequence[int],
+        size: int,
+    ) -> None:
+        self._pipeline = pipeline
+        self._number = number
+        self._rewrite = rewrite
+        self._empty = _packed(empty)
+        self._size = size
+        self._chunk_tokens = ChunkTokens(pipeline, rewrite=rewrite)
+        self._pieces = _Memo(self._of_piece, self.LONGEST_REMEMBERED)
+        self._chunks = self._pieces
+        if rewrite:
+            self._chunks = _Memo(self._of_chunk, self.LONGEST_REMEMBERED)
+
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
+        """The numbers of each text's tokens, in order.
+
+        Raises:
+            ValueError: if spaCy refuses a text (over a million characters, or lone surrogates).
+        """
+        remembered = self._chunks.__getitem__
+        with self._pipeline.memory_zone():
+            rows = [b"".join(map(remembered, text.split(" "))) or self._empty for text in texts]
+        lengths = np.fromiter(map(len, rows), np.int32, len(rows)) // _PACKED.itemsize
+        if self._chunk_tokens.lemmatized > self.PIPELINE_LIFE:
+            self._pipeline = pipeline_from_bytes(pipeline_to_bytes(self._pipeline))
+            self._chunk_tokens = ChunkTokens(self._pipeline, rewrite=self._rewrite)
+        if max(len(self._chunks), len(self._pieces)) > self._size:
+            self.forget()
+        return EncodedTexts(np.frombuffer(b"".join(rows), _PACKED), lengths)
+
+    def forget(self) -> None:
+        """Starts anew."""
+        self._chunks.clear()
+        self._pieces.clear()
+
+    def _of_chunk(self, chunk: str) -> bytes:
+        return b"".join(map(self._pieces.__getitem__, self._chunk_tokens.pieces(chunk)))
+
+    def _of_piece(self, piece: str) -> bytes:
+        return _packed(self._number(self._chunk_tokens.of_piece(piece)))
+
+
+class _Memo(dict[str, bytes]):
+    """Computes what it lacks, and remembers what is not too long."""
+
+    def __init__(self, compute: Callable[[str], bytes], longest: int) -> None:
+        self._compute = compute
+        self._longest = longest
+
+    def __missing__(self, key: str) -> bytes:
+        packed = self._compute(key)
+        if len(key) <= self._longest:
+            self[key] = packed
+        return packed
+
+
+_PACKED = np.dtype(np.int32)
+
+
+def _packed(numbers: Iterable[int]) -> bytes:
+    return np.fromiter(numbers, _PACKED).tobytes()
 
 
 class TextEncoder:
@@ -204,28 +326,27 @@ class TextEncoder:
     Args:
         pipeline: as saved in the bundle.
         vocabulary: as `fit_vocabulary` gives it.
-        memo_size: chunks remembered at most (a tweet has about 15; memory is some 200 bytes each).
-            When they are exceeded the memo starts anew, which costs a fraction of a second.
+        memo_size: chunks remembered at most, as in `ChunkMemo`.
     """
-
-    LONGEST_REMEMBERED = (
-        64  # characters; longer chunks hardly come twice, and would take the memory
-    )
 
     def __init__(
         self,
         pipeline: "Language",
         vocabulary: Sequence[str],
         settings: TextSettings,
-        memo_size: int = 500_000,
+        memo_size: int = MEMO_SIZE,
     ) -> None:
-        self._pipeline = pipeline
         self._settings = settings
         self._ids = {
             word: place for place, word in enumerate(vocabulary) if place > settings.keep_unknown
         }
-        self._memo_size = memo_size
-        self._memo: dict[str, tuple[int, ...]] = {}
+        self._memo = ChunkMemo(
+            pipeline,
+            self._number,
+            rewrite=settings.rewrite,
+            empty=[UNKNOWN_ID] if settings.keep_unknown else [],
+            size=memo_size,
+        )
 
     def encode(self, texts: Sequence[str]) -> EncodedTexts:
         """The ids of each text, in order.
@@ -233,36 +354,16 @@ class TextEncoder:
         Raises:
             ValueError: if spaCy refuses a text (over a million characters, or lone surrogates).
         """
-        chunks = [text.split(" ") for text in texts]
-        new = list(set(chain.from_iterable(chunks)).difference(self._memo))
-        self._remember(new)
-        memo = self._memo
-        rows = [list(chain.from_iterable([memo[chunk] for chunk in row])) for row in chunks]
-        if self._settings.keep_unknown:
-            rows = [row or [UNKNOWN_ID] for row in rows]
-        lengths = np.fromiter(map(len, rows), np.int32, len(rows))
-        ids = np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum()))
-        self._forget(new)
-        return EncodedTexts(ids, lengths)
+        return self._memo.encode(texts)
 
     def unknown_words(self, encoded: EncodedTexts) -> int:
         """How many of the ids stand for unknown words; 0 where these are left out."""
         return int(np.count_nonzero(encoded.ids == UNKNOWN_ID)) * self._settings.keep_unknown
 
-    def _remember(self, new: Sequence[str]) -> None:
-        words = chunk_words(self._pipeline, new, rewrite=self._settings.rewrite)
-        unknown = UNKNOWN_ID if self._settings.keep_unknown else PADDING_ID
-        for chunk, row in zip(new, words, strict=True):
-            ids = [self._ids.get(word, unknown) for word in row]
-            self._memo[chunk] = tuple(i for i in ids if i != PADDING_ID)
-
-    def _forget(self, new: Sequence[str]) -> None:
-        if len(self._memo) > self._memo_size:
-            self._memo.clear()
-            return
-        for chunk in new:
-            if len(chunk) > self.LONGEST_REMEMBERED:
-                del self._memo[chunk]
+    def _number(self, tokens: Sequence[Token]) -> list[int]:
+        if self._settings.keep_unknown:
+            return [self._ids.get(word, UNKNOWN_ID) for word, _ in tokens]
+        return [self._ids[word] for word, _ in tokens if word in self._ids]
 
 
 def pad(encoded: EncodedTexts, length: int, *, left: bool) -> Ids:

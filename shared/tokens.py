@@ -5,8 +5,7 @@ distinct token is computed once and kept as a row of a `TokenTable`, and a chunk
 the numbers of its tokens.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -16,11 +15,12 @@ import numpy.typing as npt
 
 from shared.models import MOST_NGRAMS, NGRAM_BUCKETS, Floats
 from shared.text import (
+    MEMO_SIZE,
     UNKNOWN_ID,
+    ChunkMemo,
     Ids,
     TextSettings,
     Token,
-    chunk_tokens,
 )
 
 if TYPE_CHECKING:
@@ -116,33 +116,33 @@ class TokenTable:
     def __init__(self, featurizer: Featurizer, fold: Callable[[Features], Floats]) -> None:
         self._featurizer = featurizer
         self._fold = fold
-        self._numbers: dict[Token, int] = {}
-        features = featurizer([UNKNOWN_TOKEN])
-        row = fold(features)
+        self._numbers = {UNKNOWN_TOKEN: UNKNOWN_ID}
+        row = fold(featurizer([UNKNOWN_TOKEN]))
         self.rows = np.concatenate([np.zeros_like(row), row])
         self.is_unknown = np.array([False, True])
-        self._numbers[UNKNOWN_TOKEN] = UNKNOWN_ID
-        self._next = UNKNOWN_ID + 1
+        self._new: list[Token] = []
 
     def __len__(self) -> int:
-        return self._next
+        return len(self._numbers) + 1
 
     @property
     def tokens(self) -> list[Token]:
         """By number, from 1 on."""
         return list(self._numbers)
 
-    def numbers(self, rows: Sequence[Sequence[Token]]) -> list[tuple[int, ...]]:
-        """The numbers of each row's tokens; tokens that are new get one."""
-        new = [t for t in dict.fromkeys(chain.from_iterable(rows)) if t not in self._numbers]
-        if new:
-            self._add(new)
-        numbers = self._numbers
-        return [tuple([numbers[token] for token in row]) for row in rows]
+    def numbers(self, tokens: Sequence[Token]) -> list[int]:
+        """The numbers of tokens; those that are new get one, and their row by `complete`."""
+        for token in tokens:
+            if token not in self._numbers:
+                self._numbers[token] = len(self)
+                self._new.append(token)
+        return [self._numbers[token] for token in tokens]
 
-    def _add(self, new: Sequence[Token]) -> None:
-        features = self._featurizer(new)
-        start, end = self._next, self._next + len(new)
+    def complete(self) -> None:
+        """Computes the rows of the tokens that have come since the last call."""
+        if not self._new:
+            return
+        start, end = len(self) - len(self._new), len(self)
         if end > len(self.rows):  # Doubling keeps the copying below twice the final size.
             room = max(end, 2 * len(self.rows))
             rows = np.zeros((room, self.rows.shape[1]), np.float32)
@@ -150,10 +150,10 @@ class TokenTable:
             unknown = np.zeros(room, np.bool_)
             unknown[:start] = self.is_unknown[:start]
             self.rows, self.is_unknown = rows, unknown
+        features = self._featurizer(self._new)
         self.rows[start:end] = self._fold(features)
         self.is_unknown[start:end] = features.words == UNKNOWN_ID
-        self._numbers.update(zip(new, range(start, end), strict=True))
-        self._next = end
+        self._new = []
 
 
 class EncodedTokens(msgspec.Struct, frozen=True):
@@ -175,12 +175,10 @@ class TokenEncoder:
     Args:
         pipeline: as saved in the bundle.
         fold: of the network.
-        memo_size: chunks remembered at most, as in `shared.text.TextEncoder`.
+        memo_size: chunks remembered at most, as in `shared.text.ChunkMemo`.
         table_size: tokens remembered at most; a row of the table takes half a kilobyte for the
-            feed-forward net and up to two for an LSTM. When either is exceeded, both start anew.
+            feed-forward net and up to two for an LSTM. When they are exceeded, both start anew.
     """
-
-    LONGEST_REMEMBERED = 64
 
     def __init__(
         self,
@@ -188,17 +186,20 @@ class TokenEncoder:
         settings: TextSettings,
         featurizer: Featurizer,
         fold: Callable[[Features], Floats],
-        memo_size: int = 500_000,
+        memo_size: int = MEMO_SIZE,
         table_size: int = 65_536,
     ) -> None:
-        self._pipeline = pipeline
-        self._settings = settings
         self._featurizer = featurizer
         self._fold = fold
-        self._memo_size = memo_size
         self._table_size = table_size
-        self._memo: dict[str, tuple[int, ...]] = {}
         self._table = TokenTable(featurizer, fold)
+        self._memo = ChunkMemo(
+            pipeline,
+            lambda tokens: self._table.numbers(tokens),
+            rewrite=settings.rewrite,
+            empty=[UNKNOWN_ID],
+            size=memo_size,
+        )
 
     def encode(self, texts: Sequence[str]) -> EncodedTokens:
         """The token numbers of each text, in order; an empty text is one unknown word.
@@ -206,30 +207,14 @@ class TokenEncoder:
         Raises:
             ValueError: if spaCy refuses a text (over a million characters, or lone surrogates).
         """
-        chunks = [text.split(" ") for text in texts]
-        new = list(set(chain.from_iterable(chunks)).difference(self._memo))
-        tokens = chunk_tokens(self._pipeline, new, rewrite=self._settings.rewrite)
-        self._memo.update(zip(new, self._table.numbers(tokens), strict=True))
-        memo = self._memo
-        rows = [
-            list(chain.from_iterable([memo[chunk] for chunk in row])) or [UNKNOWN_ID]
-            for row in chunks
-        ]
-        lengths = np.fromiter(map(len, rows), np.int32, len(rows))
-        ids = np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum()))
-        encoded = EncodedTokens(ids, lengths, self._table)
-        self._forget(new)
-        return encoded
+        numbers = self._memo.encode(texts)
+        table = self._table
+        table.complete()
+        if len(table) > self._table_size:
+            self._table = TokenTable(self._featurizer, self._fold)
+            self._memo.forget()
+        return EncodedTokens(numbers.ids, numbers.lengths, table)
 
     def unknown_words(self, encoded: EncodedTokens) -> int:
         """How many of the tokens are of words that the vocabulary lacks."""
         return int(np.count_nonzero(encoded.table.is_unknown[encoded.ids]))
-
-    def _forget(self, new: Iterable[str]) -> None:
-        if len(self._memo) > self._memo_size or len(self._table) > self._table_size:
-            self._memo.clear()
-            self._table = TokenTable(self._featurizer, self._fold)
-            return
-        for chunk in new:
-            if len(chunk) > self.LONGEST_REMEMBERED:
-                del self._memo[chunk]
