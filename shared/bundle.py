@@ -370,7 +370,9 @@ def _parse_manifest(folder: Path, content: bytes) -> Manifest:
 
 def _vectors_to_bytes(vectors: WordVectors) -> bytes:
     words = np.frombuffer("\n".join(vectors.words).encode(), np.uint8)
-    return bytes(safetensors.save({"words": words, "vectors": vectors.vectors}))
+    return bytes(
+        safetensors.save({"words": words, "vectors": np.ascontiguousarray(vectors.vectors)})
+    )
 
 
 def _vectors_from_bytes(content: bytes, dimension: int) -> WordVectors:

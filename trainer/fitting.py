@@ -317,9 +317,12 @@ class TokenFitter:
         keras.utils.set_random_seed(seed)
         fresh = build_model(self._spec)
         if self._model is None:
-            optimizer = keras.optimizers.AdamW(
-                weight_decay=self._training.weight_decay, global_clipnorm=self._training.clip_norm
-            )
+            training = self._training
+            optimizer = keras.optimizers.Adam()
+            if training.optimizer == "adamw":
+                optimizer = keras.optimizers.AdamW(
+                    weight_decay=training.weight_decay, global_clipnorm=training.clip_norm
+                )
             # XLA would compile for each length of a batch.
             _compile(fresh, optimizer, jit_compile=False)
             fresh.optimizer.build(fresh.trainable_variables)
@@ -394,10 +397,12 @@ def _loss(logits: Floats, targets: Floats) -> float:
 
 
 def _rate(training: Training, step: int, steps: int) -> float:
-    """AdamW's learning rate: up over a tenth of the steps, and down along a cosine.
+    """The learning rate; AdamW's goes up over a tenth of the steps, and down along a cosine.
 
     Schedule: Loshchilov and Hutter, "SGDR", 2017, without restarts.
     """
+    if training.optimizer == "adam":
+        return training.learning_rate
     warm_up = max(1, steps // 10)
     if step < warm_up:
         return training.learning_rate * (step + 1) / warm_up

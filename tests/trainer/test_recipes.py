@@ -56,10 +56,13 @@ def test_tuned_recipe_does_what_the_article_did_not() -> None:
     assert recipe.text.rewrite
     training = recipe.training
     assert training.soft_targets
-    assert training.keep_best_epoch
+    assert recipe.has_teacher
+    assert recipe.cross_validate
     assert training.calibrate
     for model in recipe.models.values():
         assert model.masked
+        assert model.ngrams
+        assert model.vectors
 
 
 @pytest.mark.parametrize("name", ["", "Tuned", "tuned.toml", "../recipes/tuned"])
