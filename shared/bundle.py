@@ -41,7 +41,13 @@ from shared.numpy_models import NumpyModel
 from shared.quality import BALANCED, OperatingPoint, Probability, Quality
 from shared.scorer import KerasModel, Scorer
 from shared.text import TextEncoder, TextSettings, pipeline_from_bytes
-from shared.tokens import Featurizer, TokenEncoder, WordVectors
+from shared.tokens import (
+    Featurizer,
+    TokenEncoder,
+    WordVectors,
+    vectors_from_bytes,
+    vectors_to_bytes,
+)
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -195,7 +201,7 @@ def write_bundle(
         TRAINED_ON: safetensors.save({_HASHES: np.unique(trained_on)}),
     }
     if vectors is not None:
-        contents[VECTORS] = _vectors_to_bytes(vectors)
+        contents[VECTORS] = vectors_to_bytes(vectors)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = msgspec.structs.replace(manifest, files=hashes)
     contents[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
@@ -257,9 +263,7 @@ def load_bundle(folder: Path) -> Bundle:
         pipeline = pipeline_from_bytes(contents[PIPELINE])
         vectors = None
         if manifest.architecture.vectors:
-            vectors = _vectors_from_bytes(read_file(folder, VECTORS), manifest.architecture.vectors)
-    except BundleError:
-        raise
+            vectors = vectors_from_bytes(read_file(folder, VECTORS), manifest.architecture.vectors)
     except Exception as error:  # spaCy and safetensors raise whatever their parts raise
         raise BundleError(f"{folder}: a file of the bundle cannot be read: {error!r}") from error
     words = (len(vocabulary), manifest.text.num_words, manifest.architecture.num_words)
@@ -366,26 +370,6 @@ def _parse_manifest(folder: Path, content: bytes) -> Manifest:
         return msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST} is no bundle manifest: {error}") from error
-
-
-def _vectors_to_bytes(vectors: WordVectors) -> bytes:
-    words = np.frombuffer("\n".join(vectors.words).encode(), np.uint8)
-    return bytes(
-        safetensors.save({"words": words, "vectors": np.ascontiguousarray(vectors.vectors)})
-    )
-
-
-def _vectors_from_bytes(content: bytes, dimension: int) -> WordVectors:
-    tensors = safetensors.load(content)
-    words, vectors = tensors["words"].tobytes().decode().split("\n"), tensors["vectors"]
-    if vectors.dtype != np.float16 or vectors.shape != (len(words), dimension):
-        raise BundleError(
-            f"{VECTORS}: expected 16-bit numbers, {len(words)} × {dimension}, "
-            f"got {vectors.dtype} {vectors.shape}"
-        )
-    if not np.isfinite(vectors).all():
-        raise BundleError(f"{VECTORS}: expected finite numbers, got others")
-    return WordVectors(words, vectors)
 
 
 def _read_verified(folder: Path, manifest: Manifest, name: str) -> bytes:

@@ -12,6 +12,7 @@ from zlib import crc32
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from safetensors import numpy as safetensors
 
 from shared.models import MOST_NGRAMS, NGRAM_BUCKETS, Floats
 from shared.text import (
@@ -43,6 +44,31 @@ class WordVectors(msgspec.Struct, frozen=True):
 
     words: list[str]
     vectors: npt.NDArray[np.float16]
+
+
+def vectors_to_bytes(vectors: WordVectors) -> bytes:
+    """The vectors in the safetensors format."""
+    words = np.frombuffer("\n".join(vectors.words).encode(), np.uint8)
+    matrix = np.ascontiguousarray(vectors.vectors)
+    return bytes(safetensors.save({"words": words, "vectors": matrix}))
+
+
+def vectors_from_bytes(content: bytes, dimension: int) -> WordVectors:
+    """Reads what `vectors_to_bytes` gives.
+
+    Raises:
+        Exception: of any class, if the content is anything else.
+    """
+    tensors = safetensors.load(content)
+    words, vectors = tensors["words"].tobytes().decode().split("\n"), tensors["vectors"]
+    if vectors.dtype != np.float16 or vectors.shape != (len(words), dimension):
+        raise ValueError(
+            f"expected 16-bit numbers, {len(words)} × {dimension}, "
+            f"got {vectors.dtype}, {vectors.shape}"
+        )
+    if not np.isfinite(vectors).all():
+        raise ValueError("expected finite vectors, got others")
+    return WordVectors(words, vectors)
 
 
 class Features(msgspec.Struct, frozen=True):

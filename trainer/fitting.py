@@ -26,17 +26,14 @@ from shared.scorer import KerasModel, Scorer
 from shared.text import (
     EncodedTexts,
     TextEncoder,
-    fit_vocabulary,
-    new_pipeline,
     pad,
 )
-from shared.tokens import EncodedTokens, Features, Featurizer, TokenEncoder
+from shared.tokens import Features, Featurizer
 from trainer.augmentation import VARIANTS
-from trainer.dataset import Dataset, Indices
+from trainer.corpus import Corpus
+from trainer.dataset import Indices
 from trainer.evaluation import Metrics
 from trainer.recipes import Recipe, Training
-from trainer.teaching import Teaching
-from trainer.vectors import read_vectors
 
 Step = Callable[[Metrics], None]
 """Called after each batch with the latest epoch's figures."""
@@ -44,69 +41,8 @@ Step = Callable[[Metrics], None]
 AfterEpoch = Callable[[Scorer, Metrics], None]
 """Called after each epoch with the model as it is, and the figures so far."""
 
-_VECTORS = 60_000
-"""Pretrained vectors that a bundle carries: of the most frequent words, 6 MB."""
-
 _PORTION = 32
 """Batches whose texts are sorted by length together."""
-
-
-class Corpus:
-    """What all fits on one data set have in common.
-
-    Args:
-        recipe: its models may change, its `text` may not.
-        teaching: what a teacher says of the data, if it was asked.
-    """
-
-    def __init__(self, recipe: Recipe, dataset: Dataset, teaching: Teaching | None = None) -> None:
-        self.dataset = dataset
-        self.settings = recipe.text
-        self.teaching = teaching
-        self.pipeline = new_pipeline()
-        self._vocabularies: dict[bytes, list[str]] = {}
-        specs = recipe.models.values()
-        self.vectors = read_vectors(_VECTORS) if any(spec.vectors for spec in specs) else None
-        self._tokens: EncodedTokens | None = None
-        if any(spec.ngrams for spec in specs):  # The same encoder as at work, with nothing folded.
-            variants = teaching.variants.texts if teaching else []
-            self._tokens = TokenEncoder(
-                self.pipeline,
-                self.settings,
-                Featurizer([], None),
-                lambda features: np.zeros((len(features.words), 0), np.float32),
-            ).encode(dataset.texts + variants)
-
-    @property
-    def tokens(self) -> EncodedTokens:
-        """Of the data set's texts, and of the variants behind them.
-
-        Raises:
-            ValueError: if no model is fed tokens.
-        """
-        if self._tokens is None:
-            raise ValueError("the recipe's models are fed words")
-        return self._tokens
-
-    def texts(self, rows: Indices) -> list[str]:
-        """The texts of some rows."""
-        return [self.dataset.texts[row] for row in rows]
-
-    def vocabulary(self, rows: Indices) -> list[str]:
-        """The words of some rows, as `shared.text.fit_vocabulary` orders them."""
-        key = rows.tobytes()
-        if key not in self._vocabularies:
-            found = fit_vocabulary(self.texts(rows), self.pipeline, self.settings)
-            self._vocabularies[key] = found
-        return self._vocabularies[key]
-
-    def targets(self, rows: Indices, *, soft: bool) -> Floats:
-        """Labels, or the share of the annotators' trust that holds the tweet relevant."""
-        labels = self.dataset.labels[rows].astype(np.float32)
-        if not soft:
-            return labels
-        agreement = self.dataset.agreement[rows]
-        return np.where(labels == 1, agreement, 1 - agreement)
 
 
 class Fitted(msgspec.Struct, frozen=True):

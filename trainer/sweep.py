@@ -91,7 +91,7 @@ class Search:
         err: Console,
     ) -> None:
         with err.status("loading Keras"):
-            from trainer import fitting, training
+            from trainer import corpus, fitting, training
         self.trials: list[Trial] = []
         self._training = training
         self._fitting = fitting
@@ -101,10 +101,11 @@ class Search:
         self._tracker = tracker
         self._err = err
         teaching = read_teaching(dataset) if recipe.has_teacher else None
-        parts, _ = training.divide(recipe, dataset, seed, teaching)
+        parts, folds = training.divide(recipe, dataset, seed, teaching)
         self._origin = training.describe_origin(name, seed, dataset, parts)
         self._parts = msgspec.structs.replace(parts, test=parts.test[:0])
-        self._corpus = fitting.Corpus(recipe, dataset, teaching)
+        self._held_out = None if folds is None else 0
+        self._corpus = corpus.Corpus(recipe, dataset, teaching)
 
     def look(self, model: str, space: Space, count: int) -> None:
         """Tries the recipe as it is, and then so many others: of W&B's choice, or at random."""
@@ -184,7 +185,14 @@ class Search:
             fitter = self._fitting.new_fitter(model, recipe, self._corpus)
             calibrated = recipe.training_of(model).calibrate
             scorer = self._training.fit_once(
-                fitter, self._corpus, parts, self._seed, calibrated, _unseen, tracker
+                fitter,
+                self._corpus,
+                parts,
+                self._seed,
+                calibrated,
+                _unseen,
+                tracker,
+                self._held_out,
             ).scorer
             metrics = {}
             for part, rows in (("train", parts.train), ("validation", parts.validation)):

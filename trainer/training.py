@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from shared.bundle import FORMAT, Manifest, write_bundle
 from shared.models import Calibration, Floats, count_parameters
 from shared.text import Ids, pipeline_to_bytes
+from trainer.corpus import Corpus
 from trainer.dataset import (
     Dataset,
     Indices,
@@ -25,7 +26,7 @@ from trainer.dataset import (
     split,
 )
 from trainer.evaluation import Metrics, evaluate
-from trainer.fitting import Corpus, Fitted, Step, TokenFitter, WordFitter, new_fitter
+from trainer.fitting import Fitted, Step, TokenFitter, WordFitter, new_fitter
 from trainer.operating_points import THRESHOLD, operating_points
 from trainer.quality import measure_quality
 from trainer.recipes import Recipe
@@ -168,7 +169,8 @@ def divide(
         DataError: if the rows are too few, or too much alike.
     """
     rows, test = cut_test(dataset)
-    if not recipe.cross_validate or len(rows) < FEWEST_TO_CROSS_VALIDATE:
+    few = teaching is None and len(rows) < FEWEST_TO_CROSS_VALIDATE
+    if few or not recipe.cross_validate:
         return split(dataset, recipe.validation_size, seed), None
     numbers = teaching.folds if teaching else grouped_folds(dataset, rows, FOLDS)
     folds = Folds(rows, numbers)
@@ -183,9 +185,10 @@ def fit_once(
     calibrated: bool,
     step: Step,
     tracker: "Tracker | None" = None,
+    held_out: int | None = None,
 ) -> Fitted:
     """Fits a model on the training part, and calibrates it on the validation part if asked to."""
-    fitted = _fit_watched(fitter, parts, seed, step, tracker)
+    fitted = _fit_watched(fitter, parts, seed, step, tracker, held_out)
     if calibrated:
         logits = fitted.scorer.logits(corpus.texts(parts.validation))
         fitted.scorer.calibration = calibrate(logits, corpus.dataset.labels[parts.validation])
