@@ -1,6 +1,7 @@
 """The worker's loop: receive a batch, triage it, deliver the outcome, until told to stop."""
 
 import contextlib
+import gc
 import logging
 import random
 import threading
@@ -107,6 +108,7 @@ class Worker:
             settings.delivery,
         )
         self._goes_on("worker")
+        _freeze()
         dead_letters = DeadLetterShare(settings.dead_letter_limit)
         next_lag = 0.0
         while not self._stop.is_set():
@@ -114,6 +116,7 @@ class Worker:
             self._look_whether_joined(source)
             if (loaded := production.take()) is not None:
                 triage = self._triage_with(loaded)
+                _freeze()
             if time.monotonic() >= next_lag:
                 self._look_for_lag(source)
                 next_lag = time.monotonic() + _LAG_SECONDS
@@ -299,6 +302,17 @@ class Worker:
             histogram.observe([max(0.0, now - m.timestamp()) for m in moments if m is not None])
         metrics.last_progress.set(now)
         self._health.progress()
+
+
+def _freeze() -> None:
+    """Takes what is there out of the garbage collector's sight, but for what is garbage.
+
+    Libraries and models are a million objects that stay. To walk through them took the collector
+    .3 s each time while tweets waited, in all a tenth of the worker's CPU time.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 class DeadLetterShare:
