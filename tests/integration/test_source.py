@@ -201,6 +201,38 @@ def test_a_batch_that_takes_too_much_memory_is_got_past(settings: Settings) -> N
     assert "unpacks to more than 67108864 bytes" in error
 
 
+def test_a_batch_holds_so_many_bytes_and_the_rest_comes_next(
+    settings: Settings, feed: Feed
+) -> None:
+    """Also where a batch is not delivered the first time, and after fewer records are asked for."""
+    for _ in range(3):
+        feed.producer.send(settings.input_topic, value=bytes(900_000), partition=1)
+    feed.producer.flush()
+    places = [(1, n) for n in range(3)] + feed(0, 3000)
+    taken: list[Place] = []
+    sizes: list[tuple[int, int]] = []
+    tries = 0
+    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
+        deadline = time.monotonic() + 60
+        while len(taken) < len(places):
+            assert time.monotonic() < deadline
+            most = 300 if tries % 2 else 900
+            if (batch := source.receive(0.2, most)) is None:
+                continue
+            tries += 1
+            assert len(batch.records) <= most
+            sizes.append((len(batch.records), sum(len(r.value or b"") for r in batch.records)))
+            assert sizes[-1][1] <= 2048 * most or sizes[-1][0] == 1
+            if tries % 3 == 0:
+                source.rewind(batch)
+                continue
+            sink.deliver(batch, [])
+            taken += [(record.partition, record.offset) for record in batch.records]
+        assert source.receive(1, 1000) is None
+    assert sorted(taken) == sorted(places)
+    assert {(1, 900_000), (2, 1_800_000)} & set(sizes)
+
+
 def test_a_batch_that_was_not_delivered_comes_again_whole(settings: Settings, feed: Feed) -> None:
     places = feed(0, 20) + feed(0, 1, bad_headers=1) + feed(0, 20)
     taken: list[Place] = []

@@ -26,15 +26,16 @@ def words(size: int) -> bytes:
 def bomb(name: str, mebibytes: int) -> bytes:
     """So many MiB of zeros, packed."""
     if name == "snappy":
-        block = snappy.compress(MEBIBYTE)
+        block: bytes = snappy.compress(MEBIBYTE)
         return b"\x82SNAPPY\0" + bytes(8) + (struct.pack("!i", len(block)) + block) * mebibytes
     if name == "lz4":
         packer = lz4.frame.LZ4FrameCompressor()
         pieces = [packer.begin(), *(packer.compress(MEBIBYTE) for _ in range(mebibytes))]
         return b"".join([*pieces, packer.flush()])
-    deflate = zlib.compressobj(wbits=31)
-    other = deflate if name == "gzip" else zstandard.ZstdCompressor().compressobj()
-    return b"".join(other.compress(MEBIBYTE) for _ in range(mebibytes)) + other.flush()
+    gzip = name == "gzip"
+    other = zlib.compressobj(wbits=31) if gzip else zstandard.ZstdCompressor().compressobj()
+    packed: bytes = b"".join(other.compress(MEBIBYTE) for _ in range(mebibytes))
+    return packed + other.flush()
 
 
 @pytest.mark.parametrize("name", CODECS)

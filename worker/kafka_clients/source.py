@@ -26,9 +26,9 @@ _METADATA_MAX_AGE_MS = 30_000
 """After this long at most, partitions that were added to the topic are consumed."""
 _HEARTBEAT_MS = 1000
 """How late a member may learn that the group rebalances, while the others stand still."""
-_MOST_BYTES = 32 << 20
-"""Of the values in a batch of records, beyond which no more are polled; tweets have a few thousand.
-"""
+_MEAN_BYTES = 2048
+"""Of the values in a batch of records at most. A batch of the longest and worst texts would take
+longer than Kafka waits for a member: some take 20 µs a byte to tokenize."""
 _LAG_TIMEOUT_MS = 2000
 """How long a leader that is missing may hold up the partitions whose leaders are there."""
 
@@ -68,6 +68,8 @@ class Source:
     ) -> None:
         self._wait = settings.batch_wait_ms / 1000
         self._unfinished: list[Record] = []  # polled, but neither delivered nor part of a batch
+        self._held: list[Record] = []  # polled, and too much for the batch before
+        self._membership: Any = None  # under which they were
         with connecting(settings):
             self.consumer = new_consumer(
                 settings,
@@ -112,13 +114,15 @@ class Source:
 
     def _receive(self, timeout: float, max_records: int) -> Batch | None:
         records = self._unfinished
-        memberships: list[Any] = []
-        size = 0
-        deadline = time.monotonic() + timeout
-        while len(records) < max_records:
+        records += self._held
+        memberships = [self._membership] if self._held else []
+        self._held = []
+        size, most_bytes = _bytes(records), _MEAN_BYTES * max_records
+        deadline = time.monotonic() + (0 if records else timeout)
+        while True:
             wait = max(0, deadline - time.monotonic())
             with kafka_errors("poll"):
-                polled = self._poll(int(wait * 1000), max_records - len(records))
+                polled = self._poll(int(wait * 1000), max(1, max_records - len(records)))
                 memberships.append(self.consumer.group_metadata())
             if polled and not records:
                 deadline = time.monotonic() + self._wait
@@ -128,15 +132,19 @@ class Source:
             generations = {membership.generation_id for membership in memberships}
             if len(generations) > 1 or min(generations) < 0:
                 return None
-            size += sum(len(record.value or b"") for record in polled)
-            if not polled or size > _MOST_BYTES:
+            size += _bytes(polled)
+            if not polled or len(records) >= max_records or size > most_bytes:
                 break
+        taken = _within(records, max_records, most_bytes)
+        self._held, records = records[taken:], records[:taken]
+        self._membership = memberships[-1]
         self._unfinished = []
-        return _batch(records, memberships[-1]) if records else None
+        return _batch(records, self._membership) if records else None
 
     def rewind(self, batch: Batch) -> None:
         """Lets a batch that was not delivered come again."""
-        self._unfinished = batch.records
+        self._unfinished = batch.records + self._held
+        self._held = []
 
     def lag(self) -> dict[tuple[str, int], int]:
         """How many offsets each assigned partition is behind its end, by (topic, partition).
@@ -230,6 +238,20 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
 def flat(polled: Mapping[Any, list[Record]]) -> list[Record]:
     """What a poll gave, without the division by partitions."""
     return [record for records in polled.values() for record in records]
+
+
+def _bytes(records: list[Record]) -> int:
+    return sum(len(record.value or b"") for record in records)
+
+
+def _within(records: list[Record], most: int, most_bytes: int) -> int:
+    """How many of the records, one at least, are so many and have so many bytes at most."""
+    total = 0
+    for place, record in enumerate(records[:most]):
+        total += len(record.value or b"")
+        if total > most_bytes and place:
+            return place
+    return min(len(records), most)
 
 
 def _batch(records: list[Any], membership: Any) -> Batch:

@@ -29,11 +29,11 @@ _XERIAL_HEADER = 16
 """Java's snappy puts this many bytes before blocks, each of which has its length in 4 bytes."""
 
 
-class TooLargeError(KafkaError):
+class TooLargeError(KafkaError):  # type: ignore[misc]  # kafka-python ships no types
     """A batch by itself unpacks to more than `MOST_BYTES`."""
 
 
-class EnoughError(KafkaError):
+class EnoughError(KafkaError):  # type: ignore[misc]  # kafka-python ships no types
     """A batch does not fit beside those before it; with an allowance of its own it may be read."""
 
 
