@@ -48,7 +48,8 @@ def test_numpy_and_keras_agree(spec: Architecture) -> None:
     network = NumpyModel(spec, weights)
     table = TokenTable(featurizer, network.fold)
     tokens: list[Token] = [(word, word + "s" * (number % 9)) for number, word in enumerate(WORDS)]
-    numbers = np.array(table.numbers([tokens])[0], np.int32)
+    numbers = np.array(table.numbers(tokens), np.int32)
+    table.complete()
     lengths = draw.permutation(np.arange(1, 41)).astype(np.int32)  # half are longer than 20
     ids = draw.choice(numbers, lengths.sum()).astype(np.int32)
     found = network.logits(network.pad(EncodedTokens(ids, lengths, table)))
