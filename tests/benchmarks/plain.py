@@ -2,53 +2,80 @@
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from shared.bundle import PIPELINE, VOCABULARY, WEIGHTS, read_manifest
-from shared.models import Floats, build_model, import_keras, set_weights
-from shared.text import UNKNOWN_ID, filtered_words, pipeline_from_bytes, rewrite_chunk
+from shared.bundle import PIPELINE, VECTORS, VOCABULARY, WEIGHTS, read_manifest
+from shared.models import Floats, build_model, set_weights
+from shared.text import Token, filtered_words, pipeline_from_bytes, rewrite_chunk
+from shared.tokens import UNKNOWN_TOKEN, Featurizer, WordVectors
 
 LENGTH = 140
-"""Ids that the article pads each tweet to."""
+"""Words that the article pads each tweet to."""
 
 
 class PlainModel:
-    """The same probabilities as the bundle's scorer gives, by the plain path."""
+    """The same probabilities as the bundle's scorer gives, by the plain path.
+
+    It takes bundles whose recipe keeps unknown words, embeds n-grams and masks padding, as `tuned`
+    does.
+    """
 
     def __init__(self, bundle: Path) -> None:
         manifest = read_manifest(bundle)
-        self._calibration, self.threshold = manifest.calibration, manifest.threshold
+        self._calibration = manifest.calibration
+        self.threshold = manifest.threshold
         self._rewrite = manifest.text.rewrite
+        self._most = manifest.architecture.length
         self._pipeline = pipeline_from_bytes((bundle / PIPELINE).read_bytes())
-        words = json.loads((bundle / VOCABULARY).read_text("utf-8"))
-        self._ids = {word: number for number, word in enumerate(words)}
+        vocabulary = json.loads((bundle / VOCABULARY).read_text("utf-8"))
+        vectors = None
+        if manifest.architecture.vectors:
+            tensors = load_file(bundle / VECTORS)
+            words = tensors["words"].tobytes().decode().split("\n")
+            vectors = WordVectors(words, tensors["vectors"])
+        self._featurizer = Featurizer(vocabulary, vectors)
         self._model = build_model(manifest.architecture)
         set_weights(self._model, load_file(bundle / WEIGHTS))
-        self._pad = import_keras().utils.pad_sequences
 
     def one(self, text: str) -> float:
         """A tweet's probability, as a notebook computes it."""
-        lemmas = [token.lemma_ for token in self._pipeline(self._rewritten(text))]
-        padded = self._pad([self._ids_of(lemmas)], maxlen=LENGTH, padding="post")
-        return float(self._probabilities(np.ravel(self._model.predict(padded, verbose=0)))[0])
+        inputs = self._inputs([self._tokens(self._pipeline(self._rewritten(text)))], LENGTH)
+        return float(self._probabilities(self._model.predict(inputs, verbose=0))[0])
 
     def many(self, texts: Sequence[str], batch_size: int) -> Floats:
         """Many tweets' probabilities, as a knowledgeable user computes them, float32, (texts,)."""
         docs = self._pipeline.pipe(map(self._rewritten, texts), batch_size=1000)
-        rows = [self._ids_of([token.lemma_ for token in doc]) for doc in docs]
-        padded = self._pad(rows, padding="post")  # as long as the longest needs
-        logits = self._model.predict(padded, batch_size=batch_size, verbose=0)
-        return self._probabilities(np.ravel(logits))
+        rows = [self._tokens(doc) for doc in docs]
+        inputs = self._inputs(rows, min(self._most, max(map(len, rows))))
+        return self._probabilities(self._model.predict(inputs, batch_size=batch_size, verbose=0))
 
     def _rewritten(self, text: str) -> str:
         return " ".join(map(rewrite_chunk, text.split(" "))) if self._rewrite else text
 
-    def _ids_of(self, lemmas: Sequence[str]) -> list[int]:
-        words = filtered_words(" ".join(lemmas))
-        return [self._ids.get(word, UNKNOWN_ID) for word in words] or [UNKNOWN_ID]
+    def _tokens(self, doc: Any) -> list[Token]:
+        """Lemmas with their forms, cut at the Keras tokenizer's filter characters."""
+        tokens: list[Token] = []
+        for token in doc:
+            words, forms = filtered_words(token.lemma_), filtered_words(token.text)
+            tokens += zip(words, forms if len(forms) == len(words) else words, strict=True)
+        return tokens[: self._most] or [UNKNOWN_TOKEN]
 
-    def _probabilities(self, logits: Floats) -> Floats:
-        return self._calibration.probabilities(logits)
+    def _inputs(self, rows: Sequence[list[Token]], length: int) -> list[Any]:
+        """What the Keras model takes, padded on the right."""
+        features = self._featurizer(list(chain.from_iterable(rows)))
+        lengths = np.array([len(row) for row in rows])
+        there = np.arange(length) < lengths[:, None]
+        inputs = []
+        for feature in (features.words, features.ngrams, features.vectors):
+            padded = np.zeros((len(rows), length, *feature.shape[1:]), feature.dtype)
+            padded[there] = feature
+            inputs.append(padded)
+        return inputs
+
+    def _probabilities(self, logits: Any) -> Floats:
+        return self._calibration.probabilities(np.ravel(logits))
