@@ -8,6 +8,7 @@
     golden.json          texts with the probabilities that the model gave them when it was made
     trained_on.safetensors
                          hashes of the texts that training saw; bundles of version 0.1 lack it
+    model-card.md        a page about it for people; bundles of version 0.1 lack it
 
 Loading reads data only (JSON, msgpack, safetensors), builds the model from our own code, and
 refuses a bundle whose hashes or golden probabilities do not agree. A bundle that somebody made with
@@ -29,6 +30,7 @@ import numpy.typing as npt
 from safetensors import numpy as safetensors
 
 from shared.errors import BundleError
+from shared.manifest import FORMAT, Manifest
 from shared.models import (
     Architecture,
     Calibration,
@@ -38,7 +40,6 @@ from shared.models import (
     set_weights,
 )
 from shared.numpy_models import NumpyModel
-from shared.quality import BALANCED, OperatingPoint, Probability, Quality
 from shared.scorer import KerasModel, Scorer
 from shared.text import TextEncoder, TextSettings, pipeline_from_bytes
 from shared.tokens import (
@@ -52,7 +53,6 @@ from shared.tokens import (
 if TYPE_CHECKING:
     from spacy.language import Language
 
-FORMAT = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 VOCABULARY = "vocabulary.json"
@@ -60,8 +60,10 @@ PIPELINE = "pipeline.msgpack"
 GOLDEN = "golden.json"
 TRAINED_ON = "trained_on.safetensors"
 VECTORS = "vectors.safetensors"
+MODEL_CARD = "model-card.md"
 _LOADED = (WEIGHTS, VOCABULARY, PIPELINE, GOLDEN)
-_FILES = (*_LOADED, TRAINED_ON)
+_OPTIONAL = (TRAINED_ON, MODEL_CARD)
+_FILES = (*_LOADED, *_OPTIONAL)
 _LARGEST = {
     MANIFEST: 1 << 20,
     WEIGHTS: 512 << 20,
@@ -70,6 +72,7 @@ _LARGEST = {
     GOLDEN: 1 << 20,
     TRAINED_ON: 64 << 20,
     VECTORS: 64 << 20,
+    MODEL_CARD: 1 << 20,
 }
 """Bytes of each file at most: 100 times those of the recipes here, at least 20 times the lemmas."""
 
@@ -95,67 +98,6 @@ GOLDEN_TEXTS = (
 """Written for this project, so that a bundle carries no tweet of the data it was trained on."""
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What `manifest.json` says.
-
-    Attributes:
-        format: of the bundle; another one is refused.
-        name: the run's name, such as `LSTM`.
-        created: when, ISO 8601 in UTC.
-        recipe: its name.
-        seed: of the training.
-        git_commit: of the code, or None outside a checkout.
-        packages: name → version of what the figures depend on.
-        data: `name`, `sha256` of the content, and rows of each part of the labelled file.
-        threshold: probability from which on a tweet is relevant.
-        metrics: part (`train`, `validation`, `test`) → metric → value.
-        epochs: loss and accuracy of each epoch of training, in order: `loss`, `accuracy` while it
-            trained, `val_loss`, `val_accuracy` of the validation part behind it.
-        files: name → SHA-256, of every file but the manifest.
-        operating_points: by name, those that the model reaches; bundles of version 0.1 have none.
-        quality: what else training found out; None for bundles of version 0.1.
-    """
-
-    format: int
-    name: str
-    created: str
-    recipe: str
-    seed: int
-    git_commit: str | None
-    packages: dict[str, str]
-    data: dict[str, str | int]
-    text: TextSettings
-    architecture: Architecture
-    calibration: Calibration
-    threshold: Probability
-    metrics: dict[str, dict[str, float]]
-    files: dict[str, str]
-    epochs: list[dict[str, float]] = []
-    operating_points: dict[str, OperatingPoint] = {}
-    quality: Quality | None = None
-
-    def threshold_at(self, asked: float | str) -> float:
-        """The probability from which on a tweet is relevant.
-
-        Args:
-            asked: a probability, which is taken as it is, or an operating point's name; the
-                manifest's own threshold is that of `balanced`.
-
-        Raises:
-            BundleError: if the model has no operating point of this name.
-        """
-        if isinstance(asked, float):
-            return asked
-        points: dict[str, float] = {BALANCED: self.threshold}
-        points |= {name: point.threshold for name, point in self.operating_points.items()}
-        if asked not in points:
-            raise BundleError(
-                f"threshold {asked!r}: {self.name} of {self.created} does not reach it; "
-                f"expected {', '.join(sorted(points))}, or a number between 0 and 1"
-            )
-        return points[asked]
-
-
 class Bundle(msgspec.Struct, frozen=True):
     """A loaded bundle: its manifest, the manifest's SHA-256, and a scorer that is ready."""
 
@@ -172,6 +114,7 @@ def write_bundle(
     pipeline: bytes,
     scorer: Scorer,
     trained_on: npt.NDArray[np.uint64],
+    card: str,
     vectors: WordVectors | None = None,
 ) -> Manifest:
     """Writes a bundle; the folder appears as a whole, and replaces one that was there.
@@ -181,6 +124,7 @@ def write_bundle(
         pipeline: as `shared.text.pipeline_to_bytes` gives it.
         scorer: of the same model; it scores the golden texts.
         trained_on: hashes of the texts that training and validation saw, uint64, shape (texts,).
+        card: the model card, in Markdown.
         vectors: those that the model looks up, if any.
 
     Returns:
@@ -199,6 +143,7 @@ def write_bundle(
         PIPELINE: pipeline,
         GOLDEN: json.dumps(golden, ensure_ascii=False, indent=1).encode(),
         TRAINED_ON: safetensors.save({_HASHES: np.unique(trained_on)}),
+        MODEL_CARD: card.encode(),
     }
     if vectors is not None:
         contents[VECTORS] = vectors_to_bytes(vectors)
@@ -238,7 +183,7 @@ def verify_bundle(folder: Path) -> Manifest:
     """
     manifest = read_manifest(folder)
     expected = {*_FILES, VECTORS} if manifest.architecture.vectors else set(_FILES)
-    if set(manifest.files) | {TRAINED_ON} != expected:
+    if {*manifest.files, *_OPTIONAL} != expected:
         raise BundleError(
             f"{folder / MANIFEST}: expected {sorted(expected)}, got {sorted(manifest.files)}"
         )

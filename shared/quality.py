@@ -51,11 +51,53 @@ class Behaviour(msgspec.Struct, frozen=True):
     invariance: list[Invariance]
 
 
+class Figure(msgspec.Struct, frozen=True):
+    """A figure with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __format__(self, sign: str) -> str:
+        """With three digits, and with `+` as the sign of what is not negative too."""
+        form = f"{sign}.3f"
+        return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """Tweets of about the same probability, and how many of them are relevant indeed."""
+
+    tweets: int
+    mean_probability: float
+    relevant: Figure
+
+
+class Subset(msgspec.Struct, frozen=True):
+    """Some tweets, and a model's figures on them, by metric."""
+
+    group: str
+    name: str
+    rows: int
+    relevant: int
+    figures: dict[str, Figure]
+
+
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it.
+    """What training found out beside the figures of each part.
 
     Attributes:
+        chosen_on: the part by which calibration and operating points were chosen.
+        test: metric → figure on the test part.
+        reliability: part → bins of the tweets by probability.
+        slices: of the test part.
         behaviour: at the threshold of `balanced`.
+        groups: tweets that were found by a group of search words, scored by a model of the same
+            recipe that was trained without them; none where that was not asked for.
     """
 
+    chosen_on: str
+    test: dict[str, Figure]
+    reliability: dict[str, list[Bin]]
+    slices: list[Subset]
     behaviour: Behaviour
+    groups: list[Subset] = []

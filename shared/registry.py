@@ -19,8 +19,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from shared.bundle import MANIFEST, Manifest, read_file, verify_bundle
+from shared.bundle import MANIFEST, read_file, verify_bundle
 from shared.errors import BundleError, UnavailableError, UsageError
+from shared.manifest import Manifest
 
 CANDIDATE = "candidate"
 PRODUCTION = "production"

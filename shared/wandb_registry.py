@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from shared.bundle import FORMAT, MANIFEST, Manifest, verify_bundle
+from shared.bundle import MANIFEST, verify_bundle
 from shared.errors import BundleError, RegistryError
+from shared.manifest import FORMAT, Manifest
 from shared.registry import (
     CANDIDATE,
     PREVIOUS,

@@ -217,6 +217,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="what distill wrote of the data; default: what ships, of the published set",
     )
+    train.add_argument(
+        "--leave-out-by",
+        metavar="COLUMN",
+        help="what the tweets were found by, such as keyword: also train without each group of "
+        "its values, and measure on that",
+    )
     train.add_argument("--json", metavar="FILE", help=json_help)
     train.set_defaults(command=_train)
 

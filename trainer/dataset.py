@@ -69,19 +69,21 @@ def read_dataset(
     text_column: str = TEXT_COLUMN,
     label_column: str = LABEL_COLUMN,
     positive: str = POSITIVE,
+    keyword_column: str | None = None,
 ) -> Dataset:
     """Reads a labelled CSV file; rows labelled "Can't Decide" are dropped.
 
     Args:
         positive: the label of relevant tweets; there must be exactly one other label.
+        keyword_column: what the tweets were found by; None for `keyword`, if it is there.
 
     Raises:
         DataError: if the file is missing or no CSV, lacks a column, has an empty text or label,
             or its labels are not two with 10 rows at least of each.
     """
     table = _read_csv(path)
-    for column in (text_column, label_column):
-        if column not in table.columns:
+    for column in (text_column, label_column, keyword_column):
+        if column is not None and column not in table.columns:
             there = ", ".join(map(repr, table.columns))
             raise DataError(f"{path}: no column {column!r}; the columns are: {there}")
     for column in (text_column, label_column):
@@ -106,8 +108,9 @@ def read_dataset(
     lines = "\n".join(f"{label},{text}" for label, text in zip(labels, texts, strict=True))
     sha256 = hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
     keywords = []
-    if _KEYWORD_COLUMN in table.columns:  # which the published set writes as in a URL
-        keywords = [unquote(keyword).strip() for keyword in table[_KEYWORD_COLUMN]]
+    if (column := keyword_column or _KEYWORD_COLUMN) in table.columns:
+        # The published set writes them as in a URL.
+        keywords = [unquote(keyword).strip() for keyword in table[column]]
     return Dataset(path.name, texts, labels, agreement, sha256, keywords)
 
 
@@ -125,14 +128,7 @@ def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
         DataError: if the rows are too few, or too much alike, for both labels in every part.
     """
     training, test = cut_test(dataset)
-    hashes = normalized_hashes([dataset.texts[row] for row in training]).tolist()
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(hashes))}
-    groups = np.array([numbers[key] for key in hashes])
-    cut = GroupShuffleSplit(n_splits=1, test_size=validation_size, random_state=seed)
-    if groups.max() == 0:
-        raise DataError(f"{dataset.name}: the texts are all alike but for links and numbers")
-    train, validation = next(cut.split(training, groups=groups))
-    parts = Parts(training[train], training[validation], test)
+    parts = Parts(*cut_validation(dataset, training, validation_size, seed), test)
     for part, rows in msgspec.structs.asdict(parts).items():
         if len(np.unique(dataset.labels[rows])) < 2:
             raise DataError(
@@ -140,6 +136,24 @@ def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
                 f"holds one label alone; more tweets are needed"
             )
     return parts
+
+
+def cut_validation(
+    dataset: Dataset, rows: Indices, size: float, seed: int
+) -> tuple[Indices, Indices]:
+    """Divides rows into those to train on and a share to validate on, as `split` says.
+
+    Raises:
+        DataError: if the rows are too much alike.
+    """
+    hashes = normalized_hashes([dataset.texts[row] for row in rows]).tolist()
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(hashes))}
+    groups = np.array([numbers[key] for key in hashes])
+    if groups.max() == 0:
+        raise DataError(f"{dataset.name}: the texts are all alike but for links and numbers")
+    cut = GroupShuffleSplit(n_splits=1, test_size=size, random_state=seed)
+    train, validation = next(cut.split(rows, groups=groups))
+    return rows[train], rows[validation]
 
 
 def cut_test(dataset: Dataset) -> tuple[Indices, Indices]:
@@ -195,15 +209,20 @@ def write_rows(dataset: Dataset, rows: Indices, path: Path) -> None:
         raise DataError(f"{path} cannot be written: {error}") from error
 
 
+def normalized_texts(texts: Sequence[str]) -> list[str]:
+    """The texts without their links, mentions, numbers and case."""
+    return [" ".join(" ".join(map(rewrite_chunk, text.split())).lower().split()) for text in texts]
+
+
 def normalized_hashes(texts: Sequence[str]) -> Hashes:
     """A number for each text, the same for texts that differ only where tweets do.
 
-    The first 64 bits of the SHA-256 of the text without its links, mentions, numbers and case,
-    uint64, shape (texts,). Bundles carry them (`shared.bundle.TRAINED_ON`): a change of what is
+    The first 64 bits of the SHA-256 of the text as `normalized_texts` gives it, uint64, shape
+    (texts,). Bundles carry them (`shared.bundle.TRAINED_ON`): a change of what is
     hashed here hides what older bundles were trained on.
     """
-    keys = (" ".join(" ".join(map(rewrite_chunk, text.split())).lower().split()) for text in texts)
-    digests = (hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest() for key in keys)
+    keys = (key.encode("utf-8", "surrogatepass") for key in normalized_texts(texts))
+    digests = (hashlib.sha256(key).digest() for key in keys)
     return np.array([int.from_bytes(digest[:8], "little") for digest in digests], np.uint64)
 
 

@@ -23,6 +23,18 @@ COLUMNS = ("accuracy", "precision", "recall", "f1", "roc_auc")
 
 METRICS = (*COLUMNS, "average_precision", "brier", "calibration_error")
 
+NAMES = {
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
+}
+"""The metrics, as people call them."""
+
 BINS = 10
 """Of equal width, between the probabilities 0 and 1, for the calibration."""
 
@@ -167,7 +179,7 @@ def comparison(rows: list[tuple[str, str, Metrics]], title: str) -> Table:
     for model, part, figures in rows:
         if former and model != former:
             table.add_section()
-        shown = [f"{figures[metric]:.3f}" for metric in COLUMNS]
+        shown = [f"{figures[metric]:.3f}" if metric in figures else "" for metric in COLUMNS]
         table.add_row(model, part, *shown)
         former = model
     return table

@@ -14,11 +14,11 @@ from rich import box
 from rich.table import Table
 
 from shared.bundle import Bundle
+from shared.quality import Figure
 from shared.registry import Version
 from trainer.dataset import Dataset
 from trainer.held_out import OVERLAP, held_out_rows, near_duplicates, trained_on
 from trainer.statistics import (
-    Figure,
     Scores,
     draw,
     mcnemar,

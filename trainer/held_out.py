@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.feature_extraction.text import TfidfVectorizer
 
-from shared.bundle import Manifest, read_trained_on
-from trainer.dataset import Dataset, Indices, cut_test, normalized_hashes
+from shared.bundle import read_trained_on
+from shared.manifest import Manifest
+from trainer.dataset import Dataset, Indices, cut_test, normalized_hashes, normalized_texts
 
 Mask = npt.NDArray[np.bool_]
 
@@ -16,6 +18,10 @@ OVERLAP = 0.25
 
 On the published set it is .126. Beyond it the file is held not to be held out.
 """
+
+
+SIMILAR = 0.7
+"""Cosine of the tf-idf vectors of two texts from which on they tell the same in similar words."""
 
 
 def held_out_rows(dataset: Dataset, manifests: Sequence[Manifest]) -> tuple[Indices, bool]:
@@ -57,3 +63,17 @@ def near_duplicates(
         return np.isin(hashes[rows], hashes[cut_test(dataset)[0]])
     seen = read_trained_on(bundle)
     return None if seen is None else np.isin(hashes[rows], seen)
+
+
+def similar_to_any(texts: Sequence[str], others: Sequence[str]) -> Mask:
+    """Which texts tell what one of the others tells, in similar words; bool, shape (texts,).
+
+    That is more than repetition: news is told again by many, with other words around it.
+    """
+    vectorizer = TfidfVectorizer()  # of unit length, so that products are cosines
+    try:
+        theirs = vectorizer.fit_transform(normalized_texts(others))
+    except ValueError:  # there is no word in them
+        return np.zeros(len(texts), np.bool_)
+    cosines = vectorizer.transform(normalized_texts(texts)) @ theirs.T
+    return np.asarray(cosines.max(axis=1).toarray().ravel() >= SIMILAR)

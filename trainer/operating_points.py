@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
-from shared.bundle import Manifest
+from shared.manifest import Manifest
 from shared.models import Floats
 from shared.quality import BALANCED, OPERATING_POINTS, OperatingPoint
 from trainer.evaluation import Labels, Metrics, decide_resamples, figures_table
@@ -76,8 +76,8 @@ def decisions(labels: Labels, probabilities: Floats, threshold: float) -> Metric
 
 def table(manifests: Sequence[Manifest]) -> Table:
     """What each model's operating points give on its test part."""
-    columns = ("threshold", "precision", "recall", "f1", "alerts")
-    shown = figures_table("Operating points on the test part", "model", "decides by")
+    columns = ("from", "precision", "recall", "f1", "alerts")
+    shown = figures_table("Operating points on the test part", "model", "point")
     for column in columns:
         shown.add_column(column, justify="right")
     for manifest in manifests:
@@ -86,7 +86,7 @@ def table(manifests: Sequence[Manifest]) -> Table:
             if point is None:
                 shown.add_row(manifest.name, name, "not reached")
                 continue
-            figures = {"threshold": point.threshold, **point.figures["test"]}
+            figures = {"from": point.threshold, **point.figures["test"]}
             shown.add_row(manifest.name, name, *(f"{figures[column]:.3f}" for column in columns))
         shown.add_section()
     return shown

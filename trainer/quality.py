@@ -1,16 +1,65 @@
-"""Quality: everything that training finds out about a model for its bundle's manifest."""
+"""Quality: what training finds out about a model beside the figures of each part."""
 
-from shared.quality import Quality
+from shared.models import Floats
+from shared.quality import Quality, Subset
 from shared.scorer import Scorer
 from trainer.behaviour import behaviour
 from trainer.dataset import Dataset, Parts
+from trainer.evaluation import Counts, Labels
+from trainer.held_out import similar_to_any
+from trainer.slices import KEYWORD, Slice, slices
+from trainer.statistics import Scores, draw, measure, reliability
+
+Scored = tuple[Labels, Floats]
+"""Labels and probabilities of the same rows."""
 
 
-def measure_quality(scorer: Scorer, threshold: float, dataset: Dataset, parts: Parts) -> Quality:
+class HeldOutPart:
+    """The test part: which of its rows to look at, and how often to draw them."""
+
+    def __init__(self, dataset: Dataset, parts: Parts) -> None:
+        self.texts = [dataset.texts[row] for row in parts.test]
+        seen = [dataset.texts[row] for part in (parts.train, parts.validation) for row in part]
+        found = slices(dataset, parts.test, None, similar_to_any(self.texts, seen))
+        self.slices: list[Slice] = [one for one in found if one.group != KEYWORD]
+        self.counts: Counts = draw(len(parts.test))
+
+
+def measure_quality(
+    scorer: Scorer,
+    threshold: float,
+    held_out: HeldOutPart,
+    chosen_on: str,
+    scored: dict[str, Scored],
+    groups: list[Subset],
+) -> Quality:
     """Measures a model on the test part, and puts its behaviour to the test.
 
     Args:
         threshold: that the bundle will have.
+        chosen_on: the part by which the model was calibrated.
+        scored: by the parts' names, that one and `test`.
+        groups: as `trainer.leave_out` gives them.
     """
-    texts = [dataset.texts[row] for row in parts.test]
-    return Quality(behaviour=behaviour(scorer, threshold, texts))
+    labels, probabilities = scored["test"]
+    return Quality(
+        chosen_on=chosen_on,
+        test=measure(labels, Scores(probabilities, threshold), held_out.counts),
+        reliability={part: reliability(*scored[part]) for part in (chosen_on, "test")},
+        slices=[
+            Subset(
+                one.group,
+                one.name,
+                int(one.rows.sum()),
+                int(labels[one.rows].sum()),
+                measure(
+                    labels[one.rows],
+                    Scores(probabilities[one.rows], threshold),
+                    held_out.counts[:, one.rows],
+                ),
+            )
+            for one in held_out.slices
+        ],
+        behaviour=behaviour(scorer, threshold, held_out.texts),
+        groups=groups,
+    )

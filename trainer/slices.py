@@ -11,6 +11,10 @@ from trainer.held_out import Mask
 KEYWORD = "keyword of the search"
 """The group of slices that share their keyword."""
 
+UNANIMOUS = "unanimous"
+UNLIKE = "unlike any"
+"""Names of slices."""
+
 FEWEST = 20
 """Rows of a keyword's slice: fewer say nothing about it."""
 
@@ -26,20 +30,26 @@ class Slice(msgspec.Struct, frozen=True):
     rows: Mask
 
 
-def slices(dataset: Dataset, rows: Indices, repeated: Mask | None) -> list[Slice]:
+def slices(
+    dataset: Dataset, rows: Indices, repeated: Mask | None, similar: Mask | None = None
+) -> list[Slice]:
     """The slices of some rows that hold any, and not all, of them.
 
     Args:
         rows: row numbers of the data, in order of what is masked.
         repeated: the rows that are near-duplicates of training texts, if that is known.
+        similar: the rows that tell what a training text tells in similar words, if that is known.
     """
     found: list[Slice] = []
     agreement = dataset.agreement[rows]
-    found.append(Slice("annotators", "unanimous", agreement == 1))
+    found.append(Slice("annotators", UNANIMOUS, agreement == 1))
     found.append(Slice("annotators", "of different opinions", agreement < 1))
     if repeated is not None:
         found.append(Slice("training texts", "no near-duplicate of one", ~repeated))
         found.append(Slice("training texts", "near-duplicate of one", repeated))
+    if similar is not None:
+        found.append(Slice("training texts", UNLIKE, ~similar))
+        found.append(Slice("training texts", "like one", similar))
     words = np.array([len(dataset.texts[row].split()) for row in rows])
     for low, high in _LENGTHS:
         if high is None:

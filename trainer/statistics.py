@@ -12,11 +12,14 @@ import numpy as np
 from scipy import stats
 
 from shared.models import Floats
+from shared.quality import Bin, Figure
 from trainer.evaluation import (
+    BINS,
     Counts,
     Labels,
     Metrics,
     Values,
+    bins,
     decide_resamples,
     evaluate,
     evaluate_resamples,
@@ -25,19 +28,6 @@ from trainer.evaluation import (
 RESAMPLES = 2000
 SEED = 1024
 CONFIDENCE = 0.95
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """A figure with the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __format__(self, sign: str) -> str:
-        """With three digits, and with `+` as the sign of what is not negative too."""
-        form = f"{sign}.3f"
-        return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -128,6 +118,19 @@ def share(successes: int, rows: int) -> Figure:
     return Figure(successes / rows, float(ends.low), float(ends.high))
 
 
+def reliability(labels: Labels, probabilities: Floats) -> list[Bin]:
+    """The bins of the calibration error that hold any tweet, in order of probability."""
+    places = bins(probabilities)
+    found = []
+    for place in range(BINS):
+        inside = places == place
+        if inside.any():
+            mean = float(probabilities[inside].mean(dtype=np.float64))
+            tweets = int(inside.sum())
+            found.append(Bin(tweets, mean, share(int(labels[inside].sum()), tweets)))
+    return found
+
+
 def share_difference(first: Figure, second: Figure) -> Figure:
     """The difference of two shares of which nothing is known row by row.
 
@@ -141,11 +144,11 @@ def share_difference(first: Figure, second: Figure) -> Figure:
 
 
 def _figures(values: Metrics, resampled: dict[str, Values]) -> dict[str, Figure]:
-    """Percentile intervals; a metric that the rows do not give is left out."""
+    """Percentile intervals; a metric that the rows or all their resamples lack is left out."""
     tail = (1 - CONFIDENCE) / 2
     figures = {}
     for name, value in values.items():
-        if not math.isnan(value):
+        if not (math.isnan(value) or np.isnan(resampled[name]).all()):
             low, high = np.nanquantile(resampled[name], [tail, 1 - tail])
             figures[name] = Figure(value, float(low), float(high))
     return figures

@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,14 +11,17 @@ import msgspec
 from rich.console import Console
 
 from shared.errors import TriageError, UnavailableError
+from shared.manifest import Manifest
 from shared.registry import CANDIDATE, Registry
 from trainer.behaviour import table as behaviour_table
 from trainer.dataset import read_dataset, write_rows
-from trainer.evaluation import comparison
+from trainer.evaluation import Metrics, comparison
+from trainer.leave_out import table as groups_table
 from trainer.operating_points import table as points_table
 from trainer.output import expect_to_write, make_folder, write_json
 from trainer.progress import bars
 from trainer.recipes import load_recipe, seed_of
+from trainer.slices import UNANIMOUS, UNLIKE
 from trainer.teaching import read_teaching
 from trainer.tracking.tracker import Tracker, tracking_mode
 
@@ -33,7 +37,11 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
     mode = tracking_mode(arguments.wandb)
     with err.status("reading the data"):
         dataset = read_dataset(
-            arguments.data, arguments.text_column, arguments.label_column, arguments.positive
+            arguments.data,
+            arguments.text_column,
+            arguments.label_column,
+            arguments.positive,
+            arguments.leave_out_by,
         )
         teaching = read_teaching(dataset, arguments.teaching) if recipe.has_teacher else None
     _expect_to_write(arguments, registry, err)
@@ -48,13 +56,19 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
         tracker = Tracker(mode, group, dataset, err.print, _entity(registry))
     with bars(err) as progress, tracker or nullcontext():
         trained, parts = training.train(
-            name, recipe, dataset, arguments.bundles, seed, progress, tracker, teaching
+            name,
+            recipe,
+            dataset,
+            arguments.bundles,
+            seed,
+            progress,
+            tracker,
+            teaching,
+            leave_out=arguments.leave_out_by is not None,
         )
-    rows = [
-        (model.name, part, figures)
-        for model in trained
-        for part, figures in model.manifest.metrics.items()
-    ]
+    rows = []
+    for model in trained:
+        rows += [(model.name, *row) for row in _rows_of(model.manifest)]
     shown = err if arguments.json == "-" else out
     shown.print(comparison(rows, f"Recipe {name}, seed {seed}"))
     shown.print(points_table([model.manifest for model in trained]))
@@ -63,6 +77,8 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
             {m.name: m.manifest.quality.behaviour for m in trained if m.manifest.quality}
         )
     )
+    if arguments.leave_out_by:
+        shown.print(groups_table([model.manifest for model in trained]))
     if arguments.test_out:
         write_rows(dataset, parts.test, arguments.test_out)
     chosen = training.best(trained)
@@ -112,6 +128,14 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
             f"its bundle is in {chosen.bundle}, and this registers it: "
             f"triage-trainer register {shlex.quote(str(chosen.bundle))}"
         ) from failed
+
+
+def _rows_of(manifest: Manifest) -> Iterator[tuple[str, Metrics]]:
+    """The figures of each part, and of the test part's tweets on which they mean most."""
+    yield from manifest.metrics.items()
+    for subset in manifest.quality.slices if manifest.quality else ():
+        if subset.name in (UNANIMOUS, UNLIKE):
+            yield subset.name, {k: v.value for k, v in subset.figures.items()}
 
 
 def _entity(registry: Registry) -> str | None:

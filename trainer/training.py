@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from shared.bundle import FORMAT, Manifest, write_bundle
+from shared.bundle import write_bundle
+from shared.manifest import FORMAT, Manifest
 from shared.models import Calibration, Floats, count_parameters
+from shared.quality import Subset
 from shared.text import Ids, pipeline_to_bytes
 from trainer.corpus import Corpus
 from trainer.dataset import (
@@ -21,14 +23,17 @@ from trainer.dataset import (
     Indices,
     Parts,
     cut_test,
+    cut_validation,
     grouped_folds,
     normalized_hashes,
     split,
 )
 from trainer.evaluation import Metrics, evaluate
 from trainer.fitting import Fitted, Step, TokenFitter, WordFitter, new_fitter
+from trainer.leave_out import leave_groups_out
+from trainer.model_card import model_card
 from trainer.operating_points import THRESHOLD, operating_points
-from trainer.quality import measure_quality
+from trainer.quality import HeldOutPart, measure_quality
 from trainer.recipes import Recipe
 from trainer.teaching import FOLDS, Teaching
 
@@ -80,6 +85,8 @@ def train(
     progress: Progress,
     tracker: "Tracker | None" = None,
     teaching: Teaching | None = None,
+    *,
+    leave_out: bool = False,
 ) -> tuple[list[Trained], Parts]:
     """Trains every model of a recipe and writes a bundle of each to `folder/NAME`.
 
@@ -89,6 +96,7 @@ def train(
     Args:
         seed: of everything random; the same seed gives the same models on the same machine.
         teaching: what a teacher says of the data, if it was asked.
+        leave_out: whether each model is trained without each group of search words too.
 
     Returns:
         The models in the recipe's order, and the parts the data was divided into.
@@ -103,6 +111,10 @@ def train(
     origin = describe_origin(recipe_name, seed, dataset, parts)
     seen = np.concatenate([parts.train, parts.validation])
     trained_on = normalized_hashes(corpus.texts(seen))
+    held_out = HeldOutPart(dataset, parts)
+    untaught = corpus  # by a teacher, who would know of the tweets that are left out
+    if leave_out and teaching is not None:
+        untaught = Corpus(recipe, dataset)
     trained = []
     for name, architecture in recipe.models.items():
         if tracker:
@@ -128,6 +140,9 @@ def train(
                 scored[part] = dataset.labels[rows], fitted.scorer.score(corpus.texts(rows))
         metrics = {part: evaluate(*scored[part], THRESHOLD) for part in rows_of}
         del scored["train"]  # of which probabilities are too good to choose by
+        chosen_on = "out-of-fold" if folds else "validation"
+        scored[chosen_on] = scored.pop("validation")
+        groups = _left_out(name, recipe, untaught, parts, seed, progress) if leave_out else []
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -140,8 +155,8 @@ def train(
             metrics=metrics,
             files={},
             epochs=history,
-            operating_points=operating_points("validation", scored),
-            quality=measure_quality(fitted.scorer, THRESHOLD, dataset, parts),
+            operating_points=operating_points(chosen_on, scored),
+            quality=measure_quality(fitted.scorer, THRESHOLD, held_out, chosen_on, scored, groups),
         )
         manifest = write_bundle(
             folder / name,
@@ -151,6 +166,7 @@ def train(
             pipeline_to_bytes(corpus.pipeline),
             fitted.scorer,
             trained_on,
+            model_card(manifest),
             corpus.vectors if architecture.vectors else None,
         )
         parameters = count_parameters(architecture)
@@ -245,6 +261,24 @@ def _fit_watched(
         step=step,
         after_epoch=tracker.epoch if tracker else lambda _, __: None,
     )
+
+
+def _left_out(
+    name: str, recipe: Recipe, corpus: Corpus, parts: Parts, seed: int, progress: Progress
+) -> list[Subset]:
+    """What models of this kind come to on groups of search words that they do not know."""
+    dataset, fitter = corpus.dataset, new_fitter(name, recipe, corpus)
+
+    def fit_on(rows: Indices) -> Callable[[list[str]], Floats]:
+        train, validation = cut_validation(dataset, rows, recipe.validation_size, seed)
+        others = Parts(train, validation, parts.test)
+        calibrated = recipe.training_of(name).calibrate
+        return fit_once(fitter, corpus, others, seed, calibrated, lambda _: None).scorer.score
+
+    def tell(done: int, groups: int) -> None:
+        progress(f"{name}, groups"[:22], done, groups, {})
+
+    return leave_groups_out(dataset, parts, THRESHOLD, fit_on, tell)
 
 
 def describe_origin(recipe_name: str, seed: int, dataset: Dataset, parts: Parts) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Group
 from rich.table import Column, Table
 
-from shared.bundle import Manifest
+from shared.manifest import Manifest
 from shared.registry import Event, Version
 
 

@@ -11,11 +11,11 @@ import pytest
 from safetensors import numpy as safetensors
 
 from shared.bundle import (
-    FORMAT,
     GOLDEN,
     GOLDEN_TEXTS,
     GOLDEN_TOLERANCE,
     MANIFEST,
+    MODEL_CARD,
     PIPELINE,
     TRAINED_ON,
     VOCABULARY,
@@ -29,11 +29,12 @@ from shared.bundle import (
     write_bundle,
 )
 from shared.errors import BundleError
+from shared.manifest import FORMAT
 from shared.scorer import BATCH_SIZE
 from tests.conftest import Trained
 
 LOADED = [WEIGHTS, VOCABULARY, PIPELINE, GOLDEN]
-FILES = [*LOADED, TRAINED_ON]
+FILES = [*LOADED, TRAINED_ON, MODEL_CARD]
 
 
 @pytest.fixture
@@ -217,6 +218,7 @@ def rewritten(bundle: Bundle, original: Path, target: Path, **changes: Any) -> N
         "pipeline": (original / PIPELINE).read_bytes(),
         "scorer": bundle.scorer,
         "trained_on": np.array([3, 2**64 - 1, 3, 1], np.uint64),
+        "card": (original / MODEL_CARD).read_text("utf-8"),
         **changes,
     }
     write_bundle(target, **parts)
@@ -258,15 +260,16 @@ def test_bundle_of_version_0_1_does_not_say_what_it_was_trained_on(
     folder: Path, tmp_path: Path
 ) -> None:
     files = dict(read_manifest(folder).files)
-    del files[TRAINED_ON]
+    for name in (TRAINED_ON, MODEL_CARD):
+        del files[name]
+        (folder / name).unlink()
     edit_manifest(folder, files=files)
-    (folder / TRAINED_ON).unlink()
     manifest = json.loads((folder / MANIFEST).read_text())
-    del manifest["epochs"], manifest["operating_points"]
+    del manifest["epochs"], manifest["operating_points"], manifest["quality"]
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
     old = load_bundle(folder).manifest
-    assert (old.epochs, old.operating_points) == ([], {})
+    assert (old.epochs, old.operating_points, old.quality) == ([], {}, None)
     assert (old.threshold_at("balanced"), old.threshold_at(0.7)) == (old.threshold, 0.7)
     with pytest.raises(BundleError, match=r"threshold 'recall-90': .* expected balanced, or a num"):
         old.threshold_at("recall-90")

@@ -10,18 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.bundle import (
-    FORMAT,
-    GOLDEN,
-    MANIFEST,
-    PIPELINE,
-    VOCABULARY,
-    WEIGHTS,
-    Manifest,
-    verify_bundle,
-)
+from shared.bundle import GOLDEN, MANIFEST, PIPELINE, VOCABULARY, WEIGHTS, verify_bundle
 from shared.errors import BundleError, RegistryError, UnavailableError, UsageError
 from shared.folder_registry import FolderRegistry
+from shared.manifest import FORMAT, Manifest
 from shared.models import Architecture, Calibration
 from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, open_registry
 from shared.text import TextSettings

@@ -17,6 +17,7 @@ from safetensors import numpy as safetensors
 from shared.bundle import (
     GOLDEN,
     MANIFEST,
+    MODEL_CARD,
     PIPELINE,
     VOCABULARY,
     WEIGHTS,
@@ -29,7 +30,7 @@ from shared.models import Architecture, build_model, count_parameters
 from tests.conftest import Trained
 from tests.shared.test_bundle import edit_manifest, refusal, replace_file
 
-FILES = [MANIFEST, WEIGHTS, VOCABULARY, PIPELINE, GOLDEN]
+FILES = [MANIFEST, WEIGHTS, VOCABULARY, PIPELINE, GOLDEN, MODEL_CARD]
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.bundle import FORMAT, WEIGHTS
+from shared.bundle import WEIGHTS
 from shared.errors import BundleError, RegistryError, TriageError, UnavailableError
+from shared.manifest import FORMAT
 from shared.registry import CANDIDATE
 from shared.wandb_download import LARGEST_FILE
 from shared.wandb_registry import WandbRegistry

@@ -78,6 +78,7 @@ def make(trained: Trained, registry: FolderRegistry, tmp_path: Path) -> Make:
             (source / PIPELINE).read_bytes(),
             scorer,
             hashes,
+            "a card",
         )
         return registry.register(target).number
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -69,6 +70,14 @@ def test_models_say_where_they_come_from(report: Any, trained: Trained) -> None:
         bundle = load_bundle(trained.bundles / model["name"])
         assert (model["digest"], model["epochs"]) == (bundle.digest, bundle.manifest.epochs)
         assert (model["trained_here"], model["near_duplicates"]) == (True, 0)
+        quality = bundle.manifest.quality
+        assert quality is not None
+        assert model["behaviour"] == msgspec.to_builtins(quality.behaviour)
+        earlier = msgspec.to_builtins(quality.reliability["validation"])
+        assert (model["chosen_on"], model["calibration_chosen_on"]) == ("validation", earlier)
+        assert model["calibration"] == pytest.approx(
+            msgspec.to_builtins(quality.reliability["test"])
+        )
     data = report["data"]
     assert (data["name"], data["part"]) == (SAMPLE.name, "test part")
     assert data["sha256"] == read_dataset(SAMPLE).sha256

@@ -9,7 +9,7 @@ import pytest
 from shared.bundle import TRAINED_ON, read_manifest
 from tests.conftest import SAMPLE, Trained
 from trainer.dataset import Dataset, cut_test, normalized_hashes, read_dataset
-from trainer.held_out import Mask, held_out_rows, near_duplicates, trained_on
+from trainer.held_out import Mask, held_out_rows, near_duplicates, similar_to_any, trained_on
 from trainer.slices import FEWEST, KEYWORD, Slice, slices
 
 
@@ -32,11 +32,14 @@ class TestSlices:
         texts = ["short", "word " * 12, "word " * 13, "word " * 18, "word " * 19]
         dataset = made(texts, [1, 0.7, 1, 1, 0.5], [])
         repeated: Mask = np.array([True, False, False, False, True])
-        assert by_name(slices(dataset, np.arange(5), repeated)) == {
+        similar: Mask = np.array([True, False, True, False, True])
+        assert by_name(slices(dataset, np.arange(5), repeated, similar)) == {
             ("annotators", "unanimous"): [True, False, True, True, False],
             ("annotators", "of different opinions"): [False, True, False, False, True],
             ("training texts", "no near-duplicate of one"): [False, True, True, True, False],
             ("training texts", "near-duplicate of one"): [True, False, False, False, True],
+            ("training texts", "unlike any"): [False, True, False, True, False],
+            ("training texts", "like one"): [True, False, True, False, True],
             ("length", "1 to 12 words"): [True, True, False, False, False],
             ("length", "13 to 18 words"): [False, False, True, True, False],
             ("length", "19 words or more"): [False, False, False, False, True],
@@ -112,6 +115,18 @@ class TestHeldOut:
         other = read_dataset(trained.held_out)
         rows = np.arange(len(other.texts))
         assert near_duplicates(other, rows, old, tmp_path) is None
+
+
+def test_a_text_is_like_one_that_tells_the_same_in_similar_words() -> None:
+    others = ["Forest fire near La Ronge, Saskatchewan, villages evacuated", "what a lovely cat"]
+    texts = [
+        "RT @x: FOREST FIRE near La Ronge Saskatchewan!! http://t.co/1 villages are evacuated",
+        "Forest fire near Athens",
+        "nothing in common",
+        "...",
+    ]
+    assert similar_to_any(texts, others).tolist() == [True, False, False, False]
+    assert similar_to_any(texts, ["...", "!"]).tolist() == [False] * 4
 
 
 def test_normalized_hashes_are_what_bundles_carry() -> None:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from shared.quality import Figure
 from trainer.evaluation import METRICS, Labels
 from trainer.statistics import (
     RESAMPLES,
-    Figure,
     Scores,
     draw,
     mcnemar,

@@ -13,7 +13,8 @@ import pytest
 import wandb
 from sklearn.metrics import roc_auc_score
 
-from shared.bundle import MANIFEST, WEIGHTS, Manifest, load_bundle, verify_bundle
+from shared.bundle import MANIFEST, WEIGHTS, load_bundle, verify_bundle
+from shared.manifest import Manifest
 from tests.conftest import ROOT, SAMPLE
 from tests.trainer.conftest import Ran
 from tests.trainer.test_training import tiny_recipe

@@ -93,6 +93,26 @@ class TestSample:
             architecture = verify_bundle(trained.bundles / model["name"]).architecture
             assert model["parameters"] > architecture.num_words * architecture.embedding
 
+    @pytest.mark.parametrize("run", RUNS)
+    def test_quality_is_of_the_test_part(self, trained: Trained, run: str) -> None:
+        manifest = verify_bundle(trained.bundles / run)
+        quality = manifest.quality
+        assert quality is not None
+        values = {metric: figure.value for metric, figure in quality.test.items()}
+        assert values == pytest.approx(manifest.metrics["test"])
+        for part in ("validation", "test"):
+            bins = quality.reliability[part]
+            rows = sum(bin_.tweets for bin_ in bins)
+            assert rows == manifest.data[part]
+            gaps = [bin_.tweets * abs(bin_.relevant.value - bin_.mean_probability) for bin_ in bins]
+            error = manifest.metrics[part]["calibration_error"]
+            assert sum(gaps) / rows == pytest.approx(error)
+        lengths = [one for one in quality.slices if one.group == "length"]
+        assert sum(one.rows for one in lengths) == manifest.data["test"]
+        for one in quality.slices:
+            for figure in one.figures.values():
+                assert figure.low <= figure.value <= figure.high
+
     def test_bundle_on_disk_reproduces_its_figures(self, trained: Trained) -> None:
         bundle = load_bundle(trained.bundles / "LSTM")
         dataset = read_dataset(SAMPLE)

@@ -8,17 +8,16 @@ import msgspec
 import numpy as np
 
 from shared.bundle import Bundle
-from shared.models import Floats
-from trainer.dataset import Dataset, Indices
-from trainer.evaluation import BINS, Counts, Labels, bins
-from trainer.held_out import Mask, near_duplicates, trained_on
+from shared.quality import Behaviour, Bin, Figure, Subset
+from trainer.dataset import Dataset, Indices, cut_test
+from trainer.evaluation import Counts, Labels
+from trainer.held_out import Mask, near_duplicates, similar_to_any, trained_on
 from trainer.occlusion import Word, occlude
-from trainer.slices import slices
+from trainer.slices import Slice, slices
 from trainer.statistics import (
     CONFIDENCE,
     RESAMPLES,
     SEED,
-    Figure,
     McNemar,
     Scores,
     draw,
@@ -26,6 +25,7 @@ from trainer.statistics import (
     measure,
     measure_decisions,
     measure_difference,
+    reliability,
     share,
 )
 
@@ -46,14 +46,6 @@ class Contender(msgspec.Struct, frozen=True):
     name: str
     folder: Path
     bundle: Bundle
-
-
-class Bin(msgspec.Struct, frozen=True):
-    """Tweets of about the same probability, and how many of them are relevant indeed."""
-
-    tweets: int
-    mean_probability: float
-    relevant: Figure
 
 
 class Threshold(msgspec.Struct, frozen=True):
@@ -95,6 +87,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         trained_here: whether this data is what it was trained on (and tested on its test part).
         near_duplicates: rows that are near-duplicates of its training texts; None if unknown.
         figures: metric → figure with its interval.
+        chosen_on: the part by which its training calibrated it, and that part's bins; what training
+            found out is None, or no bins, for bundles of version 0.1.
     """
 
     name: str
@@ -111,6 +105,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     confusion: Confusion
     epochs: list[dict[str, float]]
     calibration: list[Bin]
+    chosen_on: str | None
+    calibration_chosen_on: list[Bin]
+    behaviour: Behaviour | None
+    groups: list[Subset]
     thresholds: list[Threshold]
     false_alarms: list[Mistake]
     misses: list[Mistake]
@@ -220,7 +218,13 @@ def contents(
             )
             for first, second in combinations(scores, 2)
         ],
-        slices=_slices(dataset, rows, _any(repeated), scores, counts),
+        slices=_slices(
+            dataset,
+            slices(dataset, rows, _any(repeated), _similar(contenders, dataset, rows)),
+            rows,
+            scores,
+            counts,
+        ),
     )
     return report, Measured(labels, scores, counts)
 
@@ -228,6 +232,15 @@ def contents(
 def _any(masks: Sequence[Mask | None]) -> Mask | None:
     known = [mask for mask in masks if mask is not None]
     return np.any(known, axis=0) if known else None
+
+
+def _similar(contenders: Sequence[Contender], dataset: Dataset, rows: Indices) -> Mask | None:
+    """Which rows are like a training text, which this data tells of models trained on it alone."""
+    if not any(trained_on(contender.bundle.manifest, dataset) for contender in contenders):
+        return None
+    seen, _ = cut_test(dataset)
+    texts = [dataset.texts[row] for row in rows]
+    return similar_to_any(texts, [dataset.texts[row] for row in seen])
 
 
 def _model(
@@ -239,6 +252,7 @@ def _model(
     counts: Counts,
 ) -> Model:
     manifest = contender.bundle.manifest
+    quality = manifest.quality
     labels = dataset.labels[rows]
     points = {name: point.threshold for name, point in manifest.operating_points.items()}
     relevant = scores.probabilities >= scores.threshold
@@ -261,7 +275,11 @@ def _model(
         figures=measure(labels, scores, counts),
         confusion=_confusion(labels, scores),
         epochs=manifest.epochs,
-        calibration=_calibration(labels, scores.probabilities),
+        calibration=reliability(labels, scores.probabilities),
+        chosen_on=quality.chosen_on if quality else None,
+        calibration_chosen_on=quality.reliability[quality.chosen_on] if quality else [],
+        behaviour=quality.behaviour if quality else None,
+        groups=quality.groups if quality else [],
         thresholds=[
             Threshold(
                 threshold,
@@ -286,18 +304,6 @@ def _confusion(labels: Labels, scores: Scores) -> Confusion:
     )
 
 
-def _calibration(labels: Labels, probabilities: Floats) -> list[Bin]:
-    places = bins(probabilities)
-    found = []
-    for place in range(BINS):
-        inside = places == place
-        if inside.any():
-            mean = float(probabilities[inside].mean(dtype=np.float64))
-            tweets = int(inside.sum())
-            found.append(Bin(tweets, mean, share(int(labels[inside].sum()), tweets)))
-    return found
-
-
 def _mistakes(
     bundle: Bundle, scores: Scores, dataset: Dataset, rows: Indices, wrong: Indices
 ) -> list[Mistake]:
@@ -315,14 +321,14 @@ def _mistakes(
 
 def _slices(
     dataset: Dataset,
+    members: Sequence[Slice],
     rows: Indices,
-    repeated: Mask | None,
     scores: dict[str, Scores],
     counts: Counts,
 ) -> list[SliceFigures]:
     labels = dataset.labels[rows]
     found = []
-    for slice_ in slices(dataset, rows, repeated):
+    for slice_ in members:
         inside = slice_.rows
         figures = {
             name: measure(

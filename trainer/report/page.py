@@ -4,23 +4,13 @@ import base64
 
 import jinja2
 
-from trainer.evaluation import BINS, METRICS
+from trainer.evaluation import BINS, METRICS, NAMES
 from trainer.held_out import OVERLAP
 from trainer.occlusion import Word
-from trainer.report.contents import Comparison, Mistake, Report
+from trainer.report.contents import Comparison, Mistake, Model, Report
 from trainer.report.plots import Picture
 from trainer.slices import FEWEST, KEYWORD
 
-_NAMES = {
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "brier": "Brier score",
-    "calibration_error": "calibration error",
-}
 _COMPARED = ("accuracy", "f1", "roc_auc", "average_precision", "brier")
 
 
@@ -44,8 +34,9 @@ def page(report: Report, pictures: dict[str, list[Picture]]) -> str:
         pictures=pictures,
         metrics=METRICS,
         compared=_COMPARED,
-        names=_NAMES,
+        names=NAMES,
         best=best,
+        behaviours=_like_the_first([model for model in report.models if model.behaviour]),
         beaten=[
             worse
             for better, worse in (_ranked(c, "roc_auc") for c in report.comparisons)
@@ -56,6 +47,19 @@ def page(report: Report, pictures: dict[str, list[Picture]]) -> str:
         overlap=OVERLAP,
         bins=BINS,
     )
+
+
+def _like_the_first(models: list[Model]) -> list[Model]:
+    """The models whose behaviour was tested by the same pairs and changes as the first one's."""
+
+    def tests(model: Model) -> list[tuple[str, int]]:
+        found = model.behaviour
+        if found is None:
+            return []
+        pairs = [(one.kind, one.pairs) for one in found.pairs]
+        return [*pairs, *((one.kind, one.texts) for one in found.invariance)]
+
+    return [model for model in models if tests(model) == tests(models[0])]
 
 
 def _ranked(comparison: Comparison, metric: str) -> tuple[str, str]:

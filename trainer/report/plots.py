@@ -26,7 +26,8 @@ _GRID = np.linspace(0, 1, 101)
 # Okabe and Ito's colours, which the colour-blind can tell apart, and a line style each besides.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _STYLES = ("-", "--", "-.", ":")
-_STYLE: Any = {
+LOOKS = tuple(zip(_COLOURS, cycle(_STYLES), strict=False))
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # which matplotlib brings along
     "font.size": 10,
     "axes.spines.top": False,
@@ -187,6 +188,8 @@ def calibration_plot(report: Report, measured: Measured) -> Picture:
             axes.errorbar(
                 x, y, ends, fmt=style, marker="o", ms=4, lw=1.4, color=colour, label=_label(model)
             )
+            earlier = [(b.mean_probability, b.relevant.value) for b in model.calibration_chosen_on]
+            axes.plot(*zip(*earlier, strict=True), lw=3, color=colour, alpha=0.3) if earlier else ()
             probabilities = measured.scores[model.name].probabilities
             below.hist(
                 probabilities, bins=20, range=(0, 1), histtype="step", color=colour, ls=style
@@ -224,7 +227,7 @@ def _curves(axes: Axes, report: Report, measured: Measured, metric: str, curve: 
 
 
 def _looks() -> "cycle[tuple[str, str]]":
-    return cycle(zip(_COLOURS, cycle(_STYLES), strict=False))
+    return cycle(LOOKS)
 
 
 def _cells(confusion: Confusion) -> tuple[list[list[int]], list[list[float]]]:
@@ -250,7 +253,7 @@ def _picture(
     size: tuple[float, float],
     paint: Callable[[Canvas], None],
 ) -> Picture:
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=size, dpi=150, layout="constrained", facecolor="white")
         paint(canvas)
         content = io.BytesIO()
