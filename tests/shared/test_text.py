@@ -1,41 +1,29 @@
 import csv
-import gzip
-import itertools
 import json
-import random
-import string
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
-from spacy.tokens import Doc
 
 from shared.models import import_keras
 from shared.text import (
     UNKNOWN_ID,
-    ChunkMemo,
-    ChunkTokens,
     EncodedTexts,
     TextEncoder,
     TextSettings,
-    Token,
     filtered_words,
     fit_vocabulary,
     new_pipeline,
     pad,
-    pipeline_from_bytes,
     pipeline_to_bytes,
-    plain_tokens,
     plain_words,
     rewrite_chunk,
 )
@@ -160,48 +148,6 @@ def test_vocabulary_is_the_plain_words_by_frequency(
     assert fit_vocabulary(texts, pipeline, choice) == expected
 
 
-def test_spacys_special_cases_hold_within_a_chunk(pipeline: Language) -> None:
-    """spaCy also looks for its special cases over several tokens, which must not cross a space."""
-    tokenizer: Any = pipeline.tokenizer
-    cases = [case for case in tokenizer.rules if len(case) > 1]
-    texts = [f"{case[:cut]} {case[cut:]}" for case in cases for cut in range(1, len(case))]
-    assert len(texts) > 1000
-    tokens_of = ChunkTokens(pipeline, rewrite=False)
-    for text in texts:
-        tokens = [token for chunk in text.split(" ") for token in tokens_of(chunk)]
-        assert tokens == plain_tokens(pipeline, text, rewrite=False), text
-
-
-def test_words_that_spacy_is_not_asked_for_are_what_it_would_say(pipeline: Language) -> None:
-    tokenizer: Any = pipeline.tokenizer
-    table = resources.files("spacy_lookups_data").joinpath("data/en_lemma_lookup.json.gz")
-    known = list(json.loads(gzip.decompress(table.read_bytes())))
-    source = random.Random(1024)
-    words = [word for word in source.sample(known, 5000) if word.isascii() and word.isalpha()]
-    words += [case for case in tokenizer.rules if case.isascii() and case.isalpha()]
-    words += map(str.upper, words[:500])
-    words += ["".join(source.choices(string.ascii_letters, k=1 + n % 20)) for n in range(5000)]
-    words += ["".join(pair) for pair in itertools.product(string.ascii_letters, repeat=2)]
-    assert len(words) > 12_000
-    tokens_of = ChunkTokens(pipeline, rewrite=False)
-    with pipeline.memory_zone():
-        expected = [plain_tokens(pipeline, word, rewrite=False) for word in words]
-        assert [tokens_of(word) for word in words] == expected
-        assert tokens_of.lemmatized == sum(word in tokenizer.rules for word in words) > 0
-        assert tokens_of("cannot") == [("can", "can"), ("not", "not")]
-
-
-def test_spacys_patterns_do_not_cut_between_letters(pipeline: Language) -> None:
-    tokenizer: Any = pipeline.tokenizer
-    for letters in (string.ascii_lowercase, string.ascii_uppercase, string.ascii_letters * 5):
-        for size in (1, 2, 3, 26, 250):
-            for start in range(len(letters)):
-                piece = letters[start : start + size]
-                assert not tokenizer.prefix_search(piece), piece
-                assert not tokenizer.suffix_search(piece), piece
-                assert not list(tokenizer.infix_finditer(piece)), piece
-
-
 def test_long_runs_do_not_reach_the_tokenizer_whole(pipeline: Language) -> None:
     choice = TextSettings(num_words=10, keep_unknown=True, rewrite=False)
     words = ["a", "z"]
@@ -212,72 +158,6 @@ def test_long_runs_do_not_reach_the_tokenizer_whole(pipeline: Language) -> None:
     long = "w" * 1001
     assert plain_words(pipeline, long, rewrite=False) == ["w" * 250] * 4 + ["w"]
     assert plain_words(pipeline, "w" * 250, rewrite=False) == ["w" * 250]
-
-
-@Language.component("test_log")
-def log_texts(doc: Doc) -> Doc:
-    LOG.append(doc.text)
-    return doc
-
-
-LOG: list[str] = []
-
-
-@pytest.fixture
-def logging_pipeline(pipeline: Language) -> Language:
-    """A pipeline that leaves every text it is given in `LOG`."""
-    copy = pipeline_from_bytes(pipeline_to_bytes(pipeline))
-    copy.add_pipe("test_log")
-    LOG.clear()
-    return copy
-
-
-def test_a_piece_is_lemmatized_once(logging_pipeline: Language) -> None:
-    choice = TextSettings(num_words=10, keep_unknown=False, rewrite=True)
-    encoder = TextEncoder(logging_pipeline, ["", "fire", "in", "e"], choice)
-    assert rows_of(encoder.encode(["fires! in", "in é fires!"])) == [[1, 2], [2, 1]]
-    assert sorted(LOG) == ["fires!", "é"]  # what is a word is not given to spaCy
-    assert rows_of(encoder.encode(["é fires! in", "é #in_fires!"])) == [[1, 2], [2, 1]]
-    assert sorted(LOG) == ["", "!", "fires!", "é"]
-
-
-def test_long_chunks_are_not_remembered(logging_pipeline: Language) -> None:
-    choice = TextSettings(num_words=10, keep_unknown=True, rewrite=False)
-    kept, long = "é" * ChunkMemo.LONGEST_REMEMBERED, "è" * (ChunkMemo.LONGEST_REMEMBERED + 1)
-    encoder = TextEncoder(logging_pipeline, ["", "xxunknown", kept, long], choice)
-    for _ in range(3):
-        assert rows_of(encoder.encode([f"{kept} {long}", long])) == [[2, 3], [3]]
-    assert Counter(LOG) == {kept: 1, long: 6}
-
-
-def test_memo_starts_anew_when_it_is_full(logging_pipeline: Language) -> None:
-    choice = TextSettings(num_words=10, keep_unknown=False, rewrite=False)
-    vocabulary = ["", "åsh", "büs", "cär", "däm"]
-    encoder = TextEncoder(logging_pipeline, vocabulary, choice, memo_size=3)
-    assert rows_of(encoder.encode(["åsh büs cär"])) == [[1, 2, 3]]
-    assert rows_of(encoder.encode(["cär büs åsh"])) == [[3, 2, 1]]
-    assert sorted(LOG) == ["büs", "cär", "åsh"]  # three fit
-    assert rows_of(encoder.encode(["däm åsh"])) == [[4, 1]]
-    assert rows_of(encoder.encode(["åsh büs cär däm"])) == [[1, 2, 3, 4]]
-    assert Counter(LOG) == dict.fromkeys(vocabulary[1:], 2)
-
-
-class ShortLived(ChunkMemo):
-    PIPELINE_LIFE = 100
-
-
-def test_a_renewed_pipeline_gives_the_same_numbers(pipeline: Language, sample: list[str]) -> None:
-    def number(tokens: Sequence[Token]) -> list[int]:
-        return [crc32(repr(token).encode()) >> 1 for token in tokens]
-
-    kept = ChunkMemo(pipeline, number, rewrite=True, empty=[], size=10_000)
-    renewed = ShortLived(pipeline, number, rewrite=True, empty=[], size=100)
-    pipelines = set()
-    for start in range(0, 80, 20):
-        texts = sample[start : start + 20]
-        assert rows_of(renewed.encode(texts)) == rows_of(kept.encode(texts))
-        pipelines.add(renewed._pipeline)
-    assert len(pipelines) > 1
 
 
 def lemmatized(pipeline: Language, text: str) -> str:
