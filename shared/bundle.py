@@ -71,10 +71,11 @@ _LARGEST = {
     PIPELINE: 16 << 20,
     GOLDEN: 1 << 20,
     TRAINED_ON: 64 << 20,
-    VECTORS: 64 << 20,
+    VECTORS: 128 << 20,
     MODEL_CARD: 1 << 20,
 }
-"""Bytes of each file at most: 100 times those of the recipes here, at least 20 times the lemmas."""
+"""Bytes of each file at most: 100 times those of the recipes here, at least 16 times the
+lemmas and the word vectors."""
 
 _HASHES = "normalized_texts"  # the tensor's name in TRAINED_ON
 

@@ -18,6 +18,7 @@ from shared.bundle import (
     MODEL_CARD,
     PIPELINE,
     TRAINED_ON,
+    VECTORS,
     VOCABULARY,
     WEIGHTS,
     Bundle,
@@ -31,10 +32,11 @@ from shared.bundle import (
 from shared.errors import BundleError
 from shared.manifest import FORMAT
 from shared.scorer import BATCH_SIZE
+from shared.tokens import vectors_from_bytes
 from tests.conftest import Trained
 
 LOADED = [WEIGHTS, VOCABULARY, PIPELINE, GOLDEN]
-FILES = [*LOADED, TRAINED_ON, MODEL_CARD]
+FILES = [*LOADED, TRAINED_ON, MODEL_CARD, VECTORS]
 
 
 @pytest.fixture
@@ -219,6 +221,9 @@ def rewritten(bundle: Bundle, original: Path, target: Path, **changes: Any) -> N
         "scorer": bundle.scorer,
         "trained_on": np.array([3, 2**64 - 1, 3, 1], np.uint64),
         "card": (original / MODEL_CARD).read_text("utf-8"),
+        "vectors": vectors_from_bytes(
+            (original / VECTORS).read_bytes(), bundle.manifest.architecture.vectors
+        ),
         **changes,
     }
     write_bundle(target, **parts)
@@ -275,7 +280,7 @@ def test_bundle_of_version_0_1_does_not_say_what_it_was_trained_on(
         old.threshold_at("recall-90")
     assert read_trained_on(folder) is None
     copy_bundle(folder, tmp_path / "copy")
-    assert {path.name for path in (tmp_path / "copy").iterdir()} == {MANIFEST, *LOADED}
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {MANIFEST, *LOADED, VECTORS}
 
 
 @pytest.mark.parametrize(

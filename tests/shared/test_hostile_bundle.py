@@ -19,6 +19,7 @@ from shared.bundle import (
     MANIFEST,
     MODEL_CARD,
     PIPELINE,
+    VECTORS,
     VOCABULARY,
     WEIGHTS,
     load_bundle,
@@ -30,7 +31,7 @@ from shared.models import Architecture, build_model, count_parameters
 from tests.conftest import Trained
 from tests.shared.test_bundle import edit_manifest, refusal, replace_file
 
-FILES = [MANIFEST, WEIGHTS, VOCABULARY, PIPELINE, GOLDEN, MODEL_CARD]
+FILES = [MANIFEST, WEIGHTS, VOCABULARY, PIPELINE, GOLDEN, MODEL_CARD, VECTORS]
 
 
 @pytest.fixture

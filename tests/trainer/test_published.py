@@ -41,8 +41,9 @@ def test_the_article_is_reproduced(figures: dict[str, Figures]) -> None:
 def test_each_tuned_model_beats_its_twin_without_a_leak(figures: dict[str, Figures]) -> None:
     for name in ARTICLE:
         tuned, article = figures["tuned"][name]["test"], figures["article"][name]["test"]
-        assert tuned["accuracy"] > article["accuracy"] + 0.01
-        assert tuned["roc_auc"] > article["roc_auc"] + 0.01
+        assert tuned["accuracy"] > article["accuracy"] + 0.025
+        assert tuned["roc_auc"] > article["roc_auc"] + 0.03
+        assert tuned["calibration_error"] < 0.03
         assert tuned["accuracy"] < LABEL_NOISE
 
 
