@@ -1,0 +1,56 @@
+"""What a teacher said: it belongs to its data alone, and keeps to the folds."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from shared.errors import DataError
+from tests.conftest import SAMPLE
+from trainer.augmentation import VARIANTS, make_variants
+from trainer.dataset import cut_test, grouped_folds, normalized_hashes, read_dataset
+from trainer.teaching import FOLDS, SEED, Teaching, read_teaching, write_teaching
+
+
+def test_what_ships_is_of_the_published_set(published: Path) -> None:
+    dataset = read_dataset(published)
+    teaching = read_teaching(dataset)
+    assert teaching is not None
+    rows, test = cut_test(dataset)
+    np.testing.assert_array_equal(teaching.rows, rows)
+    assert not set(teaching.rows.tolist()) & set(test.tolist())
+    np.testing.assert_array_equal(teaching.folds, grouped_folds(dataset, rows, FOLDS))
+    assert teaching.probabilities.shape == (FOLDS, len(rows), 1 + VARIANTS)
+    own = teaching.probabilities[teaching.folds, np.arange(len(rows)), 0]
+    # Far above what labels it had seen would be needed for, and below what having seen them gives.
+    assert 0.83 < np.mean((own >= 0.5) == dataset.labels[rows]) < 0.87
+
+
+def test_written_is_read_again_for_the_same_data_alone(tmp_path: Path) -> None:
+    dataset = read_dataset(SAMPLE)
+    rows, _ = cut_test(dataset)
+    folds = grouped_folds(dataset, rows, FOLDS)
+    hashes = normalized_hashes([dataset.texts[row] for row in rows])
+    assert all(len(set(folds[hashes == key].tolist())) == 1 for key in hashes)
+    variants = make_variants([dataset.texts[row] for row in rows], folds, SEED)
+    assert len(variants.texts) == VARIANTS * len(rows)
+    own = np.repeat(np.arange(len(rows)), VARIANTS)
+    np.testing.assert_array_equal(folds[variants.others], folds[own])
+    assert (variants.others != own).sum() > len(rows) / 2
+
+    shape = (FOLDS, len(rows), 1 + VARIANTS)
+    said = np.random.default_rng(0).random(shape).astype(np.float32)
+    path = tmp_path / "teaching.safetensors"
+    write_teaching(dataset, Teaching(rows, folds, variants, said), path)
+    read = read_teaching(dataset, path)
+    assert read is not None
+    assert read.variants.texts == variants.texts
+    np.testing.assert_allclose(read.probabilities, said, atol=1 / 510)
+
+    assert read_teaching(dataset) is None  # what ships is of other data
+    with pytest.raises(DataError, match="other data than"):
+        read_teaching(msgspec.structs.replace(dataset, sha256="0" * 64), path)
+    path.write_bytes(b"garbage")
+    with pytest.raises(DataError, match="is not what a teacher said"):
+        read_teaching(dataset, path)
