@@ -12,6 +12,7 @@ from safetensors import numpy as safetensors
 from shared.bundle import (
     PIPELINE,
     TRAINED_ON,
+    VECTORS,
     VOCABULARY,
     WEIGHTS,
     load_bundle,
@@ -20,6 +21,7 @@ from shared.bundle import (
 )
 from shared.folder_registry import FolderRegistry
 from shared.models import Calibration
+from shared.tokens import vectors_from_bytes
 from tests.conftest import SAMPLE, Trained
 from tests.trainer.conftest import Program, Ran
 from trainer.dataset import Hashes, cut_test, normalized_hashes, read_dataset
@@ -79,6 +81,7 @@ def make(trained: Trained, registry: FolderRegistry, tmp_path: Path) -> Make:
             scorer,
             hashes,
             "a card",
+            vectors_from_bytes((source / VECTORS).read_bytes(), manifest.architecture.vectors),
         )
         return registry.register(target).number
 

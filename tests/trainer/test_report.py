@@ -73,11 +73,11 @@ def test_models_say_where_they_come_from(report: Any, trained: Trained) -> None:
         quality = bundle.manifest.quality
         assert quality is not None
         assert model["behaviour"] == msgspec.to_builtins(quality.behaviour)
-        earlier = msgspec.to_builtins(quality.reliability["validation"])
-        assert (model["chosen_on"], model["calibration_chosen_on"]) == ("validation", earlier)
-        assert model["calibration"] == pytest.approx(
-            msgspec.to_builtins(quality.reliability["test"])
-        )
+        chosen_by = msgspec.to_builtins(quality.reliability["validation"])
+        assert (model["chosen_on"], model["calibration_chosen_on"]) == ("validation", chosen_by)
+        for bin_, earlier in zip(model["calibration"], quality.reliability["test"], strict=True):
+            assert bin_["tweets"] == earlier.tweets
+            assert bin_["mean_probability"] == pytest.approx(earlier.mean_probability)
     data = report["data"]
     assert (data["name"], data["part"]) == (SAMPLE.name, "test part")
     assert data["sha256"] == read_dataset(SAMPLE).sha256

@@ -166,7 +166,8 @@ def test_tables_hold_the_numbers_of_the_json(opened: Opened, folder: Path) -> No
             for row in model["thresholds"]:
                 columns = ("alerts", "precision", "recall", "f1", "accuracy")
                 expected = [shown(row["figures"][metric]) for metric in columns]
-                assert (str(row["threshold"]), *expected) in rows
+                named = f"{row['threshold']} {', '.join(row['names'])}".strip()
+                assert (named, *expected) in rows
             for bin_ in model["calibration"]:
                 mean = f"{bin_['mean_probability']:.3f}"
                 assert (mean, str(bin_["tweets"]), shown(bin_["relevant"])) in rows
