@@ -21,7 +21,7 @@ from shared.errors import TriageError, UsageError
 from shared.models import count_parameters
 from trainer.dataset import Dataset, read_dataset
 from trainer.evaluation import Metrics, evaluate
-from trainer.operating_points import THRESHOLD
+from trainer.operating_points import UNCALIBRATED
 from trainer.recipes import Recipe, load_recipe, seed_of
 from trainer.space import Drawn, Space, applied, draw, load_space, parameters_of
 from trainer.teaching import read_teaching
@@ -198,7 +198,7 @@ class Search:
             for part, rows in (("train", parts.train), ("validation", parts.validation)):
                 probabilities = scorer.score(self._corpus.texts(rows))
                 labels = self._dataset.labels[rows]
-                metrics[part] = evaluate(labels, probabilities, THRESHOLD)
+                metrics[part] = evaluate(labels, probabilities, UNCALIBRATED)
             if tracker:
                 tracker.end(metrics, count_parameters(recipe.models[model]))
         figures = metrics["validation"]

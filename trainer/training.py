@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from shared.bundle import write_bundle
 from shared.manifest import FORMAT, Manifest
 from shared.models import Calibration, Floats, count_parameters
-from shared.quality import Subset
+from shared.quality import BALANCED, Subset
 from shared.text import Ids, pipeline_to_bytes
 from trainer.corpus import Corpus
 from trainer.dataset import (
@@ -32,7 +32,7 @@ from trainer.evaluation import Metrics, evaluate
 from trainer.fitting import Fitted, Step, TokenFitter, WordFitter, new_fitter
 from trainer.leave_out import leave_groups_out
 from trainer.model_card import model_card
-from trainer.operating_points import THRESHOLD, operating_points
+from trainer.operating_points import operating_points
 from trainer.quality import HeldOutPart, measure_quality
 from trainer.recipes import Recipe
 from trainer.teaching import FOLDS, Teaching
@@ -138,11 +138,14 @@ def train(
         for part, rows in rows_of.items():
             if part not in scored:
                 scored[part] = dataset.labels[rows], fitted.scorer.score(corpus.texts(rows))
-        metrics = {part: evaluate(*scored[part], THRESHOLD) for part in rows_of}
-        del scored["train"]  # of which probabilities are too good to choose by
         chosen_on = "out-of-fold" if folds else "validation"
-        scored[chosen_on] = scored.pop("validation")
-        groups = _left_out(name, recipe, untaught, parts, seed, progress) if leave_out else []
+        judged_by = {chosen_on: scored["validation"], "test": scored["test"]}
+        points = operating_points(chosen_on, judged_by, calibrated=calibrated)
+        threshold = points[BALANCED].threshold
+        metrics = {part: evaluate(*scored[part], threshold) for part in rows_of}
+        groups = []
+        if leave_out:
+            groups = _left_out(name, recipe, untaught, parts, seed, threshold, progress)
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -151,12 +154,14 @@ def train(
             text=recipe.text,
             architecture=architecture,
             calibration=fitted.scorer.calibration,
-            threshold=THRESHOLD,
+            threshold=threshold,
             metrics=metrics,
             files={},
             epochs=history,
-            operating_points=operating_points(chosen_on, scored),
-            quality=measure_quality(fitted.scorer, THRESHOLD, held_out, chosen_on, scored, groups),
+            operating_points=points,
+            quality=measure_quality(
+                fitted.scorer, threshold, held_out, chosen_on, judged_by, groups
+            ),
         )
         manifest = write_bundle(
             folder / name,
@@ -264,7 +269,13 @@ def _fit_watched(
 
 
 def _left_out(
-    name: str, recipe: Recipe, corpus: Corpus, parts: Parts, seed: int, progress: Progress
+    name: str,
+    recipe: Recipe,
+    corpus: Corpus,
+    parts: Parts,
+    seed: int,
+    threshold: float,
+    progress: Progress,
 ) -> list[Subset]:
     """What models of this kind come to on groups of search words that they do not know."""
     dataset, fitter = corpus.dataset, new_fitter(name, recipe, corpus)
@@ -278,7 +289,7 @@ def _left_out(
     def tell(done: int, groups: int) -> None:
         progress(f"{name}, groups"[:22], done, groups, {})
 
-    return leave_groups_out(dataset, parts, THRESHOLD, fit_on, tell)
+    return leave_groups_out(dataset, parts, threshold, fit_on, tell)
 
 
 def describe_origin(recipe_name: str, seed: int, dataset: Dataset, parts: Parts) -> dict[str, Any]:

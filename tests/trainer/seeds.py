@@ -3,8 +3,8 @@
     uv run triage-trainer train --data FILE --bundles FOLDER
     uv run python -m tests.trainer.seeds --data FILE --bundles FOLDER
 
-The bundles of the first command are the first seed's, and the calibration of all: it depends on
-out-of-fold predictions, which take four fits each. The others are fitted once.
+The bundles of the first command are the first seed's, with calibration and threshold for all: these
+depend on out-of-fold predictions, which take four fits each. The others are fitted once.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from trainer.corpus import Corpus
 from trainer.dataset import cut_test, normalized_hashes, read_dataset
 from trainer.evaluation import Metrics, evaluate
 from trainer.fitting import new_fitter
-from trainer.operating_points import THRESHOLD
 from trainer.recipes import load_recipe
 from trainer.teaching import read_teaching
 
@@ -46,13 +45,14 @@ def main() -> None:
     for name in recipe.models:
         first = load_bundle(arguments.bundles / name)
         fitter = new_fitter(name, recipe, corpus)
+        threshold = first.manifest.threshold
         for more in range(1 + arguments.more):
             seed = first.manifest.seed + more
             scorer = fitter.fit(training, seed).scorer if more else first.scorer
             scorer.calibration = first.manifest.calibration
             probabilities = scorer.score(corpus.texts(test))
-            figures = evaluate(labels, probabilities, THRESHOLD)
-            right = (probabilities >= THRESHOLD) == labels
+            figures = evaluate(labels, probabilities, threshold)
+            right = (probabilities >= threshold) == labels
             figures["unanimous"] = float(right[unanimous].mean())
             figures["without duplicates"] = float(right[new].mean())
             found.setdefault(name, []).append(figures)

@@ -128,7 +128,8 @@ class TestEvaluate:
         found = json.loads(ran.out)
         assert found.pop("behaviour") == model["quality"]["behaviour"]
         rows = len(read_dataset(trained.held_out).texts)
-        named = {"version": 1, "name": model["name"], "rows": rows, "threshold": 0.5}
+        threshold = model["operating_points"]["balanced"]["threshold"]
+        named = {"version": 1, "name": model["name"], "rows": rows, "threshold": threshold}
         assert found == pytest.approx({**named, **model["test"]}, abs=1e-6)
         for name, point in model["operating_points"].items():
             arguments = ("--data", trained.held_out, "--threshold", name, "--json", "-")
@@ -165,8 +166,9 @@ class TestPredict:
         ran = program("predict", *self.TEXTS)
         assert (ran.code, ran.err) == (0, "")
         probabilities = bundle.scorer.score(self.TEXTS).tolist()
+        threshold = bundle.manifest.threshold
         assert ran.out.splitlines() == [
-            f"{p:.3f}  {'relevant    ' if p >= 0.5 else 'not relevant'}  {text}"
+            f"{p:.3f}  {'relevant    ' if p >= threshold else 'not relevant'}  {text}"
             for p, text in zip(probabilities, self.TEXTS, strict=True)
         ]
 
@@ -177,7 +179,9 @@ class TestPredict:
         assert [line["text"] for line in lines] == list(self.TEXTS)
         found = [line["probability"] for line in lines]
         assert found == pytest.approx(bundle.scorer.score(self.TEXTS).tolist(), abs=1e-6)
-        assert [line["relevant"] for line in lines] == [p >= 0.5 for p in found]
+        assert [line["relevant"] for line in lines] == [
+            p >= bundle.manifest.threshold for p in found
+        ]
 
     def test_standard_input_is_cut_at_line_ends_alone(self, program: Program) -> None:
         ran = program("predict", "--json", stdin="one\u2028two\x0c\r\nthree".encode() + b"\xff\n")

@@ -143,8 +143,9 @@ def test_mistakes_are_the_most_confident_and_their_drivers_push_them(
     for model in report["models"]:
         bundle = load_bundle(trained.bundles / model["name"])
         probabilities = bundle.scorer.score(held_out.texts)
+        threshold = bundle.manifest.threshold
         for kind, label, side in (("false_alarms", 0, 1), ("misses", 1, -1)):
-            wrong = (held_out.labels == label) & ((probabilities >= 0.5) == (side == 1))
+            wrong = (held_out.labels == label) & ((probabilities >= threshold) == (side == 1))
             strength = side * np.sort(side * probabilities[wrong])[::-1]
             shown = model[kind]
             assert len(shown) == min(8, wrong.sum())
