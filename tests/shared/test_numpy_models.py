@@ -1,5 +1,8 @@
 """The NumPy forward pass is that of the Keras model with the same weights."""
 
+import os
+import subprocess
+import sys
 from typing import Literal
 
 import numpy as np
@@ -86,3 +89,13 @@ def test_other_weights_are_refused(spec: Architecture) -> None:
             NumpyModel(spec, {**weights, path: weights[path][:-1]})
         with pytest.raises(BundleError, match="finite"):
             NumpyModel(spec, {**weights, path: np.full_like(weights[path], np.nan)})
+
+
+def test_one_thread_multiplies_matrices() -> None:
+    code = "import shared.scorer; from threadpoolctl import threadpool_info as found; "
+    code += "print([b['num_threads'] for b in found() if b['internal_api'] == 'openblas'])"
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert set(done.stdout.strip("[]\n").split(", ")) == {"1"}

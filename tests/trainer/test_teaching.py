@@ -23,7 +23,7 @@ def test_what_ships_is_of_the_published_set(published: Path) -> None:
     np.testing.assert_array_equal(teaching.folds, grouped_folds(dataset, rows, FOLDS))
     assert teaching.probabilities.shape == (FOLDS, len(rows), 1 + VARIANTS)
     own = teaching.probabilities[teaching.folds, np.arange(len(rows)), 0]
-    # Far above what labels it had seen would be needed for, and below what having seen them gives.
+    # Had it seen these rows' labels, it would be right far more often.
     assert 0.83 < np.mean((own >= 0.5) == dataset.labels[rows]) < 0.87
 
 
