@@ -40,6 +40,7 @@ class Bench:
         registry = FolderRegistry(folder / "registry")
         self._trained = Trained(registry, bundles, folder / "held_out.csv", {})
         self._numbers = itertools.count()
+        self._used = 0
         if not list(bundles.glob(f"*/{MANIFEST}")):
             train = [sys.executable, "-m", "trainer.cli", "train", "--data", str(data)]
             environment = environment_of(Settings(), self._trained)
@@ -64,9 +65,14 @@ class Bench:
         settings = settings_of(self.kafka, f"bench-{next(self._numbers)}", partitions)
         return msgspec.structs.replace(settings, **changes)
 
-    def records(self, mix: str, count: int) -> list[bytes]:
+    def records(self, mix: str, count: int, first: int = 0) -> list[bytes]:
         """Values of tweets."""
-        return values(self._data, mix, count)
+        return values(self._data, mix, count, first)
+
+    def next_text(self, count: int) -> int:
+        """The number of the first of so many distinct texts that no member has seen."""
+        self._used += count
+        return self._used - count
 
     def filled(self, mix: str, count: int) -> str:
         """An input topic that holds so many tweets of a mix; it is filled once."""

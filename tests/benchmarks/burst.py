@@ -16,7 +16,7 @@ from tests.benchmarks.tweets import fill
 from tests.benchmarks.watched import look, look_at, working
 from tests.integration.processes import Worker, broker_process, environment_of, wait_for
 
-WARM_UP = 10_000
+WARM_UP = 15_000
 """Tweets that members have seen when a measurement begins."""
 
 
@@ -45,7 +45,7 @@ def members(bench: Bench, settings: Settings, model: str, count: int) -> Iterato
 
         with ThreadPoolExecutor(count) as pool:
             workers = list(pool.map(start, range(count)))
-        fill(settings, bench.records("distinct", WARM_UP))
+        fill(settings, bench.records("distinct", WARM_UP, bench.next_text(WARM_UP)))
         wait_for(lambda: all(worker.partitions() for worker in workers), 120, every=0.5)
         look_at(workers, WARM_UP)
         yield workers
@@ -58,7 +58,7 @@ def generator(
     """A load generator that has its tweets ready; `begin` lets it send them."""
     command = [sys.executable, "-m", "tests.benchmarks.generator"]
     process = subprocess.Popen(
-        [*command, str(bench.texts), "distinct", str(tweets), str(rate)],
+        [*command, str(bench.texts), str(bench.next_text(tweets)), str(tweets), str(rate)],
         env=environment_of(settings),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

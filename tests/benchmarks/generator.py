@@ -1,6 +1,6 @@
-"""The load generator: publishes tweets at a rate, each with the moment of it as its timestamp.
+"""The load generator: publishes distinct tweets at a rate; their timestamps say when each went out.
 
-    python -m tests.benchmarks.generator TEXTS MIX TWEETS RATE
+    python -m tests.benchmarks.generator TEXTS FIRST TWEETS RATE
 
 It prints `ready` when its tweets are made, begins when it reads a line, and ends when Kafka has
 them all. A rate of 0 is as fast as it can.
@@ -24,8 +24,8 @@ _TICK = 0.002
 def main() -> None:
     """Reads the settings from the environment, like the worker."""
     settings = read_settings(os.environ)
-    texts, mix, tweets, rate = sys.argv[1:]
-    records = values(json.loads(Path(texts).read_text()), mix, int(tweets))
+    texts, first, tweets, rate = sys.argv[1:]
+    records = values(json.loads(Path(texts).read_text()), "distinct", int(tweets), int(first))
     producer = new_producer(settings)
     producer.partitions_for(settings.input_topic)
     sys.stdout.write("ready\n")

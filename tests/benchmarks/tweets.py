@@ -15,18 +15,18 @@ MIXES = ("repeating", "distinct")
 _NEW_CHUNKS = ("https://t.co/{:x}", "@user{:x}", "{:,}")
 
 
-def mixed(texts: Sequence[str], mix: str) -> Iterator[str]:
-    """Texts without end, the same each time."""
+def mixed(texts: Sequence[str], mix: str, first: int = 0) -> Iterator[str]:
+    """Texts without end, the same each time; distinct ones from a number on."""
     if mix == "repeating":
         draw = random.Random(1)
         while True:
             yield draw.choice(texts)
-    for number in itertools.count():
+    for number in itertools.count(first):
         new = _NEW_CHUNKS[number % 3].format(number * 7_919 + 1_000_003)
         yield f"{texts[number % len(texts)]} {new}"
 
 
-def values(texts: Sequence[str], mix: str, count: int) -> list[bytes]:
+def values(texts: Sequence[str], mix: str, count: int, first: int = 0) -> list[bytes]:
     """Records' values, some 300 bytes each: fields of Twitter's API v1.1, at 1,000 tweets/s."""
     return [
         json.dumps(
@@ -40,7 +40,7 @@ def values(texts: Sequence[str], mix: str, count: int) -> list[bytes]:
                 "lang": "en",
             }
         ).encode()
-        for n, text in enumerate(itertools.islice(mixed(texts, mix), count))
+        for n, text in enumerate(itertools.islice(mixed(texts, mix, first), count), first)
     ]
 
 
