@@ -17,7 +17,7 @@ from tests.benchmarks.watched import look, look_at, working
 from tests.integration.processes import Worker, broker_process, environment_of, wait_for
 
 WARM_UP = 15_000
-"""Tweets that members have seen when a measurement begins."""
+"""Tweets that each member has seen when a measurement begins: most of the data's chunks."""
 
 
 class Burst(msgspec.Struct, frozen=True):
@@ -45,9 +45,10 @@ def members(bench: Bench, settings: Settings, model: str, count: int) -> Iterato
 
         with ThreadPoolExecutor(count) as pool:
             workers = list(pool.map(start, range(count)))
-        fill(settings, bench.records("distinct", WARM_UP, bench.next_text(WARM_UP)))
         wait_for(lambda: all(worker.partitions() for worker in workers), 120, every=0.5)
-        look_at(workers, WARM_UP)
+        warm_up = WARM_UP * count
+        fill(settings, bench.records("distinct", warm_up, bench.next_text(warm_up)))
+        look_at(workers, warm_up)
         yield workers
 
 
