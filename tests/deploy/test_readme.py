@@ -54,7 +54,7 @@ def test_the_sums_of_the_sizing_table() -> None:
     )
     assert measured is not None
     *rates, percent = (_number(text) for text in measured.groups())
-    rows = re.findall(r"^\| ([\d,]+)[^|]*\|(.*)\|(.*)\|(.*)\| (\d+) \|$", section, re.MULTILINE)
+    rows = re.findall(r"^\| ([\d,]+)[^|]*\|(.*→.*)\|(.*)\|(.*)\| (\d+) \|$", section, re.MULTILINE)
     assert len(rows) == 5
     for tweets, *sums, partitions in rows:
         members = []
