@@ -44,7 +44,8 @@ class Shadow:
         try:
             own = bundle.scorer.score(texts)
         except Exception as error:  # noqa: BLE001  # a trial must not harm what is in production
-            log.error("the shadow version %d cannot score: %s", self._loaded.number, error)
+            kind = type(error).__name__  # its message may quote a tweet
+            log.error("the shadow version %d cannot score: %s", self._loaded.number, kind)
             self._loaded = None
             return
         decisions = (probabilities >= threshold) + 2 * (own >= self._loaded.threshold)

@@ -124,11 +124,19 @@ class Triage:
             self._retried()
         except Exception as error:  # noqa: BLE001  # a step may raise anything over some text
             if len(records) == 1:
-                self._scorer.score(["any text"])  # raises if the fault is not the record's
-                dead_letter = self._dead_letter(records[0], "unprocessable", error)
-                nothing = np.empty(0, np.float32)
-                return Outcome([dead_letter], [], 0, ["unprocessable"], [], nothing, 0, 0)
+                return self._unprocessable(records[0], error)
         return self._halves(records)
+
+    def _unprocessable(self, record: Record, error: Exception) -> Outcome:
+        try:
+            self._scorer.score(["any text"])
+        except Exception as fault:
+            # It is not the record's. The error before may quote the tweet, and a traceback would
+            # show it, too.
+            raise fault from None
+        dead_letter = self._dead_letter(record, "unprocessable", error)
+        nothing = np.empty(0, np.float32)
+        return Outcome([dead_letter], [], 0, ["unprocessable"], [], nothing, 0, 0)
 
     def _halves(self, records: Sequence[Record]) -> Outcome:
         middle = (len(records) + 1) // 2

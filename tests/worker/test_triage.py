@@ -1,6 +1,7 @@
 """A batch becomes alerts, dead letters and a count, whatever is in it."""
 
 import json
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -207,6 +208,18 @@ def test_a_scorer_that_fails_for_any_text_blames_no_record() -> None:
     records = [FakeRecord(b"good %d" % n, n) for n in range(8)]
     with pytest.raises(RuntimeError, match="the graph is broken"):
         new_triage(FakeScorer(check))(records)
+
+
+def test_a_traceback_does_not_quote_tweets() -> None:
+    def check(texts: list[str]) -> None:
+        raise ValueError(f"cannot score {texts[0]!r}")
+
+    tweet = FakeRecord(b"private".upper())  # so that no line of source has it
+    with pytest.raises(ValueError, match="cannot score 'any text'") as caught:
+        new_triage(FakeScorer(check))([tweet])
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "any text" in shown
+    assert "PRIVATE" not in shown
 
 
 def test_batches_are_halved_until_they_fit_into_memory_and_stay_so() -> None:
