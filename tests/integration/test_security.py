@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from shared.folder_registry import FolderRegistry
 from shared.settings import Settings
 from tests.conftest import Trained
 from tests.integration.processes import (
     Worker,
+    broker_process,
     environment_of,
     read_all,
     running,
@@ -146,6 +148,60 @@ def test_tokens_of_an_endpoint_are_renewed(
     assert len(issuer.forms) > asked > 0
     assert "trying again" not in worker.log()
     assert CLIENT_SECRET not in worker.log()
+
+
+def test_neither_tweets_nor_secrets_are_logged(
+    secured: SecuredKafka, trained: Trained, tmp_path: Path
+) -> None:
+    """Through dead letters of each kind, a bisected batch, a promotion, and a broker that hangs."""
+    settings = settings_of(secured.kafka, "discreet")
+    secured.allow(USER, *rights(settings))
+    registry = FolderRegistry(tmp_path / "registry")
+    for name in ("LSTM", "Vanilla-Feedforward-NN"):
+        registry.register(trained.bundles / name)
+    registry.promote("1")
+    environment = environment_of(settings) | secured.environment("SCRAM") | SCRAM
+    environment |= {
+        "TRIAGE_REGISTRY": registry.url,
+        "TRIAGE_CACHE": str(tmp_path / "cache"),
+        "TRIAGE_RELOAD_SECONDS": "0.2",
+        "TRIAGE_DEAD_LETTER_LIMIT": "1",
+    }
+    values = [
+        b"private fire",
+        b'{"text": "private flood", "created_at": "private"}',
+        b"private \xff",
+    ]
+    values += [b'{"text": "private', b'{"text": ["private"]}', b'{"private": {"private": 1}}']
+    values += [b"private " * 5000, b"private &#" + b"9" * 5000, b'{"text":"private \\ud800",}']
+    messages = [
+        Message(settings.input_topic, b"private", value, [("private", b"private")])
+        for value in values * 3
+    ]
+    with (
+        running(environment, tmp_path / "log") as worker,
+        closing(Publisher(settings)) as publisher,
+    ):
+        publisher.publish(messages)
+        wait_for(lambda: worker.consumed() == len(messages))
+        registry.promote("2")
+        wait_for(lambda: "version 2" in worker.log())
+        broker = broker_process(secured.kafka)
+        publisher.publish(messages)
+        broker.suspend()
+        try:
+            wait_for(lambda: "trying again" in worker.log() or worker.page("/readyz")[0] == 503)
+        finally:
+            broker.resume()
+        wait_for(lambda: worker.consumed() == 2 * len(messages))
+        assert worker.metrics()["triage_dead_letters_total"] == 2 * 3 * 7
+        assert "private" not in worker.page("/metrics")[1]
+        assert worker.stop() == 0
+    reasons = {h["triage-reason"] for _, h in read_all(settings, settings.dead_letters_topic)}
+    assert reasons > {b"unprocessable", b"invalid_json", b"not_utf8", b"wrong_type", b"no_text"}
+    log = worker.log()
+    assert "private" not in log
+    assert not any(secret in log for secret in SECRETS)
 
 
 @contextmanager
