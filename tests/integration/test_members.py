@@ -180,12 +180,14 @@ def test_a_static_member_comes_back_to_its_partition(
         wait_for(lambda: ready(again))
         assert (other.partitions(), rebalances(other)) == (of_bert, before)
 
-        workers.append(twin := Worker(anna, tmp_path / "log-twin"))
+        traffic.finish()
+        workers.append(
+            twin := Worker(anna, tmp_path / "log-twin")
+        )  # and without a record to deliver
         assert again.process.wait(60) == 6
         last = again.log().splitlines()[-1]
         assert last.startswith("error: Kafka: ")
         assert "another worker of the group has come with this TRIAGE_INSTANCE_ID" in last
         wait_for(lambda: twin.partitions() == of_anna)
         assert (other.partitions(), rebalances(other)) == (of_bert, before)
-        traffic.finish()
         assert [twin.stop(), other.stop()] == [0, 0]

@@ -183,10 +183,14 @@ class Source:
         keeps the records that it was unpacking and asks them again and again. It lets go of them
         when the partition's position has moved.
         """
-        if self.consumer.group_metadata().state == MemberState.REBALANCING:
+        coordinator = self.consumer._coordinator
+        rebalancing = coordinator.state is MemberState.REBALANCING
+        fenced = coordinator.state is MemberState.STABLE and not coordinator._heartbeat_enabled
+        if rebalancing or fenced:
             # Or it may forget that it is joining, when it began because the topic has changed, and
-            # stay without heartbeats and partitions for ever.
-            self.consumer._coordinator.request_rejoin()
+            # stay without heartbeats and partitions for ever. And a static member whose place
+            # another has taken ceases to send heartbeats, and says so only when it joins again.
+            coordinator.request_rejoin()
         try:
             return flat(self.consumer.poll(timeout_ms=timeout_ms, max_records=max_records))
         except Exception as error:
