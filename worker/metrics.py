@@ -106,7 +106,9 @@ class Metrics:
         self.probability = histogram(
             "probability", "Probabilities that tweets were given", _PROBABILITY_BUCKETS
         )
-        self.words = counter("words", "Words of the tweets that were scored")
+        self.words = counter(
+            "words", "Words of the texts that were scored; one that comes again is not"
+        )
         self.unknown_words = counter(
             "unknown_words",
             "Those of them that the vocabulary lacks; 0 with a recipe that leaves them out",

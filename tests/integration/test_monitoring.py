@@ -1,5 +1,6 @@
 """A real Prometheus scrapes a real worker: rules load, panels have data, a stop is noticed."""
 
+import itertools
 import json
 import math
 import re
@@ -30,11 +31,13 @@ class Monitored:
         self.worker = worker
         self.prometheus = prometheus
         self._settings = settings
+        self._published = itertools.count()
 
     def publish(self) -> None:
         """Publishes some tweets, as they are made now, and a record that is none."""
         now = datetime.now(UTC).isoformat()
-        values = [json.dumps({"text": text, "created_at": now}).encode() for text in TWEETS * 10]
+        texts = [f"{text} {next(self._published)}" for text in TWEETS * 10]  # none comes again
+        values = [json.dumps({"text": text, "created_at": now}).encode() for text in texts]
         publisher = Publisher(self._settings)
         publisher.publish(
             Message(self._settings.input_topic, None, value, []) for value in [*values, b"\xff"]

@@ -183,6 +183,7 @@ def test_a_loop_that_hangs_is_unhealthy_and_it_is_said_where(
             assert "logging/__init__.py" in main
             assert worker.metrics()["triage_healthy"] == 0
             publish(settings, [b"forest fire"])
+            time.sleep(3)  # until whoever watches has looked, too, and waits to say so
         wait_for(lambda: worker.consumed() == 1)
         wait_for(lambda: worker.page("/healthz") == OK)
         wait_for(lambda: "healthy again" in worker.log())
