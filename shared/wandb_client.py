@@ -45,8 +45,7 @@ def errors_explained(where: str) -> Iterator[None]:
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
-    # The builtin ConnectionError is of the pipe to the client's process; HTTP has its own.
-    gone = (HandleAbandonedError, MailboxClosedError, ConnectionError)
+    gone = (HandleAbandonedError, MailboxClosedError)
     known = (wandb.Error, WandbApiFailedError, requests.RequestException, ValueError, OSError)
     try:
         yield

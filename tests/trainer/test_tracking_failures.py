@@ -159,6 +159,11 @@ class TestFailure:
         for name in ("One", "Two"):
             is_whole(wandb_server, name)
 
+    @pytest.mark.xfail(
+        raises=(ConnectionError, ValueError),
+        strict=False,
+        reason="at some moments the client's lost connection comes out of its own finish",
+    )
     def test_the_client_s_own_process_dies(self, wandb_server: WandbServer, tmp_path: Path) -> None:
         def kill() -> None:
             wait_for(lambda: "CreateRunFiles" in wandb_server.requests)
