@@ -45,7 +45,9 @@ def errors_explained(where: str) -> Iterator[None]:
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
-    gone = (HandleAbandonedError, MailboxClosedError)
+    # The built-in ConnectionError is of the connection to the client's own process, which is never
+    # made again; those over HTTP are requests' own.
+    gone = (HandleAbandonedError, MailboxClosedError, ConnectionError)
     known = (wandb.Error, WandbApiFailedError, requests.RequestException, ValueError, OSError)
     try:
         yield

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 import wandb
 
@@ -17,6 +16,7 @@ from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, open_registry
 from shared.wandb_client import bound_waits
 from shared.wandb_registry import REGISTERED, WandbRegistry
 from tests.shared.test_folder_registry import make_bundle
+from tests.wandb_server.client import kill_client
 from tests.wandb_server.server import Kind, WandbServer
 from tests.wandb_server.store import ENTITY, KEY, ORG_ENTITY, Artifact, Collection
 
@@ -252,10 +252,7 @@ class TestServerGone:
 
     def test_the_clients_own_process_dies(self, registry: WandbRegistry, made: Path) -> None:
         version = registry.register(made)
-        for child in psutil.Process().children():
-            if child.name() == "wandb-core":
-                child.kill()
-                child.wait(10)
+        kill_client()
         with refused(UnavailableError, registry.url):
             registry.resolve(CANDIDATE)
         assert registry.resolve(CANDIDATE) == version

@@ -6,11 +6,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 
+import msgspec
 import psutil
 import pytest
+import wandb
+from wandb.sdk.lib.import_hooks import notify_module_loaded
 
 from shared.bundle import verify_bundle
 from shared.folder_registry import FolderRegistry
@@ -19,25 +24,28 @@ from tests.conftest import ROOT, SAMPLE
 from tests.integration.processes import wait_for
 from tests.trainer.conftest import Ran
 from tests.trainer.test_training import FEED_FORWARD, tiny_recipe
-from tests.trainer.tracked import call, surroundings, sync, write_recipe
+from tests.trainer.tracked import SHORT_WAITS, call, surroundings, sync, write_recipe
+from tests.wandb_server.client import kill_client
 from tests.wandb_server.server import WandbServer
 from tests.wandb_server.store import ENTITY, Run
+from trainer.dataset import read_dataset, split
+from trainer.recipes import Recipe
+from trainer.tracking.tracker import Tracker
 
 EPOCHS = 2
 DEADLINE = 120  # seconds; each training takes a few on an idle machine
 
 
-def train(folder: Path, *models: str, mode: str = "online", **variables: str | None) -> Ran:
-    """Trains small models, each a copy of the feed-forward one, in the surroundings."""
-    (small,) = tiny_recipe().models.values()
+def recipe_of(*models: str) -> Recipe:
+    """A recipe of small models, each a copy of the feed-forward one."""
     recipe = tiny_recipe(epochs=EPOCHS)
-    recipe = type(recipe)(
-        seed=recipe.seed,
-        validation_size=recipe.validation_size,
-        text=recipe.text,
-        training=recipe.training,
-        models=dict.fromkeys(models or (FEED_FORWARD,), small),
-    )
+    (small,) = recipe.models.values()
+    return msgspec.structs.replace(recipe, models=dict.fromkeys(models or (FEED_FORWARD,), small))
+
+
+def train(folder: Path, *models: str, mode: str = "online", **variables: str | None) -> Ran:
+    """Trains small models in the surroundings."""
+    recipe = recipe_of(*models)
     path = write_recipe(recipe, folder / "tiny.toml")
     begun = time.monotonic()
     with surroundings(folder, **variables) as registry:
@@ -159,24 +167,33 @@ class TestFailure:
         for name in ("One", "Two"):
             is_whole(wandb_server, name)
 
-    @pytest.mark.xfail(
-        raises=(ConnectionError, ValueError),
-        strict=False,
-        reason="at some moments the client's lost connection comes out of its own finish",
-    )
     def test_the_client_s_own_process_dies(self, wandb_server: WandbServer, tmp_path: Path) -> None:
-        def kill() -> None:
-            wait_for(lambda: "CreateRunFiles" in wandb_server.requests)
-            for child in psutil.Process().children(recursive=True):
-                if "wandb-core" in child.name():
-                    child.kill()
-
-        ran = during(kill, lambda: train(tmp_path, "One", "Two"))
-        assert ran.code == 6
+        # In a process that has not imported Keras, of which the client would tell W&B.
+        with training(recipe_of("One", "Two"), tmp_path) as process:
+            wait_for(lambda: "CreateRunFiles" in wandb_server.requests, 120)
+            children = psutil.Process(process.pid).children(recursive=True)
+            (client,) = [child for child in children if "wandb-core" in child.name()]
+            client.kill()
+            _, said = process.communicate(timeout=180)
+        assert process.returncode == 6, said
         with surroundings(tmp_path):
-            sync(ran.err.splitlines()[-1])
+            sync(said.splitlines()[-1])
         for name in ("One", "Two"):
             is_whole(wandb_server, name)
+
+    def test_an_import_goes_well_when_the_client_s_own_process_is_dead(
+        self, tmp_path: Path
+    ) -> None:
+        dataset = read_dataset(SAMPLE)
+        parts = split(dataset, 0.1, seed=1)
+        with surroundings(tmp_path):
+            with Tracker("offline", "storms", dataset, lambda _: None) as tracker:
+                tracker.begin("One", {"data": {"name": dataset.name, "sha256": ""}}, parts)
+                assert not tracker.problems
+                kill_client()
+                notify_module_loaded(ModuleType("keras"))  # as an import of it does
+            with suppress(ConnectionError):  # so that the client starts anew
+                wandb.teardown()
 
     def test_what_cannot_even_be_kept_is_said(
         self, wandb_server: WandbServer, tmp_path: Path
@@ -210,35 +227,46 @@ def during(act: Callable[[], None], work: Callable[[], Ran]) -> Ran:
         thread.join(60)
 
 
+@contextmanager
+def training(recipe: Recipe, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A training in a process of its own, whose current folder and whose files are the folder's."""
+    environment = (
+        os.environ
+        | SHORT_WAITS
+        | {
+            "TRIAGE_REGISTRY": FolderRegistry(folder / "registry").url,
+            "PYTHONPATH": str(ROOT),
+            "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2",
+            "WANDB_DIR": str(folder),
+        }
+    )
+    environment.pop("WANDB_SERVICE", None)
+    command = [sys.executable, "-m", "trainer.cli", "train", "--data", str(SAMPLE)]
+    command += ["--recipe", str(write_recipe(recipe, folder / "recipe.toml")), "--wandb", "online"]
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 class TestInterrupted:
     def test_figures_come_as_they_happen_and_ctrl_c_ends_the_run(
         self, wandb_server: WandbServer, tmp_path: Path
     ) -> None:
-        recipe = write_recipe(tiny_recipe(epochs=5000), tmp_path / "long.toml")
-        environment = os.environ | {
-            "TRIAGE_REGISTRY": FolderRegistry(tmp_path / "registry").url,
-            "PYTHONPATH": str(ROOT),
-            "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2",
-            "WANDB_DIR": str(tmp_path),
-        }
-        environment.pop("WANDB_SERVICE", None)
-        command = [sys.executable, "-m", "trainer.cli", "train", "--data", str(SAMPLE)]
-        with subprocess.Popen(
-            [*command, "--recipe", str(recipe), "--wandb", "online"],
-            cwd=tmp_path,
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                runs = wandb_server.store.runs
-                wait_for(lambda: any(len(run.history) > 2 for run in runs.values()), 120)
-                (run,) = runs.values()
-                assert run.state == "running"
-                os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
-                _, said = process.communicate(timeout=180)
-            finally:
-                process.kill()
+        with training(tiny_recipe(epochs=5000), tmp_path) as process:
+            runs = wandb_server.store.runs
+            wait_for(lambda: any(len(run.history) > 2 for run in runs.values()), 120)
+            (run,) = runs.values()
+            assert run.state == "running"
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
+            _, said = process.communicate(timeout=180)
         assert (process.returncode, said.splitlines()[-1]) == (130, "interrupted")
         assert (run.state, run.exit_code) == ("failed", 255)

@@ -81,6 +81,8 @@ class Run:
 
     def __init__(self, record: Record, mode: Mode, entity: str | None) -> None:
         wandb = import_wandb()
+        from wandb.sdk.lib.import_hooks import unregister_all_post_import_hooks
+
         if mode == "online" and not wandb.login(prompt=False, verify=True):
             raise UsageError("there is no key: set WANDB_API_KEY, or run `wandb login`")
         in_sweep = "WANDB_SWEEP_ID" in os.environ  # whose agent says which run it is
@@ -98,6 +100,8 @@ class Run:
             reinit="create_new",
             settings=settings(),
         )
+        # For its telemetry the client hears of imports, and where it is dead they would fail.
+        unregister_all_post_import_hooks()
         try:
             self._artifacts = [self._log_code(), self._use_data()]
         except BaseException:
