@@ -41,7 +41,7 @@ from shared.models import (
 )
 from shared.numpy_models import NumpyModel
 from shared.scorer import KerasModel, Scorer
-from shared.text import TextEncoder, TextSettings, pipeline_from_bytes
+from shared.text import TextEncoder, TextSettings, lemma_table, pipeline_from_bytes
 from shared.tokens import (
     Featurizer,
     TokenEncoder,
@@ -263,7 +263,8 @@ def new_scorer(
     """
     if spec.ngrams:
         network = NumpyModel(spec, weights)
-        featurizer = Featurizer(vocabulary, vectors)
+        lemmas = lemma_table(pipeline) if settings.respell else None
+        featurizer = Featurizer(vocabulary, vectors, lemmas)
         tokens = TokenEncoder(pipeline, settings, featurizer, network.fold)
         return Scorer(tokens, network, calibration)
     model = build_model(spec)

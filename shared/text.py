@@ -14,7 +14,7 @@ Source of the word ids: `keras.preprocessing.text.Tokenizer` of Keras 2 with its
 import html
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,11 +59,14 @@ class TextSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         keep_unknown: whether a word outside the vocabulary becomes `UNKNOWN_ID` (an `oov_token` in
             Keras' words) or is dropped; with it an empty text is one unknown word.
         rewrite: whether `rewrite_chunk` goes first.
+        respell: whether an unknown word that is a known one with a slip of the typist is fed to the
+            network as that, as `shared.tokens.Respeller` says; only where n-grams are embedded.
     """
 
     num_words: Annotated[int, Meta(ge=2)]
     keep_unknown: bool
     rewrite: bool
+    respell: bool = False
 
 
 class EncodedTexts(msgspec.Struct, frozen=True):
@@ -113,6 +116,13 @@ def _empty_pipeline() -> "Language":
     pipeline = spacy.blank("en")
     pipeline.add_pipe("lemmatizer", config={"mode": "lookup"})
     return pipeline
+
+
+def lemma_table(pipeline: "Language") -> Mapping[str, str]:
+    """The lemmas of forms; those that are their own lemma may be missing."""
+    lemmatizer: Any = pipeline.get_pipe("lemmatizer")
+    table: Mapping[str, str] = lemmatizer.lookups.get_table("lemma_lookup")
+    return table
 
 
 def rewrite_chunk(chunk: str) -> str:
@@ -207,8 +217,7 @@ class ChunkTokens:
         self._rewrite = rewrite
         tokenizer: Any = pipeline.tokenizer
         self._special_cases = frozenset(tokenizer.rules)
-        lemmatizer: Any = pipeline.get_pipe("lemmatizer")
-        self._lemmas = lemmatizer.lookups.get_table("lemma_lookup")
+        self._lemmas = lemma_table(pipeline)
         self.lemmatized = 0
 
     def __call__(self, chunk: str) -> list[Token]:

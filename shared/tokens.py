@@ -98,24 +98,71 @@ def ngram_ids(form: str) -> list[int]:
     ]
 
 
+class Respeller:
+    """Undoes a slip of the typist in words that are unknown, where that gives a known one.
+
+    Two letters that changed places are put back, or else a letter too many is left out; of several
+    known words the most frequent is taken. Other slips would need hundreds of tries a word.
+
+    Args:
+        known: the words that there are, each with its rank by frequency.
+        lemmas: of forms, as `shared.text.lemma_table` gives them.
+    """
+
+    SHORTEST = 5
+    """Letters; shorter words are too near to each other."""
+
+    def __init__(self, known: Mapping[str, int], lemmas: Mapping[str, str]) -> None:
+        self._known = known
+        self._lemmas = lemmas
+
+    def __call__(self, token: Token) -> Token:
+        """The token of the word that was meant, or the token itself."""
+        word, form = token
+        if word in self._known or form in self._known:
+            return token
+        if len(form) < self.SHORTEST or not (form.isascii() and form.isalpha()):
+            return token
+        cuts = [(form[:at], form[at:]) for at in range(len(form))]
+        for meant in (
+            [head + tail[1] + tail[0] + tail[2:] for head, tail in cuts[:-1]],
+            [head + tail[1:] for head, tail in cuts],
+        ):
+            if found := [candidate for candidate in meant if candidate in self._known]:
+                best = min(found, key=self._known.__getitem__)
+                return self._lemmas.get(best, best), best
+        return token
+
+
 class Featurizer:
     """Gives tokens their features.
 
     Args:
         vocabulary: as `shared.text.fit_vocabulary` gives it, with a place for unknown words.
         vectors: None for vectors of dimension 0.
+        lemmas: of forms, for a recipe that respells; None for one that does not.
     """
 
-    def __init__(self, vocabulary: Sequence[str], vectors: WordVectors | None) -> None:
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        vectors: WordVectors | None,
+        lemmas: Mapping[str, str] | None = None,
+    ) -> None:
         self._ids = {word: place for place, word in enumerate(vocabulary) if place > UNKNOWN_ID}
         table = np.zeros((0, 0), np.float32) if vectors is None else vectors.vectors
         self._places: Mapping[str, int] = {}
         if vectors is not None:
             self._places = {word: place for place, word in enumerate(vectors.words)}
         self._vectors = table
+        self._respell: Callable[[Token], Token] = lambda token: token
+        if lemmas is not None:
+            rarer = {word: len(self._places) + place for word, place in self._ids.items()}
+            self._respell = Respeller(rarer | dict(self._places), lemmas)
 
     def __call__(self, tokens: Sequence[Token]) -> Features:
         """The features of tokens; a word without a vector takes that of its lemma, if any."""
+        tokens = [self._respell(token) for token in tokens]
         words = np.array([self._ids.get(word, UNKNOWN_ID) for word, _ in tokens], np.int32)
         ngrams = np.zeros((len(tokens), MOST_NGRAMS), np.int32)
         places = np.full(len(tokens), -1)

@@ -20,6 +20,7 @@ import re
 import string
 from collections.abc import Callable, Sequence
 from importlib import resources
+from itertools import islice
 
 import msgspec
 import numpy as np
@@ -30,8 +31,8 @@ from shared.scorer import Scorer
 from trainer.evaluation import figures_table
 
 SEED = 1024
-TEXTS = 400
-"""Of the texts that are given, so many are changed, besides the pairs'."""
+TEXTS = 600
+"""Changed in each way, the pairs' first, if there are as many that the change does something to."""
 
 _NAMES = ("anna_k", "TheDailyPost", "joe1987", "CityNews24", "mrs_lovell", "Kev_in_York")
 _EMOJI = ("👀", "📍", "➡️", "📷", "🕗", "🔵")
@@ -72,12 +73,10 @@ def behaviour(scorer: Scorer, threshold: float, texts: Sequence[str]) -> Behavio
         texts: that the model was not trained on, such as its test part; some of them are changed.
     """
     pairs = read_pairs()
-    chosen = random.Random(SEED).sample(list(texts), min(TEXTS, len(texts)))
-    chosen = [text for pair in pairs for text in (pair.relevant, pair.not_relevant)] + chosen
-    probabilities = scorer.score(chosen)
-    of_pairs = probabilities[: 2 * len(pairs)].reshape(-1, 2)
-    right = (of_pairs >= threshold) == [True, False]
-    ordered = of_pairs[:, 0] > of_pairs[:, 1]
+    of_pairs = [text for pair in pairs for text in (pair.relevant, pair.not_relevant)]
+    probabilities = scorer.score(of_pairs).reshape(-1, 2)
+    right = (probabilities >= threshold) == [True, False]
+    ordered = probabilities[:, 0] > probabilities[:, 1]
     kinds = np.array([pair.kind for pair in pairs])
     told_apart = []
     for kind in dict.fromkeys(kinds.tolist()):
@@ -85,15 +84,15 @@ def behaviour(scorer: Scorer, threshold: float, texts: Sequence[str]) -> Behavio
         accuracy, order = float(right[rows].mean()), float(ordered[rows].mean())
         told_apart.append(Pairs(kind, int(rows.sum()), accuracy, order))
 
+    candidates = of_pairs + random.Random(SEED).sample(list(texts), len(texts))
     invariance = []
     for kind, change in CHANGES.items():
         source = random.Random(f"{SEED} {kind}")
-        changed = [(row, change(text, source)) for row, text in enumerate(chosen)]
-        changed = [(row, text) for row, text in changed if text != chosen[row]]
-        if changed:
-            before = probabilities[[row for row, _ in changed]] >= threshold
-            after = scorer.score([text for _, text in changed]) >= threshold
-            invariance.append(Invariance(kind, len(changed), float((before == after).mean())))
+        changed = ((text, change(text, source)) for text in candidates)
+        both = list(islice((pair for pair in changed if pair[0] != pair[1]), TEXTS))
+        if both:
+            before, after = (scorer.score(some) >= threshold for some in zip(*both, strict=True))
+            invariance.append(Invariance(kind, len(both), float((before == after).mean())))
     return Behaviour(told_apart, invariance)
 
 

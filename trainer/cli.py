@@ -227,14 +227,22 @@ def parser() -> argparse.ArgumentParser:
     train.set_defaults(command=_train)
 
     distill = commands.add_parser(
-        "distill", help="ask a transformer about the training part, for train to learn from it"
+        "distill", help="ask transformers about the training part, for train to learn from them"
     )
     add_data(distill)
     distill.add_argument(
         "--teacher",
         required=True,
+        action="append",
         metavar="NAME|FOLDER",
-        help="a model as the package transformers loads it",
+        help="a model as the package transformers loads it; more models by more options",
+    )
+    distill.add_argument(
+        "--rounds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how often each model is fine-tuned anew; default: %(default)s",
     )
     distill.add_argument(
         "--out",

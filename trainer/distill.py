@@ -1,4 +1,4 @@
-"""`triage-trainer distill`: asks a teacher about a training part, and writes what it says."""
+"""`triage-trainer distill`: asks teachers about a training part, and writes what they say."""
 
 import argparse
 from functools import partial
@@ -9,19 +9,24 @@ from rich.console import Console
 from rich.progress import Progress
 
 from shared.errors import UsageError
-from trainer.augmentation import VARIANTS, make_variants
+from trainer.augmentation import TAUGHT, make_variants
 from trainer.dataset import cut_test, grouped_folds, read_dataset
 from trainer.output import expect_to_write
 from trainer.teacher import EPOCHS, Teacher
 from trainer.teaching import FOLDS, SEED, Teaching, write_teaching
 
+_HELD_OUT = (*combinations(range(FOLDS), 2), *combinations(range(FOLDS), 1))
+"""The folds that a teacher is not trained on, and is then asked about."""
+
 
 def distill(arguments: argparse.Namespace, out: Console, err: Console) -> None:
-    """Runs the command; on the published set and two cores a small teacher takes half an hour.
+    """Runs the command; of the published set a small teacher takes two hours of two cores.
 
     Raises:
-        UsageError: if the teacher cannot be loaded.
+        UsageError: if a teacher cannot be loaded, or none is to be fine-tuned.
     """
+    if arguments.rounds < 1:
+        raise UsageError(f"--rounds {arguments.rounds}: expected 1 or more")
     with err.status("reading the data"):
         dataset = read_dataset(
             arguments.data, arguments.text_column, arguments.label_column, arguments.positive
@@ -33,33 +38,39 @@ def distill(arguments: argparse.Namespace, out: Console, err: Console) -> None:
         variants = make_variants(texts, folds, SEED)
         agreement = dataset.agreement[rows]
         targets = np.where(dataset.labels[rows] == 1, agreement, 1 - agreement)
-    with err.status(f"loading {arguments.teacher}"):
-        try:
-            teacher = Teacher(arguments.teacher, texts + variants.texts, targets)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"--teacher {arguments.teacher}: {error}") from error
+    teachers = []
+    for name in arguments.teacher:
+        with err.status(f"loading {name}"):
+            try:
+                teachers.append(Teacher(name, texts + variants.taught, targets))
+            except (OSError, ValueError) as error:
+                raise UsageError(f"--teacher {name}: {error}") from error
     count = len(rows)
-    fold_of = np.concatenate([folds, np.repeat(folds, VARIANTS)])
-    probabilities = np.zeros((FOLDS, count, 1 + VARIANTS), np.float32)
+    fold_of = np.concatenate([folds, np.repeat(folds, TAUGHT)])
+    total = np.zeros((FOLDS, count, 1 + TAUGHT), np.float32)
+    lessons = [
+        (teacher, 100 * number + place, held_out)
+        for number in range(arguments.rounds)
+        for teacher in teachers
+        for place, held_out in enumerate(_HELD_OUT)
+    ]
     with Progress(console=err) as progress:
-        for number, pair in enumerate(combinations(range(FOLDS), 2)):
-            train = np.flatnonzero(~np.isin(folds, pair))
-            score = np.flatnonzero(np.isin(fold_of, pair))
+        for number, (teacher, seed, held_out) in enumerate(lessons):
+            train = np.flatnonzero(~np.isin(folds, held_out))
+            score = np.flatnonzero(np.isin(fold_of, held_out))
             task = progress.add_task(
-                f"teacher {number + 1} of {FOLDS * (FOLDS - 1) // 2}",
-                total=EPOCHS * len(train) + len(score),
+                f"teacher {number + 1} of {len(lessons)}", total=EPOCHS * len(train) + len(score)
             )
             found = np.zeros(len(fold_of), np.float32)
-            found[score] = teacher.teach(train, score, number, partial(progress.advance, task))
-            table = np.column_stack([found[:count], found[count:].reshape(count, VARIANTS)])
-            for own, other in (pair, pair[::-1]):
-                probabilities[other, folds == own] = table[folds == own]
-    for fold in range(FOLDS):
-        others = np.arange(FOLDS) != fold
-        probabilities[fold, folds == fold] = probabilities[others][:, folds == fold].mean(axis=0)
+            found[score] = teacher.teach(train, score, seed, partial(progress.advance, task))
+            table = np.column_stack([found[:count], found[count:].reshape(count, TAUGHT)])
+            for own, other in zip(held_out, held_out[::-1], strict=True):
+                total[other, folds == own] += table[folds == own]
+    probabilities = total * np.float32(len(_HELD_OUT) / len(lessons))
     write_teaching(dataset, Teaching(rows, folds, variants, probabilities), arguments.out)
     own = probabilities[folds, np.arange(count), 0]
     accuracy = float(np.mean((own >= 0.5) == dataset.labels[rows]))
     out.print(
-        f"{arguments.out}: on tweets that it did not see, the teacher is right on {accuracy:.1%}"
+        f"{arguments.out}: on tweets that they did not see, the teachers are right on "
+        f"{accuracy:.1%}"
     )

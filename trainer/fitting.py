@@ -26,10 +26,11 @@ from shared.scorer import KerasModel, Scorer
 from shared.text import (
     EncodedTexts,
     TextEncoder,
+    lemma_table,
     pad,
 )
 from shared.tokens import Features, Featurizer
-from trainer.augmentation import VARIANTS
+from trainer.augmentation import SAME, VARIANTS
 from trainer.corpus import Corpus
 from trainer.dataset import Indices
 from trainer.evaluation import Metrics
@@ -200,7 +201,10 @@ class TokenFitter:
         return Fitted(scorer(), get_weights(model), vocabulary, history.epochs)
 
     def _examples(self, rows: Indices, held_out: int | None) -> Examples:
-        """The texts of some rows, and the variants that are made of these rows alone."""
+        """The texts of some rows, and the variants that are made of these rows alone.
+
+        Variants that say the same have their text's target, the others what the teacher says.
+        """
         targets = self._corpus.targets(rows, soft=self._training.soft_targets)
         teaching = self._corpus.teaching
         if teaching is None or self._training.teacher_share == 0:
@@ -213,19 +217,21 @@ class TokenFitter:
         folds = teaching.folds[own] if held_out is None else np.full(len(own), held_out)
         taught = teaching.probabilities[folds, own]
         share = self._training.teacher_share
+        targets = share * taught[:, 0] + (1 - share) * targets
+        of_variants = np.column_stack([taught[:, 1:], np.repeat(targets[:, None], SAME, axis=1)])
         variants = (VARIANTS * own[:, None] + np.arange(VARIANTS)).ravel()
         allowed = np.isin(teaching.variants.others[variants], own)
         places = len(self._corpus.dataset.texts) + variants[allowed]
         return Examples(
             np.concatenate([rows, places]),
-            np.concatenate(
-                [share * taught[:, 0] + (1 - share) * targets, taught[:, 1:].ravel()[allowed]]
-            ),
+            np.concatenate([targets, of_variants.ravel()[allowed]]),
         )
 
     def _features(self, vocabulary: list[str]) -> Features:
         """Of all tokens of the corpus, by their number; padding's are 0."""
-        found = Featurizer(vocabulary, self._corpus.vectors)(self._tokens.table.tokens)
+        corpus = self._corpus
+        lemmas = lemma_table(corpus.pipeline) if corpus.settings.respell else None
+        found = Featurizer(vocabulary, corpus.vectors, lemmas)(self._tokens.table.tokens)
         columns = (found.words, found.ngrams, found.vectors)
         return Features(*(np.concatenate([np.zeros_like(c[:1]), c]) for c in columns))
 

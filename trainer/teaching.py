@@ -1,8 +1,9 @@
-"""Teaching: what a teacher said of a data set's training part, and of variants of its texts.
+"""Teaching: what teachers said of a data set's training part, and of variants of its texts.
 
-A row's probability is always of a teacher that was trained without the row's fold. There is a
-teacher for each pair of folds, trained on the others: a model that is to be judged on one fold
-learns from teachers that did not see that fold either, so that the judgement is not flattered.
+A row's probability is always of teachers that were trained without the row's fold. There are some
+for each fold, trained on the others, and some for each pair of folds: a model that is to be judged
+on one fold learns from teachers that did not see that fold either, so that the judgement is not
+flattered.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from safetensors import numpy as safetensors
 from shared.errors import DataError
 from shared.models import Floats
 from shared.text import Ids
-from trainer.augmentation import Variants, make_variants
+from trainer.augmentation import TAUGHT, Variants, make_variants
 from trainer.dataset import Dataset, Indices, cut_test
 
 FOLDS = 4
@@ -37,9 +38,9 @@ class Teaching(msgspec.Struct, frozen=True):
         rows: of the data set, shape (rows,).
         folds: of the rows, int32, shape (rows,).
         variants: of the rows, `VARIANTS` of each.
-        probabilities: of each row and its variants, by the teacher that saw neither the row's fold
-            nor the fold of the first axis; in the row's own fold the mean of all of them. float32,
-            shape (FOLDS, rows, 1 + VARIANTS).
+        probabilities: of each row and its variants that are taught, by teachers that saw neither
+            the row's fold nor the fold of the first axis; in the row's own fold, by those that saw
+            all other folds. float32, shape (FOLDS, rows, 1 + TAUGHT).
     """
 
     rows: Indices
@@ -56,7 +57,7 @@ def write_teaching(dataset: Dataset, teaching: Teaching, path: Path) -> None:
     """
     tensors = {
         "sha256": _bytes(dataset.sha256),
-        "variants": _bytes(_hash(teaching.variants.texts)),
+        "variants": _bytes(_hash(teaching.variants.taught)),
         "folds": teaching.folds.astype(np.uint8),
         "probabilities": np.round(255 * teaching.probabilities).astype(np.uint8),
     }
@@ -77,7 +78,7 @@ def read_teaching(dataset: Dataset, path: Path | None = None) -> Teaching | None
         tensors = safetensors.load(content)
         stated = {name: tensors[name].tobytes().decode() for name in ("sha256", "variants")}
         folds = tensors["folds"].astype(np.int32)
-        probabilities = (tensors["probabilities"] / 255).astype(np.float32)
+        probabilities = tensors["probabilities"].astype(np.float32) / np.float32(255)
     except (OSError, KeyError, SafetensorError, UnicodeDecodeError) as error:
         raise DataError(f"{path or SHIPPED} is not what a teacher said: {error!r}") from error
     if stated["sha256"] != dataset.sha256:
@@ -85,8 +86,9 @@ def read_teaching(dataset: Dataset, path: Path | None = None) -> Teaching | None
             return None
         raise DataError(f"{path}: the teacher was asked about other data than {dataset.name}")
     rows, _ = cut_test(dataset)
-    variants = make_variants([dataset.texts[row] for row in rows], folds, SEED)
-    if (len(folds), _hash(variants.texts)) != (len(rows), stated["variants"]):
+    fits = probabilities.shape == (FOLDS, len(rows), 1 + TAUGHT) and folds.shape == rows.shape
+    variants = make_variants([dataset.texts[row] for row in rows], folds, SEED) if fits else None
+    if variants is None or _hash(variants.taught) != stated["variants"]:
         raise DataError(
             f"{path or SHIPPED}: the teacher was asked about other variants of the texts; ask it "
             f"again by triage-trainer distill"

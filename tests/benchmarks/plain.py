@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from shared.bundle import PIPELINE, VECTORS, VOCABULARY, WEIGHTS, read_manifest
 from shared.models import Floats, build_model, set_weights
-from shared.text import Token, filtered_words, pipeline_from_bytes, rewrite_chunk
+from shared.text import Token, filtered_words, lemma_table, pipeline_from_bytes, rewrite_chunk
 from shared.tokens import UNKNOWN_TOKEN, Featurizer, WordVectors
 
 LENGTH = 140
@@ -38,7 +38,8 @@ class PlainModel:
             tensors = load_file(bundle / VECTORS)
             words = tensors["words"].tobytes().decode().split("\n")
             vectors = WordVectors(words, tensors["vectors"])
-        self._featurizer = Featurizer(vocabulary, vectors)
+        lemmas = lemma_table(self._pipeline) if manifest.text.respell else None
+        self._featurizer = Featurizer(vocabulary, vectors, lemmas)
         self._model = build_model(manifest.architecture)
         set_weights(self._model, load_file(bundle / WEIGHTS))
 

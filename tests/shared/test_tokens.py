@@ -16,6 +16,7 @@ from shared.tokens import (
     EncodedTokens,
     Features,
     Featurizer,
+    Respeller,
     TokenEncoder,
     WordVectors,
     ngram_ids,
@@ -121,3 +122,36 @@ def test_features() -> None:
     expected[0, 0] = expected[1, 1] = VECTOR_SCALE  # of the form, or else of the lemma
     np.testing.assert_allclose(features.vectors, expected, rtol=1e-6)
     assert Featurizer(VOCABULARY, None)(tokens).vectors.shape == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("form", "meant"),
+    [
+        ("earhtquake", ("earthquake", "earthquake")),  # changed places
+        ("flloods", ("flood", "floods")),  # one too many, and the lemma of what was meant
+        ("evacuatedd", ("evacuate", "evacuated")),
+        ("srtorm", ("storm", "storm")),  # the more frequent of storm and strom
+        ("floods", ("floods", "floods")),  # is known
+        ("eathquake", ("eathquake", "eathquake")),  # one is missing
+        ("fiire", ("fire", "fire")),
+        ("frie", ("frie", "frie")),  # too short
+        ("fiire1", ("fiire1", "fiire1")),
+    ],
+)
+def test_a_slip_of_the_typist(form: str, meant: Token) -> None:
+    known = ("fire", "storm", "strom", "earthquake", "floods", "evacuated")
+    lemmas = {"floods": "flood", "evacuated": "evacuate"}
+    respell = Respeller({word: rank for rank, word in enumerate(known)}, lemmas)
+    assert respell((form, form)) == meant
+
+
+def test_respelt_features_are_those_of_the_word_that_was_meant() -> None:
+    said: Sequence[Token] = [("buring", "buring"), ("bruning", "bruning"), ("bur", "bur")]
+    meant: Sequence[Token] = [("buring", "buring"), ("burn", "burning"), ("bur", "bur")]
+    lemmas = {"burning": "burn"}
+    found, expected = (Featurizer(VOCABULARY, VECTORS, lemmas)(some) for some in (said, meant))
+    np.testing.assert_array_equal(found.words, expected.words)
+    np.testing.assert_array_equal(found.ngrams, expected.ngrams)
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+    unspelt = Featurizer(VOCABULARY, VECTORS)(said)
+    assert (unspelt.ngrams[1] != found.ngrams[1]).any()
