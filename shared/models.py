@@ -8,10 +8,12 @@ are used, so that they run on each of its backends. Keras takes seconds to impor
 where a model is built, so that a program which only reads a manifest does not wait for it.
 """
 
+import contextlib
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -22,12 +24,15 @@ from msgspec import Meta
 from shared.errors import BundleError
 from shared.text import PADDING_ID, Ids
 
+log = logging.getLogger("triage")
+
 NGRAM_BUCKETS = 16_384
 MOST_NGRAMS = 14
 """Of a word; longer words lose 4-grams first."""
 
 Floats = npt.NDArray[np.float32]
 Weights = dict[str, npt.NDArray[Any]]
+Device = Literal["cpu", "gpu"]
 _Count = Annotated[int, Meta(ge=1)]
 _CountOrNone = Annotated[int, Meta(ge=0)]
 _Share = Annotated[float, Meta(ge=0, lt=1)]
@@ -105,6 +110,27 @@ def import_keras() -> Any:
     return keras
 
 
+def keras_device() -> Device:
+    """Where Keras computes, whichever its backend."""
+    where = str(import_keras().ops.zeros(1).device).lower()  # such as `…/device:GPU:0` or `cuda:0`
+    return "gpu" if "gpu" in where or "cuda" in where else "cpu"
+
+
+def has_gpu() -> bool:
+    """Whether Keras computes on a GPU.
+
+    NVIDIA's device is looked for first: importing TensorFlow takes 4 s and hundreds of MB, which a
+    worker without a GPU does without.
+    """
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or not Path("/dev/nvidiactl").exists():
+        return False
+    if keras_device() == "gpu":
+        return True
+    log.warning("there is a GPU, and Keras cannot use it: the extra `gpu` is not installed")
+    return False
+
+
 def count_parameters(spec: Architecture) -> int:
     """How many weights a model will have, before any memory is taken for it."""
     return sum(math.prod(shape) for shape in weight_shapes(spec).values())
@@ -113,10 +139,9 @@ def count_parameters(spec: Architecture) -> int:
 def weight_shapes(spec: Architecture) -> dict[str, tuple[int, ...]]:
     """The shapes of a model's weights by their path; all of them are float32."""
     shapes: dict[str, tuple[int, ...]] = {"embedding/embeddings": (spec.num_words, spec.embedding)}
-    width = spec.embedding
+    width = token_width(spec)
     if spec.ngrams:
         shapes["ngrams/embeddings"] = (NGRAM_BUCKETS + 1, spec.ngrams)
-        width += spec.ngrams + spec.vectors
     cells = {
         "feed-forward": (),
         "lstm": ("lstm/",),
@@ -133,6 +158,11 @@ def weight_shapes(spec: Architecture) -> dict[str, tuple[int, ...]]:
         shapes["hidden/kernel"], shapes["hidden/bias"] = (width, spec.hidden), (spec.hidden,)
         width = spec.hidden
     return shapes | {"output/kernel": (width, 1), "output/bias": (1,)}
+
+
+def token_width(spec: Architecture) -> int:
+    """How many numbers stand for a token behind the embedding."""
+    return spec.embedding + (spec.ngrams + spec.vectors if spec.ngrams else 0)
 
 
 def build_model(spec: Architecture) -> Any:
@@ -173,13 +203,56 @@ def build_model(spec: Architecture) -> Any:
         x = layers.Flatten(name="flat")(x)
     elif spec.summary == "mean-max":
         x = _mean_max(x, mask)
-    if spec.dropout:
-        x = layers.Dropout(spec.dropout, name="dropout")(x)
-    if spec.hidden:
-        x = layers.Dense(spec.hidden, activation="relu", name="hidden")(x)
-    logit = layers.Dense(1, name="output")(x)
     name = spec.kind.replace("-", "_")
-    return keras.Model(inputs if spec.ngrams else ids, ops.squeeze(logit, -1), name=name)
+    return keras.Model(inputs if spec.ngrams else ids, _logit(spec, x), name=name)
+
+
+def build_table_model(spec: Architecture, rows: int) -> Any:
+    """Builds what follows the embedding of a masked `mean-max` model, behind a table of tokens.
+
+    An LSTM is given no mask, for which Keras would leave cuDNN aside on JAX and PyTorch: behind
+    padding on the right there is nothing more to read, and the second direction reads each text
+    from its own end. Mean and maximum do not ask for the order of the states.
+
+    Args:
+        rows: of the table, which is the weight `table/embeddings`, as wide as `token_width`.
+
+    Returns:
+        A `keras.Model` of numbers in the table, int32 of shape (batch, length), filled up with
+        `PADDING_ID` on the right, each row with a token at least, to logits, float32 of shape
+        (batch,). The other weights have the paths of `build_model`'s, less `bidirectional/`.
+    """
+    keras = import_keras()
+    layers, ops = keras.layers, keras.ops
+
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    mask = ops.not_equal(ids, PADDING_ID)
+    table = layers.Embedding(rows, token_width(spec), "zeros", name="table")
+    if spec.kind == "feed-forward":
+        x = table(ids)
+    elif spec.kind == "lstm":
+        x = layers.LSTM(spec.units, return_sequences=True, name="lstm")(table(ids))
+    else:
+        there = ops.cast(mask, "int32")
+        from_end = ops.sum(there, axis=1, keepdims=True) - ops.cumsum(ops.ones_like(ids), axis=1)
+        backwards = ops.take_along_axis(ids, ops.maximum(from_end, 0), axis=1) * there
+        forward = layers.LSTM(spec.units, return_sequences=True, name="forward_lstm")
+        backward = layers.LSTM(spec.units, return_sequences=True, name="backward_lstm")
+        x = ops.concatenate([forward(table(ids)), backward(table(backwards))], axis=-1)
+    name = spec.kind.replace("-", "_")
+    return keras.Model(ids, _logit(spec, _mean_max(x, mask)), name=name)
+
+
+def put_rows(model: Any, start: int, rows: Floats) -> None:
+    """Writes rows of the table of a model that `build_table_model` gave, on its device.
+
+    Raises:
+        MemoryError: if the device has no room for a copy of the table.
+    """
+    table = model.get_layer("table").embeddings
+    places = np.arange(start, start + len(rows), dtype=np.int32)[:, None]
+    with device_memory():
+        table.assign(import_keras().ops.scatter_update(table, places, rows))
 
 
 def compile_model(model: Any) -> Callable[[Ids], Floats]:
@@ -190,23 +263,21 @@ def compile_model(model: Any) -> Callable[[Ids], Floats]:
     TensorFlow compiles once for all shapes, which Keras' own `predict_on_batch` does not: it
     compiles for the first few shapes that come by, each time while tweets wait.
     """
-    if import_keras().backend.backend() != "tensorflow":
-        predict: Callable[[Ids], Floats] = model.predict_on_batch
-        return predict
-    import tensorflow as tf
+    if import_keras().backend.backend() == "tensorflow":
+        import tensorflow as tf
 
-    any_shape = tf.TensorSpec((None, model.input_shape[1]), tf.int32)
-    compiled = tf.function(
-        lambda ids: model(ids, training=False), input_signature=[any_shape], autograph=False
-    )
+        any_shape = tf.TensorSpec((None, model.input_shape[1]), tf.int32)
+        compiled = tf.function(
+            lambda ids: model(ids, training=False), input_signature=[any_shape], autograph=False
+        )
+    else:
+        compiled = model.predict_on_batch
 
-    def predict_any_shape(ids: Ids) -> Floats:
-        try:
+    def predict(ids: Ids) -> Floats:
+        with device_memory():
             return np.asarray(compiled(ids))
-        except tf.errors.ResourceExhaustedError as error:
-            raise MemoryError(f"{len(ids)} tweets are too many for the device: {error}") from error
 
-    return predict_any_shape
+    return predict
 
 
 def get_weights(model: Any) -> Weights:
@@ -240,6 +311,30 @@ def expect_weights(
     for path, weight in weights.items():
         if not np.isfinite(weight).all():
             raise BundleError(f"weights: expected finite numbers, {path} has others")
+
+
+@contextlib.contextmanager
+def device_memory() -> Iterator[None]:
+    """Raises MemoryError where a backend says in its own way that the device's memory is full."""
+    try:
+        yield
+    except Exception as error:
+        # TensorFlow, PyTorch and JAX, in this order.
+        for sign in ("ResourceExhaustedError", "OutOfMemoryError", "RESOURCE_EXHAUSTED"):
+            if sign in repr(error):
+                raise MemoryError(f"the device's memory is full: {error}") from error
+        raise
+
+
+def _logit(spec: Architecture, summary: Any) -> Any:
+    """The decision by a text's summary, of shape (batch,)."""
+    keras = import_keras()
+    layers, x = keras.layers, summary
+    if spec.dropout:
+        x = layers.Dropout(spec.dropout, name="dropout")(x)
+    if spec.hidden:
+        x = layers.Dense(spec.hidden, activation="relu", name="hidden")(x)
+    return keras.ops.squeeze(layers.Dense(1, name="output")(x), -1)
 
 
 def _mean_max(x: Any, mask: Any) -> Any:

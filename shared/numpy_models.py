@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from shared.models import Architecture, Floats, expect_weights, weight_shapes
+from shared.models import Architecture, Device, Floats, expect_weights, weight_shapes
 from shared.tokens import EncodedTokens, Features, TokenTable
 
 
@@ -37,12 +37,17 @@ class Packed(msgspec.Struct, frozen=True):
 class NumpyModel:
     """A token model, ready to score.
 
+    Attributes:
+        device: where it computes.
+
     Args:
         weights: by their path, as `shared.models.get_weights` gives them.
 
     Raises:
         BundleError: if they are not those of the architecture.
     """
+
+    device: Device = "cpu"
 
     def __init__(self, spec: Architecture, weights: Mapping[str, npt.NDArray[Any]]) -> None:
         expect_weights(weight_shapes(spec), weights)
@@ -80,16 +85,7 @@ class NumpyModel:
         Its width is the embedding's for the feed-forward net, and 4 × units for each direction of
         an LSTM.
         """
-        counts = np.count_nonzero(features.ngrams, axis=1)[:, None]
-        ngrams = self._ngrams[features.ngrams] * (features.ngrams > 0)[:, :, None]
-        embedded = np.concatenate(
-            [
-                self._words[features.words],
-                ngrams.sum(axis=1) / np.sqrt(np.maximum(counts, 1)).astype(np.float32),
-                features.vectors,
-            ],
-            axis=1,
-        )
+        embedded = embed(self._words, self._ngrams, features)
         if not self._cells:
             return embedded
         return np.concatenate([embedded @ kernel + bias for kernel, _, bias in self._cells], axis=1)
@@ -136,6 +132,19 @@ class NumpyModel:
             np.maximum(maximum[:rows], new, out=maximum[:rows])
         total /= texts.lengths[:, None].astype(np.float32)
         return total, maximum
+
+
+def embed(words: Floats, ngrams: Floats, features: Features) -> Floats:
+    """Tokens as the layers behind the embedding take them, float32, shape (tokens, width).
+
+    Args:
+        words: the weights `embedding/embeddings`.
+        ngrams: the weights `ngrams/embeddings`.
+    """
+    counts = np.count_nonzero(features.ngrams, axis=1)[:, None]
+    present = ngrams[features.ngrams] * (features.ngrams > 0)[:, :, None]
+    summed = present.sum(axis=1) / np.sqrt(np.maximum(counts, 1)).astype(np.float32)
+    return np.concatenate([words[features.words], summed, features.vectors], axis=1)
 
 
 def _mean_max(texts: Packed) -> Floats:

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from shared.models import Architecture, Calibration, Floats, compile_model
+from shared.gpu_models import GpuModel
+from shared.models import Architecture, Calibration, Device, Floats, compile_model, keras_device
 from shared.numpy_models import NumpyModel
 from shared.text import EncodedTexts, Ids, TextEncoder, pad
 from shared.tokens import EncodedTokens, TokenEncoder
 
 BATCH_SIZE = 1024
-"""Rows of one model call at most; larger inputs are cut."""
+"""Texts that `Scorer.score` takes at a time; the worker's batches are `TRIAGE_BATCH_SIZE`."""
 
 
 class KerasModel:
@@ -24,6 +25,7 @@ class KerasModel:
 
     def __init__(self, spec: Architecture, model: Any) -> None:
         self.spec = spec
+        self.device = keras_device()
         self.logits = compile_model(model)
 
     def pad(self, encoded: EncodedTexts) -> Ids:
@@ -38,18 +40,25 @@ class Scorer:
     """Scores texts with one model.
 
     Args:
-        encoder: the text → ids of the same bundle; a `TokenEncoder` goes with a `NumpyModel`.
+        encoder: the text → ids of the same bundle; a `TokenEncoder` goes with a `NumpyModel` or a
+            `GpuModel`.
     """
 
     def __init__(
         self,
         encoder: TextEncoder | TokenEncoder,
-        model: KerasModel | NumpyModel,
+        model: KerasModel | NumpyModel | GpuModel,
         calibration: Calibration,
     ) -> None:
         self._encoder: Any = encoder
         self._model: Any = model
         self.calibration = calibration
+
+    @property
+    def device(self) -> Device:
+        """Where the model computes; texts become ids on the CPU."""
+        device: Device = self._model.device
+        return device
 
     def score(self, texts: Sequence[str]) -> Floats:
         """Calibrated probabilities that the texts are about a real disaster, float32, (texts,)."""
@@ -81,6 +90,12 @@ class Scorer:
         return self.calibration.probabilities(self._model.logits(padded))
 
     def warm_up(self, batch_size: int) -> None:
-        """Scores batches of both extremes, so that the first tweets do not wait for memory."""
-        for rows in (1, batch_size):
-            self.predict(self.pad(self.encode(["fire " * self._model.spec.length] * rows)))
+        """Scores batches of both extremes, so that the first tweets do not wait for memory.
+
+        On a GPU, of every shape that there will be, so that they do not wait for a compiler either.
+        """
+        shapes = [(rows, self._model.spec.length) for rows in (1, batch_size)]
+        if isinstance(self._model, GpuModel):
+            shapes = self._model.shapes(batch_size)
+        for rows, words in shapes:
+            self.predict(self.pad(self.encode(["fire " * words] * rows)))

@@ -227,13 +227,19 @@ class Worker:
         settings, bundle = self._settings, loaded.bundle
         model = Model(bundle.manifest.name, loaded.number, bundle.digest)
         self._metrics.model.info(
-            {"name": model.name, "version": str(model.version), "digest": model.digest}
+            {
+                "name": model.name,
+                "version": str(model.version),
+                "digest": model.digest,
+                "device": bundle.scorer.device,
+            }
         )
         self._metrics.model_loaded.set_to_current_time()
         log.info(
-            "scoring with %s, version %d, threshold %.3f (%s)",
+            "scoring with %s, version %d, on the %s, threshold %.3f (%s)",
             model.name,
             model.version,
+            bundle.scorer.device.upper(),
             loaded.threshold,
             settings.threshold,
         )
