@@ -8,6 +8,7 @@
     latency   from publication to the visible alert at half load, by `TRIAGE_BATCH_WAIT_MS`
     scaling   one, two and four members by the size of their batches, beside a load generator
     parts     text → ids and predict alone, on one core
+    device    encode, pad and predict by the size of the batches, on a GPU if there is one
 
 Trust ratios within a run more than figures: broker, generator and contenders share this machine.
 """
@@ -24,12 +25,18 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from tests.benchmarks import latency, parts, rates, scaling
+from tests.benchmarks import device, latency, parts, rates, scaling
 from tests.benchmarks.bench import Bench
 from tests.conftest import SAMPLE
 from worker.local_kafka import LocalKafka
 
-_MEASUREMENTS = {"rates": rates, "latency": latency, "scaling": scaling, "parts": parts}
+_MEASUREMENTS = {
+    "rates": rates,
+    "latency": latency,
+    "scaling": scaling,
+    "parts": parts,
+    "device": device,
+}
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,10 +13,12 @@ from shared.bundle import MANIFEST, read_manifest
 from shared.folder_registry import FolderRegistry
 from shared.settings import Settings
 from tests.benchmarks.run import Run
-from tests.benchmarks.tweets import fill, values
+from tests.benchmarks.tweets import values
 from tests.conftest import Trained
 from tests.integration.processes import environment_of, settings_of
 from trainer.dataset import read_dataset
+from worker.kafka_clients.publisher import Publisher
+from worker.kafka_clients.records import Message
 from worker.local_kafka import LocalKafka
 
 
@@ -101,3 +104,10 @@ class Bench:
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}: {self.log(settings).read_text()[-2000:]}")
         return msgspec.json.decode(done.stdout.splitlines()[-1], type=Run)
+
+
+def fill(settings: Settings, records: Sequence[bytes]) -> None:
+    """Publishes records to the input topic."""
+    publisher = Publisher(settings)
+    publisher.publish(Message(settings.input_topic, None, value, []) for value in records)
+    publisher.close()

@@ -11,8 +11,7 @@ import msgspec
 import psutil
 
 from shared.settings import Settings
-from tests.benchmarks.bench import Bench
-from tests.benchmarks.tweets import fill
+from tests.benchmarks.bench import Bench, fill
 from tests.benchmarks.watched import look, look_at, working
 from tests.integration.processes import Worker, broker_process, environment_of, wait_for
 

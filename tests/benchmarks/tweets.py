@@ -5,10 +5,6 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 
-from shared.settings import Settings
-from worker.kafka_clients.publisher import Publisher
-from worker.kafka_clients.records import Message
-
 MIXES = ("repeating", "distinct")
 """Drawn at random with replacement; or each with a URL, a mention or a number that is new."""
 
@@ -42,10 +38,3 @@ def values(texts: Sequence[str], mix: str, count: int, first: int = 0) -> list[b
         ).encode()
         for n, text in enumerate(itertools.islice(mixed(texts, mix, first), count), first)
     ]
-
-
-def fill(settings: Settings, records: Sequence[bytes]) -> None:
-    """Publishes records to the input topic."""
-    publisher = Publisher(settings)
-    publisher.publish(Message(settings.input_topic, None, value, []) for value in records)
-    publisher.close()

@@ -13,6 +13,7 @@ from shared.errors import BundleError
 from shared.gpu_models import LENGTHS, SIZES, GpuModel
 from shared.models import (
     Architecture,
+    Calibration,
     Floats,
     Weights,
     build_model,
@@ -23,7 +24,7 @@ from shared.models import (
     keras_device,
 )
 from shared.numpy_models import NumpyModel
-from shared.scorer import Calibration, Scorer
+from shared.scorer import Scorer
 from shared.text import EncodedTexts, TextSettings, new_pipeline, pad
 from shared.tokens import EncodedTokens, Featurizer, TokenEncoder, WordVectors
 
