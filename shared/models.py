@@ -282,8 +282,7 @@ def compile_model(model: Any) -> Callable[[Ids], Floats]:
 
 def get_weights(model: Any) -> Weights:
     """The model's weights by their path, such as `embedding/embeddings`."""
-    to_numpy = import_keras().ops.convert_to_numpy
-    return {weight.path: to_numpy(weight.value) for weight in model.weights}
+    return {weight.path: np.asarray(weight) for weight in model.weights}
 
 
 def set_weights(model: Any, weights: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -41,7 +41,7 @@ def test_metrics_are_named_and_explained() -> None:
     metrics = Metrics(Health(60))
     metrics.dead_letters.labels("invalid_json").inc()
     metrics.lag.labels("tweets.raw", "2").set(7)
-    metrics.model.info({"name": "LSTM", "version": "7", "digest": "0"})
+    metrics.model.info({"name": "LSTM", "version": "7", "digest": "0", "device": "cpu"})
     with metrics.step("decode"):
         pass
     found = {family.name: family for family in metrics.registry.collect()}
@@ -55,7 +55,7 @@ def test_metrics_are_named_and_explained() -> None:
     for line in (
         'triage_dead_letters_total{reason="invalid_json"} 1.0',
         'triage_consumer_lag_records{partition="2",topic="tweets.raw"} 7.0',
-        'triage_model_info{digest="0",name="LSTM",version="7"} 1.0',
+        'triage_model_info{device="cpu",digest="0",name="LSTM",version="7"} 1.0',
         'triage_retries_total{dependency="registry"} 0.0',
         'triage_transactions_total{result="aborted"} 0.0',
         'triage_model_reloads_total{result="refused"} 0.0',
