@@ -35,6 +35,7 @@ from trainer.model_card import model_card
 from trainer.operating_points import operating_points
 from trainer.quality import HeldOutPart, measure_quality
 from trainer.recipes import Recipe
+from trainer.statistics import Scores
 from trainer.teaching import FOLDS, Teaching
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def train(
         )
         parameters = count_parameters(architecture)
         if tracker:
-            tracker.end(metrics, parameters, scored["test"][1], folder / name)
+            tracker.end(metrics, parameters, Scores(scored["test"][1], threshold), folder / name)
         trained.append(Trained(name, folder / name, manifest, parameters))
     return trained, parts
 

@@ -23,6 +23,8 @@ from tests.wandb_server.server import WandbServer
 from tests.wandb_server.store import ENTITY, Run, Store
 from trainer.dataset import Dataset, Parts, read_dataset, split
 from trainer.recipes import Recipe
+from trainer.statistics import Scores
+from trainer.tracking.tracker import Tracker
 
 MODELS = ["Vanilla-Feedforward-NN", "LSTM", "Bidirectional-RNN"]
 EPOCHS = 3
@@ -48,10 +50,14 @@ class Tracked(msgspec.Struct, frozen=True):
 
     def table(self, name: str, key: str, row: int = -1) -> list[dict[str, Any]]:
         """The rows of a table that a run has logged."""
-        run = self.run(name)
-        told = [line[key] for line in run.history if key in line][row]
-        content = json.loads(run.files[told["path"]])
-        return [dict(zip(content["columns"], line, strict=True)) for line in content["data"]]
+        return rows_of(self.run(name), key, row)
+
+
+def rows_of(run: Run, key: str, row: int = -1) -> list[dict[str, Any]]:
+    """The rows of a table that a run has logged."""
+    told = [line[key] for line in run.history if key in line][row]
+    content = json.loads(run.files[told["path"]])
+    return [dict(zip(content["columns"], line, strict=True)) for line in content["data"]]
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +163,7 @@ def test_predictions_on_the_same_tweets_after_every_epoch(tracked: Tracked) -> N
         for row in table:
             relevant = labels[row["text"]] == 1
             assert row["label"] == ("relevant" if relevant else "not relevant")
+            assert row["threshold"] == 0.5
             assert row["right"] == ((row["probability"] >= 0.5) == relevant)
             assert row["annotators agree"] == 1
     found = [[row["probability"] for row in table] for table in tables]
@@ -220,6 +227,37 @@ def test_mistakes_with_the_surest_first(tracked: Tracked) -> None:
     assert wrong_by == sorted(wrong_by, reverse=True)
     accuracy = tracked.manifest("LSTM").metrics["test"]["accuracy"]
     assert len(mistakes) == min(50, round((1 - accuracy) * len(tracked.parts.test)))
+
+
+class Undecided:
+    """Gives every text the same probability."""
+
+    def score(self, texts: list[str]) -> Any:
+        return np.full(len(texts), 0.5, np.float32)
+
+
+def test_decisions_on_the_test_part_are_made_at_the_model_s_threshold(
+    wandb_server: WandbServer, tmp_path: Path
+) -> None:
+    dataset = read_dataset(SAMPLE)
+    parts = split(dataset, 0.1, seed=1)
+    probabilities = np.linspace(0, 1, len(parts.test), dtype=np.float32)
+    undecided: Any = Undecided()
+    with surroundings(tmp_path), Tracker("online", "storms", dataset, lambda _: None) as tracker:
+        tracker.begin("One", {"data": {"name": dataset.name, "sha256": ""}}, parts)
+        tracker.epoch(undecided, {"loss": 1.0, "val_loss": 1.0})
+        tracker.end({}, 1, Scores(probabilities, 0.8))
+        assert tracker.problems == []
+    (run,) = wandb_server.store.runs.values()
+    assert run.summary["threshold"] == 0.8
+    wrong = (probabilities >= 0.8) != dataset.labels[parts.test]
+    matrix = rows_of(run, "test/confusion_matrix_table")
+    told = sum(row["nPredictions"] for row in matrix if row["Actual"] != row["Predicted"])
+    assert told == wrong.sum()
+    mistakes = rows_of(run, "test/mistakes")
+    assert {(row["threshold"], row["right"]) for row in mistakes} == {(0.8, False)}
+    surest = np.abs(probabilities - dataset.labels[parts.test])[wrong].max()
+    assert abs(mistakes[0]["probability"] - (mistakes[0]["label"] == "relevant")) == surest
 
 
 @pytest.mark.parametrize("name", MODELS)

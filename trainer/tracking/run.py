@@ -18,6 +18,8 @@ from shared.wandb_client import bound_waits
 from shared.wandb_registry import labelled_data
 from trainer.dataset import Dataset, Indices, Parts
 from trainer.evaluation import Metrics
+from trainer.operating_points import UNCALIBRATED
+from trainer.statistics import Scores
 
 Mode = Literal["online", "offline"]
 
@@ -49,7 +51,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     metrics: dict[str, Metrics]
     parameters: int
-    test: Floats | None
+    test: Scores | None
     bundle: Path | None
 
 
@@ -114,8 +116,11 @@ class Run:
         return Path(self.wandb.dir).parent
 
     def tell_epoch(self, number: int, epoch: Epoch) -> None:
-        """Logs an epoch, whose number is the step."""
-        table = self._table(self._record.sample, epoch.sample)
+        """Logs an epoch, whose number is the step.
+
+        The model's own threshold is chosen at the end of the training.
+        """
+        table = self._table(self._record.sample, Scores(epoch.sample, UNCALIBRATED))
         self.wandb.log({**epoch.figures, "predictions": table}, step=number, commit=True)
 
     def tell_outcome(self, outcome: Outcome) -> None:
@@ -128,7 +133,7 @@ class Run:
         }
         told |= {"parameters": outcome.parameters, **self._learning_curves()}
         if outcome.test is not None:
-            told |= self._test_plots(self._record.parts.test, outcome.test)
+            told |= {"threshold": outcome.test.threshold, **self._test_plots(outcome.test)}
         self.wandb.log(told)
         if outcome.bundle is not None:
             manifest = msgspec.to_builtins(read_manifest(outcome.bundle))
@@ -193,10 +198,11 @@ class Run:
             for metric in CURVES
         }
 
-    def _test_plots(self, rows: Indices, probabilities: Floats) -> dict[str, Any]:
-        wandb = import_wandb()
+    def _test_plots(self, scores: Scores) -> dict[str, Any]:
+        wandb, rows = import_wandb(), self._record.parts.test
         labels = self._record.dataset.labels[rows].astype(int)
-        relevant = (probabilities >= 0.5).astype(int)
+        probabilities = scores.probabilities
+        relevant = (probabilities >= scores.threshold).astype(int)
         both = np.column_stack([1 - probabilities, probabilities]).tolist()
         shares, means = calibration_curve(labels, probabilities, n_bins=10)
         columns = ["mean probability", "share that is relevant"]
@@ -210,29 +216,32 @@ class Run:
                 y_true=labels.tolist(),
                 preds=relevant.tolist(),
                 class_names=list(CLASSES),
-                title="Confusion matrix",
+                title="Confusion matrix at the model's threshold",
             ),
             "test/precision_recall": wandb.plot.pr_curve(
                 labels.tolist(), both, title="Precision and recall", **curve
             ),
             "test/roc": wandb.plot.roc_curve(labels.tolist(), both, title="ROC", **curve),
             "test/calibration": wandb.plot.line(bins, *columns, title="Calibration"),
-            "test/mistakes": self._table(rows[worst], probabilities[worst]),
+            "test/mistakes": self._table(
+                rows[worst], Scores(probabilities[worst], scores.threshold)
+            ),
         }
 
-    def _table(self, rows: Indices, probabilities: Floats) -> Any:
+    def _table(self, rows: Indices, scores: Scores) -> Any:
         dataset = self._record.dataset
         return import_wandb().Table(
-            columns=["text", "label", "probability", "right", "annotators agree"],
+            columns=["text", "label", "probability", "threshold", "right", "annotators agree"],
             data=[
                 [
                     dataset.texts[row],
                     CLASSES[dataset.labels[row]],
                     probability,
-                    (probability >= 0.5) == bool(dataset.labels[row]),
+                    scores.threshold,
+                    (probability >= scores.threshold) == bool(dataset.labels[row]),
                     float(dataset.agreement[row]),
                 ]
-                for row, probability in zip(rows, probabilities.tolist(), strict=True)
+                for row, probability in zip(rows, scores.probabilities.tolist(), strict=True)
             ],
         )
 

@@ -15,11 +15,12 @@ from typing import Any, Self
 import numpy as np
 
 from shared.errors import UnavailableError, UsageError
-from shared.models import Floats
 from shared.registry import Registry, Version
 from shared.scorer import Scorer
 from trainer.dataset import Dataset, Indices, Parts
 from trainer.evaluation import Metrics, evaluate
+from trainer.operating_points import UNCALIBRATED
+from trainer.statistics import Scores
 from trainer.tracking.run import Epoch, Mode, Outcome, Record, Run, import_wandb, settings
 
 MODES = ("online", "offline", "disabled")
@@ -115,7 +116,7 @@ class Tracker:
         """Tells an epoch's figures, and how the model sees the sample now.
 
         What `figures` lack of accuracy, F1 and ROC AUC is measured on the training and validation
-        parts by the model as it is after the epoch, at the threshold 0.5.
+        parts by the model as it is after the epoch, at 0.5: its own threshold comes at the end.
         """
         if self._record is None:
             return
@@ -123,7 +124,7 @@ class Tracker:
         parts = self._record.parts
         for prefix, rows in (("", parts.train), ("val_", parts.validation)):
             probabilities = scorer.score(self._texts(rows))
-            measured = evaluate(self._dataset.labels[rows], probabilities, 0.5)
+            measured = evaluate(self._dataset.labels[rows], probabilities, UNCALIBRATED)
             for metric in ("accuracy", "f1", "roc_auc"):
                 found.setdefault(prefix + metric, measured[metric])
         epoch = Epoch(found, scorer.score(self._texts(self._record.sample)))
@@ -134,7 +135,7 @@ class Tracker:
         self,
         metrics: dict[str, Metrics],
         parameters: int,
-        test: Floats | None = None,
+        test: Scores | None = None,
         bundle: Path | None = None,
     ) -> None:
         """Tells what came out, and finishes the run.
@@ -142,7 +143,7 @@ class Tracker:
         Args:
             metrics: of each part.
             parameters: how many the model has.
-            test: probabilities of the test part's tweets, float32, shape (rows,).
+            test: what the model says of the test part's tweets.
             bundle: is logged as an artifact of type `model`.
         """
         if self._record is None:
