@@ -72,7 +72,14 @@ def test_models_say_where_they_come_from(report: Any, trained: Trained) -> None:
         assert (model["trained_here"], model["near_duplicates"]) == (True, 0)
         quality = bundle.manifest.quality
         assert quality is not None
-        assert model["behaviour"] == msgspec.to_builtins(quality.behaviour)
+        behaves = quality.behaviour
+        assert [(b["kind"], b["texts"], b["share"]["value"]) for b in model["behaviour"]] == [
+            *((p.kind, 2 * p.pairs, p.accuracy) for p in behaves.pairs),
+            *((c.kind, c.texts, c.unchanged) for c in behaves.invariance),
+        ]
+        assert [figure["value"] for figure in model["validation_accuracy"]] == pytest.approx(
+            [epoch["val_accuracy"] for epoch in bundle.manifest.epochs]
+        )
         chosen_by = msgspec.to_builtins(quality.reliability["validation"])
         assert (model["chosen_on"], model["calibration_chosen_on"]) == ("validation", chosen_by)
         for bin_, earlier in zip(model["calibration"], quality.reliability["test"], strict=True):

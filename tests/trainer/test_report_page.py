@@ -171,6 +171,9 @@ def test_tables_hold_the_numbers_of_the_json(opened: Opened, folder: Path) -> No
             for bin_ in model["calibration"]:
                 mean = f"{bin_['mean_probability']:.3f}"
                 assert (mean, str(bin_["tweets"]), shown(bin_["relevant"])) in rows
+        for one, *others in zip(*(model["behaviour"] for model in report["models"]), strict=True):
+            expected = [shown(behaves["share"]) for behaves in (one, *others)]
+            assert (one["kind"], str(one["texts"]), *expected) in rows
         for comparison in report["comparisons"]:
             names = f"{comparison['first']} − {comparison['second']}"
             columns = ("accuracy", "f1", "roc_auc", "average_precision", "brier")

@@ -80,6 +80,15 @@ class Confusion(msgspec.Struct, frozen=True):
     others_left: Figure
 
 
+class Share(msgspec.Struct, frozen=True):
+    """Of texts of one kind, the share that is decided rightly, or as before they were changed."""
+
+    group: str
+    kind: str
+    texts: int
+    share: Figure
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model's part of the report.
 
@@ -88,7 +97,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         near_duplicates: rows that are near-duplicates of its training texts; None if unknown.
         figures: metric → figure with its interval.
         chosen_on: the part by which its training calibrated it, and that part's bins; what training
-            found out is None, or no bins, for bundles of version 0.1.
+            found out is None or empty for bundles of version 0.1.
+        validation_accuracy: after each of the epochs.
     """
 
     name: str
@@ -104,10 +114,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     figures: Figures
     confusion: Confusion
     epochs: list[dict[str, float]]
+    validation_accuracy: list[Figure]
     calibration: list[Bin]
     chosen_on: str | None
     calibration_chosen_on: list[Bin]
-    behaviour: Behaviour | None
+    behaviour: list[Share]
     groups: list[Subset]
     thresholds: list[Threshold]
     false_alarms: list[Mistake]
@@ -275,10 +286,14 @@ def _model(
         figures=measure(labels, scores, counts),
         confusion=_confusion(labels, scores),
         epochs=manifest.epochs,
+        validation_accuracy=[
+            _share(epoch["val_accuracy"], int(manifest.data["validation"]))
+            for epoch in manifest.epochs
+        ],
         calibration=reliability(labels, scores.probabilities),
         chosen_on=quality.chosen_on if quality else None,
         calibration_chosen_on=quality.reliability[quality.chosen_on] if quality else [],
-        behaviour=quality.behaviour if quality else None,
+        behaviour=_behaviour(quality.behaviour) if quality else [],
         groups=quality.groups if quality else [],
         thresholds=[
             Threshold(
@@ -291,6 +306,19 @@ def _model(
         false_alarms=_mistakes(contender.bundle, scores, dataset, rows, false_alarms),
         misses=_mistakes(contender.bundle, scores, dataset, rows, misses),
     )
+
+
+def _share(value: float, rows: int) -> Figure:
+    """A share that was measured on so many rows, with its interval."""
+    return share(round(value * rows), rows)
+
+
+def _behaviour(found: Behaviour) -> list[Share]:
+    pairs, changes = "pairs, decided rightly", "changed texts, decision unchanged"
+    return [
+        *(Share(pairs, p.kind, 2 * p.pairs, _share(p.accuracy, 2 * p.pairs)) for p in found.pairs),
+        *(Share(changes, c.kind, c.texts, _share(c.unchanged, c.texts)) for c in found.invariance),
+    ]
 
 
 def _confusion(labels: Labels, scores: Scores) -> Confusion:

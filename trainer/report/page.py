@@ -52,12 +52,8 @@ def page(report: Report, pictures: dict[str, list[Picture]]) -> str:
 def _like_the_first(models: list[Model]) -> list[Model]:
     """The models whose behaviour was tested by the same pairs and changes as the first one's."""
 
-    def tests(model: Model) -> list[tuple[str, int]]:
-        found = model.behaviour
-        if found is None:
-            return []
-        pairs = [(one.kind, one.pairs) for one in found.pairs]
-        return [*pairs, *((one.kind, one.texts) for one in found.invariance)]
+    def tests(model: Model) -> list[tuple[str, str, int]]:
+        return [(one.group, one.kind, one.texts) for one in model.behaviour]
 
     return [model for model in models if tests(model) == tests(models[0])]
 

@@ -52,10 +52,12 @@ class Picture(msgspec.Struct, frozen=True):
 def learning_curves(report: Report) -> list[Picture]:
     """Loss and accuracy after each epoch, of each model that says; their scales are the same."""
     models = [model for model in report.models if model.epochs]
-    limits = {
-        metric: _limits([epoch[k] for m in models for epoch in m.epochs for k in _keys(metric)])
+    values = {
+        metric: [epoch[key] for m in models for epoch in m.epochs for key in _keys(metric)]
         for metric in ("loss", "accuracy")
     }
+    ends = [end for m in models for f in m.validation_accuracy for end in (f.low, f.high)]
+    limits = {"loss": _limits(values["loss"]), "accuracy": _limits(values["accuracy"] + ends)}
     return [_learning_curve(model, limits) for model in models]
 
 
@@ -79,6 +81,8 @@ def _learning_curve(model: Model, limits: dict[str, tuple[float, float]]) -> Pic
                 axes.plot(epochs, values, style, marker="o", ms=4, color=colour, label=name)
             axes.set_ylabel(metric)
             axes.set_ylim(limits[metric])
+        band = [(figure.low, figure.high) for figure in model.validation_accuracy]
+        below.fill_between(epochs, *np.transpose(band), color=LOOKS[1][0], alpha=0.12, lw=0)
         above.legend()
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -159,7 +163,9 @@ def precision_recall_curves(report: Report, measured: Measured) -> Picture:
         precision, recall, _ = precision_recall_curve(
             labels, probabilities, sample_weight=weights, drop_intermediate=True
         )
-        return np.asarray(np.interp(_GRID, recall[::-1], precision[::-1]))
+        found = np.interp(_GRID, recall[::-1], precision[::-1])
+        found[0] = found[1]  # where nothing is found, one tweet or none decides
+        return np.asarray(found)
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.subplots()
