@@ -54,9 +54,19 @@ def errors_explained(where: str) -> Iterator[None]:
     except (*known, *gone) as error:
         causes = _causes(error)
         if wandb.run is None and any(isinstance(cause, gone) for cause in causes):
-            with suppress(*gone, OSError):  # so that the client's process, which died, starts anew
-                wandb.teardown()
+            forget_process()
         raise _explained(where, causes) from error
+
+
+def forget_process() -> None:
+    """Forgets the client's own process, which has died, so that the next call starts another one.
+
+    At the end of the program the client would tell of it with a traceback.
+    """
+    import wandb
+
+    with suppress(Exception, SystemExit):  # the client ends the program if that process has failed
+        wandb.teardown()
 
 
 def _explained(where: str, causes: list[BaseException]) -> TriageError:

@@ -1,6 +1,7 @@
 """W&B refuses, hangs, fails or goes away: models are trained all the same, and nothing is lost."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from wandb.sdk.lib.import_hooks import notify_module_loaded
 
 from shared.bundle import verify_bundle
 from shared.folder_registry import FolderRegistry
-from shared.registry import CANDIDATE
+from shared.registry import CANDIDATE, open_registry
+from shared.wandb_registry import REGISTERED
 from tests.conftest import ROOT, SAMPLE
 from tests.integration.processes import wait_for
 from tests.trainer.conftest import Ran
@@ -171,15 +173,28 @@ class TestFailure:
         # In a process that has not imported Keras, of which the client would tell W&B.
         with training(recipe_of("One", "Two"), tmp_path) as process:
             wait_for(lambda: "CreateRunFiles" in wandb_server.requests, 120)
-            children = psutil.Process(process.pid).children(recursive=True)
-            (client,) = [child for child in children if "wandb-core" in child.name()]
-            client.kill()
+            kill_client_of(process)
             _, said = process.communicate(timeout=180)
         assert process.returncode == 6, said
         with surroundings(tmp_path):
             sync(said.splitlines()[-1])
         for name in ("One", "Two"):
             is_whole(wandb_server, name)
+
+    def test_the_client_s_own_process_dies_while_the_best_is_registered(
+        self, wandb_server: WandbServer, tmp_path: Path
+    ) -> None:
+        url = f"wandb:{ENTITY}/model/tweet-triage"
+        with training(recipe_of("One"), tmp_path, url) as process:
+            wait_for(lambda: f"upload {REGISTERED}" in wandb_server.requests, 120)
+            kill_client_of(process)
+            _, said = process.communicate(timeout=180)
+        assert process.returncode == 6, said
+        told, _, command = said.splitlines()[-1].rpartition("this registers it: triage-trainer ")
+        assert told.startswith("error: One, the best by ROC AUC on validation, is not registered: ")
+        with surroundings(tmp_path, TRIAGE_REGISTRY=url):
+            assert call(*shlex.split(command)).code == 0
+            assert open_registry(url).resolve(CANDIDATE).number == 0
 
     def test_an_import_goes_well_when_the_client_s_own_process_is_dead(
         self, tmp_path: Path
@@ -227,14 +242,23 @@ def during(act: Callable[[], None], work: Callable[[], Ran]) -> Ran:
         thread.join(60)
 
 
+def kill_client_of(process: "subprocess.Popen[str]") -> None:
+    """Kills the process that W&B's client runs beside a training, with -9."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    (client,) = [child for child in children if "wandb-core" in child.name()]
+    client.kill()
+
+
 @contextmanager
-def training(recipe: Recipe, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+def training(
+    recipe: Recipe, folder: Path, registry: str | None = None
+) -> Iterator["subprocess.Popen[str]"]:
     """A training in a process of its own, whose current folder and whose files are the folder's."""
     environment = (
         os.environ
         | SHORT_WAITS
         | {
-            "TRIAGE_REGISTRY": FolderRegistry(folder / "registry").url,
+            "TRIAGE_REGISTRY": registry or FolderRegistry(folder / "registry").url,
             "PYTHONPATH": str(ROOT),
             "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2",
             "WANDB_DIR": str(folder),

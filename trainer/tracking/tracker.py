@@ -17,6 +17,7 @@ import numpy as np
 from shared.errors import UnavailableError, UsageError
 from shared.registry import Registry, Version
 from shared.scorer import Scorer
+from shared.wandb_client import forget_process
 from trainer.dataset import Dataset, Indices, Parts
 from trainer.evaluation import Metrics, evaluate
 from trainer.operating_points import UNCALIBRATED
@@ -157,7 +158,7 @@ class Tracker:
         run = self._finished.get(name)
         if run is None or not registry.url.startswith(f"wandb:{run.entity}/"):
             return registry.register(bundle)
-        exit_code, again = 1, None
+        again = None
         with suppress(Exception):  # without the run the registry makes one of its own
             again = import_wandb().init(
                 entity=run.entity,
@@ -167,13 +168,13 @@ class Tracker:
                 settings=settings(),
             )
         try:
-            version = registry.register(bundle)
-            exit_code = 0
+            return registry.register(bundle)
         finally:
             if again is not None:
-                with suppress(Exception):
-                    again.finish(exit_code)
-        return version
+                try:
+                    again.finish(0)  # its model is trained, whatever becomes of the registration
+                except Exception:  # noqa: BLE001
+                    forget_process()
 
     def close(self) -> None:
         """Says how the runs that are kept come to W&B.
@@ -227,9 +228,8 @@ class Tracker:
     def _tell_again(self, record: Record) -> None:
         try:
             self._begin(record)
-        except Exception:  # noqa: BLE001 # the client's process may have died: start it anew
-            with suppress(Exception):
-                import_wandb().teardown()
+        except Exception:  # noqa: BLE001 # the client's process may have died
+            forget_process()
             self._begin(record)
         for number, epoch in enumerate(record.epochs, 1):
             self._under_way.tell_epoch(number, epoch)
