@@ -179,7 +179,7 @@ class TestOnData:
             assert ran.code == 0
             assert f"version 2 (LSTM) {said} (the test part): they are left out" in ran.out
         else:
-            refused(ran, registry, f"version 2 (LSTM) {said}")
+            refused(ran, registry, f"version 2 (LSTM) {said} (the test part), more than 25%")
 
     def test_production_that_was_trained_on_the_candidate_s_test_part(
         self, program: Program, registry: FolderRegistry, make: Make
