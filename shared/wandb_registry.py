@@ -6,8 +6,8 @@ manifest, the digest, and the events that concern it. Version numbers are W&B's 
 that `3` here is `v3` on its pages; its alias `latest`, which W&B moves by itself, is not shown.
 
 W&B moves an alias at once but knows no transaction: of two promotions at the same time the last one
-holds, and an event of the other may be lost. Every change is therefore noted before it is made, and
-made in an order in which a repetition completes it.
+holds, and an event of the other may be lost. Every change of `production` is therefore noted before
+it is made, and made in an order in which a repetition completes it.
 
 Every wait has an end.
 """
@@ -98,7 +98,7 @@ class WandbRegistry:
     ) -> Version:
         """As `shared.registry.Registry` says."""
         with self._asking() as api:
-            target = self._verified(api, version)
+            target = self._verified(api, version).number
             moves = [(target, alias)]
             former = self._look_up(api, PRODUCTION) if alias == PRODUCTION else None
             if former is not None and _number(former) != target:
@@ -112,20 +112,22 @@ class WandbRegistry:
     def rollback(self, reason: str = "") -> Version:
         """As `shared.registry.Registry` says."""
         with self._asking() as api:
-            former = _number(self._find(api, PRODUCTION))
-            back = _number(self._find(api, PREVIOUS))
-            newest = self._events(api)[-1:]
-            if back == former and [(event.action, event.alias) for event in newest] == [
-                ("rollback", PREVIOUS)
-            ]:
-                former = newest[0].version  # a rollback broke off half-way
+            production = _number(self._find(api, PRODUCTION))
+            previous = _number(self._find(api, PREVIOUS))
+            moves = [e for e in self._events(api) if e.alias in (PRODUCTION, PREVIOUS)]
+            if moves and (moves[-1].action, moves[-1].alias) == ("rollback", PRODUCTION):
+                # Another one broke off: what is done is noted to its end.
+                back = self._verified(api, str(moves[-1].version))
+                former = previous if production == back.number else production
             else:
-                self._verified(api, PREVIOUS)
-                for number, alias in ((back, PRODUCTION), (former, PREVIOUS)):
-                    self._record(api, number, self._event(api, "rollback", alias, reason))
-                self._point(api, back, PRODUCTION)
+                back, former = self._verified(api, PREVIOUS), production
+                self._record(api, back.number, self._event(api, "rollback", PRODUCTION, reason))
             self._point(api, former, PREVIOUS)
-        return self.resolve(str(back))
+            self._point(api, back.number, PRODUCTION)
+            self._note(api, former, self._event(api, "rollback", PREVIOUS, reason))
+        # Nothing may fail any more: to repeat what is done would be to undo it.
+        aliases = {*back.aliases, PRODUCTION} - {PREVIOUS}
+        return msgspec.structs.replace(back, aliases=tuple(sorted(aliases)))
 
     def resolve(self, version: str) -> Version:
         """As `shared.registry.Registry` says."""
@@ -223,12 +225,12 @@ class WandbRegistry:
                 return None
             raise
 
-    def _verified(self, api: "wandb.Api", version: str) -> int:
-        """The version's number, once its files have been downloaded and verified."""
+    def _verified(self, api: "wandb.Api", version: str) -> Version:
+        """The version, once its files have been downloaded and verified."""
         found = self._version(self._find(api, version))
         with tempfile.TemporaryDirectory() as scratch:
             self.fetch(found, Path(scratch))
-        return found.number
+        return found
 
     def _bring(self, version: Version, folder: Path) -> None:
         where = f"registry {self.url}: version {version.number}"
@@ -239,14 +241,18 @@ class WandbRegistry:
 
     def _record(self, api: "wandb.Api", number: int, event: dict[str, Any]) -> None:
         """Adds an event to the version's metadata, and makes sure that W&B has kept it."""
-        artifact = self._find(api, str(number))
-        artifact.metadata.setdefault("history", []).append(event)
-        artifact.save()
+        artifact = self._note(api, number, event)
         if event not in self._find(api, str(number)).metadata["history"]:
             raise RegistryError(
                 f"registry {self.url}: the history of version {number} cannot be written: the "
                 f"project {artifact.source_entity}/{artifact.source_project} is read-only for you"
             )
+
+    def _note(self, api: "wandb.Api", number: int, event: dict[str, Any]) -> "wandb.Artifact":
+        artifact = self._find(api, str(number))
+        artifact.metadata.setdefault("history", []).append(event)
+        artifact.save()
+        return artifact
 
     def _point(self, api: "wandb.Api", number: int, alias: str) -> None:
         artifact = self._find(api, str(number))

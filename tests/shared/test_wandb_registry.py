@@ -284,19 +284,34 @@ class TestBreakOff:
         two.promote(CANDIDATE)
         assert aliases(two) == {CANDIDATE: 1, PRODUCTION: 1, PREVIOUS: 0}
 
-    def test_rollback_between_its_two_aliases(
-        self, two: WandbRegistry, wandb_server: WandbServer
+    @pytest.mark.parametrize(
+        ("operation", "after", "broken_off"),
+        [
+            ("AddAliases", 0, {PRODUCTION: 1, PREVIOUS: 0}),
+            ("AddAliases", 1, {PRODUCTION: 1, PREVIOUS: 1}),
+            ("UpdateArtifact", 2, {PRODUCTION: 0, PREVIOUS: 1}),
+            ("UpdateArtifact", 3, {PRODUCTION: 0, PREVIOUS: 1}),
+        ],
+    )
+    def test_rollback(
+        self,
+        two: WandbRegistry,
+        wandb_server: WandbServer,
+        operation: str,
+        after: int,
+        broken_off: dict[str, int],
     ) -> None:
         two.promote(CANDIDATE)
-        wandb_server.fault("AddAliases", "error", after=1)
+        wandb_server.fault(operation, "error", after=after)
         with refused(UnavailableError, two.url):
             two.rollback("worse")
         wandb_server.mend()
-        assert aliases(two) == {CANDIDATE: 1, PRODUCTION: 0, PREVIOUS: 0}
-        history = two.history()
-        assert two.rollback("worse").number == 0
+        assert aliases(two) == {CANDIDATE: 1} | broken_off
+        back = two.rollback("worse")
+        assert (back.number, back.aliases) == (0, (PRODUCTION,))
         assert aliases(two) == {CANDIDATE: 1, PRODUCTION: 0, PREVIOUS: 1}
-        assert two.history() == history  # it was noted before
+        told = [(event.action, event.alias, event.version) for event in two.history()[-2:]]
+        assert told == [("rollback", PRODUCTION, 0), ("rollback", PREVIOUS, 1)]
         assert two.rollback().number == 1
 
 
