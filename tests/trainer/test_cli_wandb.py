@@ -52,6 +52,40 @@ def test_the_whole_way(in_wandb: Program, trained: Trained, wandb_server: WandbS
     in_wandb("promote", "candidate").is_refused(5, URL, "WANDB_API_KEY")
 
 
+def test_what_breaks_off_says_so_and_is_completed_by_the_same_command(
+    in_wandb: Program, trained: Trained, wandb_server: WandbServer
+) -> None:
+    for name in ("LSTM", "Bidirectional-RNN"):
+        in_wandb("register", trained.bundles / name)
+        in_wandb("promote", "candidate")
+    force = ("--force", "--reason", "drill")
+    steps: list[tuple[tuple[str, ...], str, int, str]] = [
+        (("list",), "ProjectArtifacts", 1, "LSTM"),
+        (("promote", "0", *force), "AddAliases", 1, "production is now version 0 (LSTM)"),
+        (("rollback",), "AddAliases", 1, "production is now version 1 (Bidirectional-RNN)"),
+        (
+            ("predict", "--version", "production", "fire"),
+            "GetArtifactMembershipFileUrls",
+            0,
+            "fire",
+        ),
+    ]
+    for command, operation, after, said in steps:
+        wandb_server.fault(operation, "drop", after=after)
+        ran = in_wandb(*command)
+        assert ran.code == 6
+        (line,) = ran.err.splitlines()
+        assert line.startswith(f"error: registry {URL}: ")
+        assert "W&B cannot be reached or fails" in line
+        wandb_server.mend()
+        ran = in_wandb(*command)
+        assert (ran.code, ran.err) == (0, "")
+        assert said in ran.out
+    told = json.loads(in_wandb("list", "--json", "-").out)
+    aliases = [version["aliases"] for version in told["versions"]]
+    assert aliases == [["previous"], ["candidate", "production"]]
+
+
 def test_a_training_is_not_lost_with_wandb(
     in_wandb: Program, few: Path, tmp_path: Path, wandb_server: WandbServer
 ) -> None:

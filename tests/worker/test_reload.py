@@ -13,8 +13,11 @@ import pytest
 from shared.bundle import GOLDEN, MANIFEST, WEIGHTS, load_bundle
 from shared.errors import BundleError, RegistryError, UnavailableError
 from shared.folder_registry import FolderRegistry
+from shared.wandb_registry import WandbRegistry
 from tests.conftest import Trained
 from tests.shared.test_bundle import edit_manifest, replace_file
+from tests.wandb_server.server import WandbServer
+from tests.wandb_server.store import ENTITY
 from worker.reload import Follower, Loaded
 
 FEED_FORWARD = "Vanilla-Feedforward-NN"
@@ -211,6 +214,26 @@ def test_a_registry_that_goes_away_stops_nothing(
     place.registry.promote(place.add("LSTM"))
     assert next_of(following).number == 2
     assert len(lines(caplog)) == 2
+
+
+def test_wandb_that_goes_away_in_the_middle_of_a_download_stops_nothing(
+    place: Place, wandb_server: WandbServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = WandbRegistry(ENTITY, "model", "tweet-triage", patience=10)
+    for name in (FEED_FORWARD, "LSTM"):
+        registry.register(place.bundles / name)
+    registry.promote("0")
+    follower = Follower(registry, "production", place.cache, 8, place.told.append)
+    assert follower.first().number == 0
+    registry.promote("1")
+    wandb_server.fault(f"download {WEIGHTS}", "hang")
+    follower.start(0.02)
+    wait_for(lambda: place.told != [])
+    assert (place.told[0], follower.take()) == ("unavailable", None)
+    assert lines(caplog)[0].endswith("; scoring with version 0 meanwhile")
+    wandb_server.mend()
+    assert next_of(follower).number == 1
+    follower.stop()
 
 
 def test_a_start_without_the_registry_takes_the_last_good_bundle(
