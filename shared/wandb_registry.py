@@ -83,7 +83,7 @@ class WandbRegistry:
         in the project `WANDB_PROJECT` or `tweet-triage`. The run uses the labelled data, which are
         an artifact that refers to them by the SHA-256 of their content.
         """
-        verify_bundle(bundle)
+        manifest = verify_bundle(bundle)
         with self._asking() as api:
             metadata = {
                 "digest": digest_of(bundle),
@@ -91,7 +91,7 @@ class WandbRegistry:
                 "history": [self._event(api, "register", alias)],
             }
             number = self._upload(bundle, metadata, alias)
-        return self.resolve(str(number))
+        return Version(number, metadata["digest"], manifest, (alias,))
 
     def promote(
         self, version: str, alias: str = PRODUCTION, reason: str = "", forced: bool = False
@@ -167,12 +167,13 @@ class WandbRegistry:
                 dir=folder,
                 settings=settings,
             )
-            exit_code = 1
             try:
                 number = self._log(run, bundle, metadata, alias)
-                exit_code = 0
-            finally:  # and not by the run's own context, which prints tracebacks
-                run.finish(exit_code)
+            except BaseException:  # and not by the run's own context, which prints tracebacks
+                run.finish(1)
+                raise
+            with suppress(Exception):  # it is registered, whether or not W&B hears of the run's end
+                run.finish(0)
         return number
 
     def _log(self, run: "wandb.Run", bundle: Path, metadata: dict[str, Any], alias: str) -> int:

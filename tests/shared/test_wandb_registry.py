@@ -212,6 +212,15 @@ class TestRegister:
         assert registry.versions() == [version]
         assert [(event.action, event.version) for event in registry.history()] == [("register", 0)]
 
+    def test_what_is_linked_is_registered_whatever_fails_then(
+        self, registry: WandbRegistry, made: Path, wandb_server: WandbServer
+    ) -> None:
+        """A repetition would register it twice."""
+        wandb_server.fault("ArtifactMembershipByName", "error")
+        version = registry.register(made)
+        wandb_server.mend()
+        assert registry.versions() == [version]
+
     @pytest.mark.parametrize("operation", ["CommitArtifact", f"upload {WEIGHTS}", "LinkArtifact"])
     def test_what_hangs_has_an_end(
         self, made: Path, wandb_server: WandbServer, operation: str
