@@ -182,7 +182,7 @@ class TokenFitter:
             )
 
         for _ in range(epochs):
-            model.reset_metrics()
+            sums: Metrics = {}
             for batch in self._batches(examples, draw):
                 model.optimizer.learning_rate = _rate(training, done, epochs * steps)
                 logs = model.train_on_batch(
@@ -190,11 +190,14 @@ class TokenFitter:
                     examples.targets[batch],
                     return_dict=True,
                 )
+                for metric, value in logs.items():  # of this batch alone
+                    sums[metric] = sums.get(metric, 0.0) + float(value) * len(batch)
                 done += 1
                 step(history.latest)
             if validation is not None:
                 current = scorer()
-                history.add(current, {k: float(v) for k, v in logs.items()}, model)
+                means = {metric: value / len(examples.places) for metric, value in sums.items()}
+                history.add(current, means, model)
                 after_epoch(current, history.latest)
         if history.best is not None:
             model.set_weights(history.best)

@@ -252,8 +252,18 @@ class TestTiny:
             manifest.epochs
         )
 
+    def test_an_epoch_is_told_as_a_whole(self, run: Runner) -> None:
+        # Nothing is learned or dropped, so that all batches meet the same model.
+        recipe = tiny_recipe(learning_rate=1e-12, batch_size=16, calibrate=False)
+        model = recipe.models[FEED_FORWARD]
+        model = msgspec.structs.replace(model, embedding_dropout=0.0, dropout=0.0)
+        recipe = msgspec.structs.replace(recipe, models={FEED_FORWARD: model})
+        manifest = run(recipe).models[FEED_FORWARD].manifest
+        told = [epoch["accuracy"] for epoch in manifest.epochs]
+        assert told == pytest.approx([manifest.metrics["train"]["accuracy"]] * 2)
+
     def test_a_small_data_set_gets_more_epochs(self, run: Runner) -> None:
-        trained = run(tiny_recipe(epochs=1, least_steps=5))
+        trained = run(tiny_recipe(epochs=1, least_steps=5, batch_size=64))
         epoch = -(-len(split(tiny_dataset(), 0.1, 1).train) // 64)
         assert epoch == 2
         assert trained.calls[-1][1:3] == (3 * epoch, 3 * epoch)
