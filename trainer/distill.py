@@ -20,7 +20,7 @@ _HELD_OUT = (*combinations(range(FOLDS), 2), *combinations(range(FOLDS), 1))
 
 
 def distill(arguments: argparse.Namespace, out: Console, err: Console) -> None:
-    """Runs the command; of the published set a small teacher takes two hours of two cores.
+    """Runs the command; a round of a small teacher on the published set is about a CPU hour.
 
     Raises:
         UsageError: if a teacher cannot be loaded, or none is to be fine-tuned.
