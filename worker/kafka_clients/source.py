@@ -1,6 +1,7 @@
 """Source: a member of the consumer group that gives batches of records."""
 
 import contextlib
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +30,12 @@ _HEARTBEAT_MS = 1000
 _MEAN_BYTES = 2048
 """Of the values in a batch of records at most. A batch of the longest and worst texts would take
 longer than Kafka waits for a member: some take 20 µs a byte to tokenize."""
+_AT_ONCE = 0.001
+"""Seconds within which a poll ends that has not asked Kafka."""
+_FETCH = 0.005
+"""Seconds within which Kafka answers with records that it has."""
+_LONGEST_SLEEP = 0.05
+"""Seconds between two polls of a batch that waits long, so that its partitions are read on."""
 _LAG_TIMEOUT_MS = 2000
 """How long a leader that is missing may hold up the partitions whose leaders are there."""
 
@@ -70,6 +77,7 @@ class Source:
         self._unfinished: list[Record] = []  # polled, but neither delivered nor part of a batch
         self._held: list[Record] = []  # polled, and too much for the batch before
         self._membership: Any = None  # under which they were
+        self._taken = -math.inf  # when the last batch was
         with connecting(settings):
             self.consumer = new_consumer(
                 settings,
@@ -98,6 +106,9 @@ class Source:
     def receive(self, timeout: float, max_records: int) -> Batch | None:
         """Waits for a first record, then a little for more.
 
+        What came while the last batch was worked on has waited already: the wait counts from when
+        that batch was taken, so that under load nobody waits twice.
+
         Args:
             timeout: seconds to wait for the first record.
             max_records: of the batch.
@@ -118,14 +129,16 @@ class Source:
         memberships = [self._membership] if self._held else []
         self._held = []
         size, most_bytes = _bytes(records), _MEAN_BYTES * max_records
-        deadline = time.monotonic() + (0 if records else timeout)
+        wait, deadline = (0 if records else timeout), -math.inf
         while True:
-            wait = max(0, deadline - time.monotonic())
+            asked = time.monotonic()
             with kafka_errors("poll"):
                 polled = self._poll(int(wait * 1000), max(1, max_records - len(records)))
                 memberships.append(self.consumer.group_metadata())
+            now = time.monotonic()
             if polled and not records:
-                deadline = time.monotonic() + self._wait
+                # What is there so soon may have come since the last batch was taken.
+                deadline = self._wait + (self._taken if now - asked < self._wait else now)
             records += polled
             # A batch must come from one generation of the group: what was polled under an older one
             # may be another member's by now, and one below 0 would switch the broker's fencing off.
@@ -133,12 +146,19 @@ class Source:
             if len(generations) > 1 or min(generations) < 0:
                 return None
             size += _bytes(polled)
-            if not polled or len(records) >= max_records or size > most_bytes:
+            # What was fetched before the poll is less than what Kafka has by now.
+            fetched_before = polled and now - asked < _AT_ONCE
+            enough = len(records) >= max_records or size > most_bytes
+            if enough or not records or (now >= deadline and not fetched_before):
                 break
+            # No poll before the wait is over, each of which would cost a millisecond.
+            time.sleep(max(0, min(deadline - now, _LONGEST_SLEEP)))
+            wait = min(self._wait, _FETCH)
         taken = _within(records, max_records, most_bytes)
         self._held, records = records[taken:], records[:taken]
         self._membership = memberships[-1]
         self._unfinished = []
+        self._taken = time.monotonic()
         return _batch(records, self._membership) if records else None
 
     def rewind(self, batch: Batch) -> None:
