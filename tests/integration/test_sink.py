@@ -5,10 +5,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import msgspec
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.partitioner import murmur2
 
 from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
@@ -16,7 +18,7 @@ from tests.integration.processes import read_all, settings_of, wait_for
 from worker.kafka_clients.publisher import Publisher
 from worker.kafka_clients.records import Batch, Message
 from worker.kafka_clients.sink import Sink, shorten
-from worker.kafka_clients.source import Source
+from worker.kafka_clients.source import Source, flat
 from worker.local_kafka import LocalKafka
 
 LARGEST = 100_000
@@ -88,6 +90,33 @@ def headers_by_value(settings: Settings, topic: str) -> dict[bytes, list[dict[st
     for value, headers in read_all(settings, topic):
         found.setdefault(value, []).append(headers)
     return found
+
+
+def test_a_key_has_the_partition_that_kafka_gives_it_and_the_others_stay_together(
+    settings: Settings,
+) -> None:
+    alerts, keys = settings.alerts_topic, [b"key %d" % n for n in range(40)]
+    sent = [Message(alerts, key, b"with " + key, [("a", b"b")], [("c", b"d")]) for key in keys]
+    sent += [Message(alerts, None, b"without", [("a", b"b")], [("c", b"d")])] * 40
+    with delivering(settings) as it:
+        it.sink.deliver(it.batch, sent)
+        assert it.committed() == 10
+    with closing(KafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers)) as consumer:
+        consumer.assign([TopicPartition(alerts, n) for n in range(3)])
+        consumer.seek_to_beginning()
+        found: list[Any] = []
+
+        def all_there() -> bool:
+            found.extend(flat(consumer.poll(timeout_ms=200)))
+            return len(found) >= 80
+
+        wait_for(all_there)
+    assert {r.key: r.partition for r in found if r.key} == {
+        key: (murmur2(key) & 0x7FFFFFFF) % 3 for key in keys
+    }
+    assert len({record.partition for record in found if not record.key}) == 1
+    assert all(record.headers == [("a", b"b"), ("c", b"d")] for record in found)
+    assert {r.value for r in found} == {b"without"} | {b"with " + key for key in keys}
 
 
 @DELIVERIES

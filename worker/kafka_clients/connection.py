@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import (
     AuthorizationError,
     FencedInstanceIdError,
@@ -28,7 +28,7 @@ from kafka.net.compat import KafkaNetClient
 
 from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
-from worker.kafka_clients.records import Message
+from worker.kafka_clients.records import Headers, Message
 from worker.kafka_clients.security import check_connection, security_options
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -42,6 +42,11 @@ _RETRY_MS = 10
 """Between a transactional request and the next attempt. After a commit Kafka refuses the next
 transaction until it has written its markers, some milliseconds; kafka-python's 100 ms would make
 most commits under load take that long."""
+_TURN = 1000
+"""Messages without a key that go to one partition before another's turn. A transaction has to ask
+Kafka for each of its partitions and waits for it, and Kafka marks each at the end."""
+_SMALL = 64 << 10
+"""Bytes; larger messages are rare, and go the way that checks their size."""
 _LARGEST_REQUEST = 16 << 20
 """Bytes; the topic's own limit decides, not the client's default of 1 MiB."""
 
@@ -154,6 +159,19 @@ def new_producer(settings: Settings, transactional_id: str | None = None) -> Any
     return producer
 
 
+def begin_offsets(producer: Any, offsets: Any, membership: Any) -> Any:
+    """Does what `send_offsets_to_transaction` does, without waiting: its answers come while
+    messages are published.
+
+    Returns:
+        What waits for it, or raises its error, by `wait(milliseconds)`, which is false if there is
+        no answer in time.
+    """
+    result = producer._transaction_manager.send_offsets_to_transaction(offsets, membership)
+    producer._sender.wakeup()
+    return result
+
+
 def discard(producer: Any) -> None:
     """Ends a producer together with what it still holds."""
     try:
@@ -186,11 +204,45 @@ def send(producer: Any, messages: Iterable[Message]) -> Iterator[Any]:
 
     One that exceeds `_LARGEST_REQUEST` has failed at once, as it would at a broker.
     """
-    for message in messages:
+    transactional = producer._transaction_manager.is_transactional()
+    places: dict[tuple[str, bytes | None], Any] = {}
+    for number, message in enumerate(messages):
+        if number % _TURN == 0:
+            places.clear()
         headers = message.headers + message.added
+        size = len(message.value or b"") + len(message.key or b"")
+        if transactional and message.partition is None and size < _SMALL:
+            if (place := places.get((message.topic, message.key))) is None:
+                place = _begin_partition(producer, message.topic, message.key)
+                places[message.topic, message.key] = place
+            yield _append(producer, place, message, headers)
+            continue
         try:
             yield producer.send(
                 message.topic, message.value, message.key, headers, message.partition
             )
         except MessageSizeTooLargeError as error:
             yield Future().failure(error)
+
+
+def _begin_partition(producer: Any, topic: str, key: bytes | None) -> TopicPartition:
+    """The partition that a key belongs to, or any for none, as a part of the transaction."""
+    producer.partitions_for(topic)  # waits until they are known
+    partition = producer._partition(topic, None, key, b"", key, b"")
+    place = TopicPartition(topic, partition)
+    producer._transaction_manager.maybe_add_partition_to_transaction(place)
+    return place
+
+
+def _append(producer: Any, place: TopicPartition, message: Message, headers: Headers) -> Any:
+    """Does what `send` does of kafka-python behind its checks, in 8 µs instead of 17.
+
+    The checks are of types, of the partition and the transaction for each message anew, and of the
+    size twice.
+    """
+    future, full, new, _ = producer._accumulator.append(
+        place, None, message.key, message.value, headers
+    )
+    if full or new:
+        producer._sender.wakeup()
+    return future

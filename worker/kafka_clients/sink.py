@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from kafka.errors import (
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
     UnknownError,
@@ -18,6 +19,7 @@ from shared.errors import DependencyError
 from shared.settings import Settings
 from worker.kafka_clients.connection import (
     REQUEST_TIMEOUT_MS,
+    begin_offsets,
     connecting,
     discard,
     kafka_errors,
@@ -79,9 +81,10 @@ class Sink:
             self.reset()
 
     def _deliver(self, batch: Batch, messages: Sequence[Message], too_large: list[int]) -> None:
-        producer = self._producer
+        producer, offsets = self._producer, None
         if self._transactions:
             producer.begin_transaction()
+            offsets = begin_offsets(producer, batch.offsets, batch.membership)
         sent = []
         try:
             for number, future in enumerate(send(producer, messages)):
@@ -90,6 +93,8 @@ class Sink:
         except KafkaError:  # of an earlier message, whose future is told a moment later
             with contextlib.suppress(KafkaError):
                 producer.flush(timeout=1)
+            if offsets is not None and offsets.failed:
+                raise offsets.exception from None
             raise
         deadline = time.monotonic() + _PATIENCE
         with contextlib.suppress(UnknownError):  # what a flush ends with when it splits a batch
@@ -100,8 +105,9 @@ class Sink:
                 future.get(timeout=max(0, deadline - time.monotonic()))
             if future.failed():
                 raise future.exception
-        if self._transactions:
-            producer.send_offsets_to_transaction(batch.offsets, batch.membership)
+        if offsets is not None:
+            if not offsets.wait(_PATIENCE * 1000):
+                raise KafkaTimeoutError(f"no answer to the offsets within {_PATIENCE} s")
             producer.commit_transaction()
         else:
             self._source.consumer.commit(batch.offsets, timeout_ms=REQUEST_TIMEOUT_MS)
