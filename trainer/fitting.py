@@ -133,6 +133,7 @@ class TokenFitter:
             recipe.training_of(name),
             corpus,
         )
+        self._teaching = corpus.teaching if self._training.teacher_share else None
         self._tokens = corpus.tokens
         self._starts = np.cumsum(self._tokens.lengths, dtype=np.int64) - self._tokens.lengths
         self._lengths = np.minimum(self._tokens.lengths, self._spec.length)
@@ -140,7 +141,8 @@ class TokenFitter:
 
     def steps(self, rows: Indices) -> int:
         """Batches of a fit."""
-        epochs, steps = _epochs(self._training, len(self._examples(rows, None).places))
+        count = len(self._examples(rows, None).places)
+        epochs, steps = _epochs(self._training, count, taught=self._teaching is not None)
         return epochs * steps
 
     def fit(
@@ -165,7 +167,8 @@ class TokenFitter:
         vocabulary = corpus.vocabulary(rows)
         features = self._features(vocabulary)
         examples = self._examples(rows, held_out)
-        epochs, steps = _epochs(training, len(examples.places))
+        count = len(examples.places)
+        epochs, steps = _epochs(training, count, taught=self._teaching is not None)
         model = self._fresh_model(seed)
         history = History(corpus, training, validation)
         draw = np.random.default_rng(seed)
@@ -196,7 +199,7 @@ class TokenFitter:
                 step(history.latest)
             if validation is not None:
                 current = scorer()
-                means = {metric: value / len(examples.places) for metric, value in sums.items()}
+                means = {metric: value / count for metric, value in sums.items()}
                 history.add(current, means, model)
                 after_epoch(current, history.latest)
         if history.best is not None:
@@ -209,8 +212,8 @@ class TokenFitter:
         Variants that say the same have their text's target, the others what the teacher says.
         """
         targets = self._corpus.targets(rows, soft=self._training.soft_targets)
-        teaching = self._corpus.teaching
-        if teaching is None or self._training.teacher_share == 0:
+        teaching = self._teaching
+        if teaching is None:
             return Examples(rows, targets)
         numbers = np.full(len(self._corpus.dataset.texts), -1)
         numbers[teaching.rows] = np.arange(len(teaching.rows))
@@ -330,10 +333,11 @@ def _compile(model: Any, optimizer: Any, **settings: bool) -> None:
     )
 
 
-def _epochs(training: Training, examples: int) -> tuple[int, int]:
+def _epochs(training: Training, examples: int, *, taught: bool = False) -> tuple[int, int]:
     """Epochs, and batches in one of them."""
     steps = -(-examples // training.batch_size)
-    return max(training.epochs, -(-training.least_steps // steps)), steps
+    epochs = training.epochs if taught else training.untaught_epochs or training.epochs
+    return max(epochs, -(-training.least_steps // steps)), steps
 
 
 def _loss(logits: Floats, targets: Floats) -> float:

@@ -155,7 +155,7 @@ def tiny_recipe(*runs: str, **changes: object) -> Recipe:
     }
     text = msgspec.structs.replace(recipe.text, num_words=400)
     training = msgspec.structs.replace(
-        recipe.training, **{"epochs": 2, "least_steps": 0, **changes}
+        recipe.training, **{"epochs": 2, "untaught_epochs": 0, "least_steps": 0, **changes}
     )
     return msgspec.structs.replace(recipe, text=text, training=training, models=small)
 
@@ -267,6 +267,10 @@ class TestTiny:
         epoch = -(-len(split(tiny_dataset(), 0.1, 1).train) // 64)
         assert epoch == 2
         assert trained.calls[-1][1:3] == (3 * epoch, 3 * epoch)
+
+    def test_a_recipe_has_epochs_of_its_own_for_data_without_a_teacher(self, run: Runner) -> None:
+        trained = run(tiny_recipe(epochs=1, untaught_epochs=3))
+        assert len(trained.models[FEED_FORWARD].manifest.epochs) == 3
 
     def test_progress_starts_at_0_for_all_models_and_ends_at_the_last_step(
         self, first: Run

@@ -23,6 +23,8 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How the models of a recipe are trained.
 
     Attributes:
+        untaught_epochs: instead of `epochs` where there are no variants that a teacher labelled; 0
+            for as many.
         least_steps: batches in all; a small data set gets more epochs to reach them.
         weight_decay: of AdamW, a step.
         clip_norm: the gradient's global norm at most; None for no limit.
@@ -42,6 +44,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     soft_targets: bool
     keep_best_epoch: bool
     calibrate: bool
+    untaught_epochs: Annotated[int, Meta(ge=0)] = 0
     least_steps: Annotated[int, Meta(ge=0)] = 0
     weight_decay: Annotated[float, Meta(ge=0)] = 0.0
     clip_norm: Annotated[float, Meta(gt=0)] | None = None
