@@ -15,6 +15,7 @@ import numpy as np
 
 from shared.text import Ids
 from trainer.dataset import Indices
+from trainer.places import CHANGED
 from trainer.vectors import near_neighbours
 
 TAUGHT = 9
@@ -31,19 +32,7 @@ _REPLACED = 0.25
 _WORD = re.compile(r"([^\w@]*)([A-Za-z]{2,})(\W*)")
 _LONG_WORD = re.compile(r"(?<![\w#@/.&-])[A-Za-z]{4,}(?![\w/.-]|:/)")
 _HASHTAG = re.compile(r"#(?=[^\W\d])")
-_PLACES = tuple(
-    tuple(names.split(", "))
-    for names in (
-        "Berlin, Dublin, Karachi, Cairo, Nairobi, Dallas, Miami, Phoenix, Atlanta, Vancouver, "
-        "Montreal, Perth, Jakarta, Bangkok, Istanbul, Rome, Vienna, Lisbon, Portland, Detroit, "
-        "Glasgow, Baghdad, Hanoi, Dhaka, Osaka, Brussels, Winnipeg, Memphis, San Diego, Bogota",
-        "Nevada, Georgia, Iowa, Montana, Nebraska, Louisiana, Maryland, Manitoba, Saskatchewan, "
-        "Hawaii, Alaska, Idaho, Wyoming, Maine, Tennessee, Kentucky, Illinois, New Jersey, Indiana",
-        "France, Turkey, Iraq, Syria, Egypt, Ghana, Vietnam, Thailand, Poland, Portugal, Sweden, "
-        "Argentina, Colombia, Haiti, Bangladesh, Afghanistan, Iran, Ukraine, Norway, Sri Lanka",
-    )
-)
-_PLACE = re.compile(rf"\b(?:{'|'.join(name for kind in _PLACES for name in kind)})\b")
+_PLACE = re.compile(rf"\b(?:{'|'.join(name for kind in CHANGED for name in kind)})\b")
 
 
 class Variants(msgspec.Struct, frozen=True):
@@ -126,7 +115,7 @@ def _in_another_form(text: str, draw: random.Random) -> str:
 
 
 def _another_place(name: str, draw: random.Random) -> str:
-    (kind,) = [places for places in _PLACES if name in places]
+    (kind,) = [places for places in CHANGED if name in places]
     return draw.choice(kind)
 
 

@@ -29,6 +29,7 @@ from rich.table import Table
 from shared.quality import Behaviour, Invariance, Pairs
 from shared.scorer import Scorer
 from trainer.evaluation import figures_table
+from trainer.places import TESTED
 
 SEED = 1024
 TEXTS = 600
@@ -36,20 +37,9 @@ TEXTS = 600
 
 _NAMES = ("anna_k", "TheDailyPost", "joe1987", "CityNews24", "mrs_lovell", "Kev_in_York")
 _EMOJI = ("👀", "📍", "➡️", "📷", "🕗", "🔵")
-_PLACES = tuple(
-    tuple(names.split(", "))
-    for names in (
-        "London, Chicago, Toronto, Sydney, Delhi, Lagos, Manila, Madrid, Seattle, Los Angeles, "
-        "New York, Houston, Boston, Mumbai, Paris, Tokyo, Melbourne, Calgary, Denver, Brisbane",
-        "California, Texas, Florida, Ohio, Oregon, Alabama, Queensland, Ontario, Colorado, "
-        "Virginia, Arizona, Oklahoma, Alberta, Kansas, Missouri, Tasmania, Utah, Michigan",
-        "India, Japan, Canada, Mexico, Kenya, Pakistan, Brazil, Italy, Nepal, Nigeria, China, "
-        "Australia, Indonesia, Chile, Greece, Spain, Malaysia, Saudi Arabia, Germany, Peru",
-    )
-)
 _WORD = re.compile(r"(?<![\w#@/.&-])[A-Za-z]{5,}(?![\w/.-])")
 _HASHTAG = re.compile(r"#(?=[^\W\d])")
-_PLACE = re.compile(rf"\b(?:{'|'.join(name for kind in _PLACES for name in kind)})\b")
+_PLACE = re.compile(rf"\b(?:{'|'.join(name for kind in TESTED for name in kind)})\b")
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -159,7 +149,7 @@ def _place(text: str, source: random.Random) -> str:
     """Another place of the same kind wherever one is named."""
 
     def another(found: re.Match[str]) -> str:
-        (kind,) = [places for places in _PLACES if found[0] in places]
+        (kind,) = [places for places in TESTED if found[0] in places]
         return source.choice([place for place in kind if place != found[0]])
 
     return _PLACE.sub(another, text)

@@ -25,6 +25,7 @@ from shared.models import (
 from shared.scorer import KerasModel, Scorer
 from shared.text import (
     EncodedTexts,
+    Ids,
     TextEncoder,
     lemma_table,
     pad,
@@ -34,6 +35,7 @@ from trainer.augmentation import SAME, VARIANTS
 from trainer.corpus import Corpus
 from trainer.dataset import Indices
 from trainer.evaluation import Metrics
+from trainer.places import SWAPPED
 from trainer.recipes import Recipe, Training
 
 Step = Callable[[Metrics], None]
@@ -41,6 +43,9 @@ Step = Callable[[Metrics], None]
 
 AfterEpoch = Callable[[Scorer, Metrics], None]
 """Called after each epoch with the model as it is, and the figures so far."""
+
+_SWAPPED = 0.9
+"""Share of the places in a batch that stand under another's name."""
 
 _PORTION = 32
 """Batches whose texts are sorted by length together."""
@@ -137,6 +142,11 @@ class TokenFitter:
         self._tokens = corpus.tokens
         self._starts = np.cumsum(self._tokens.lengths, dtype=np.int64) - self._tokens.lengths
         self._lengths = np.minimum(self._tokens.lengths, self._spec.length)
+        forms = ["", *(form for _, form in self._tokens.table.tokens)]  # by number
+        self._places = [
+            np.array([number for number, form in enumerate(forms) if form in kind], np.int32)
+            for kind in SWAPPED
+        ]
         self._model: Any = None
 
     def steps(self, rows: Indices) -> int:
@@ -189,7 +199,7 @@ class TokenFitter:
             for batch in self._batches(examples, draw):
                 model.optimizer.learning_rate = _rate(training, done, epochs * steps)
                 logs = model.train_on_batch(
-                    self._inputs(features, examples.places[batch]),
+                    self._inputs(features, examples.places[batch], draw),
                     examples.targets[batch],
                     return_dict=True,
                 )
@@ -241,12 +251,20 @@ class TokenFitter:
         columns = (found.words, found.ngrams, found.vectors)
         return Features(*(np.concatenate([np.zeros_like(c[:1]), c]) for c in columns))
 
-    def _inputs(self, features: Features, places: Indices) -> list[Any]:
+    def _inputs(self, features: Features, places: Indices, draw: np.random.Generator) -> list[Any]:
         lengths = self._lengths[places]
         flat = np.repeat(self._starts[places] - np.cumsum(lengths) + lengths, lengths)
-        ids = self._tokens.ids[flat + np.arange(lengths.sum())]
+        ids = self._elsewhere(self._tokens.ids[flat + np.arange(lengths.sum())], draw)
         padded = pad(EncodedTexts(ids, lengths), int(lengths.max()), left=False)
         return [features.words[padded], features.ngrams[padded], features.vectors[padded]]
+
+    def _elsewhere(self, ids: Ids, draw: np.random.Generator) -> Ids:
+        """The token numbers, with another's of its kind for `_SWAPPED` of the places."""
+        for kind in self._places:
+            if len(kind):
+                swapped = np.isin(ids, kind) & (draw.random(len(ids)) < _SWAPPED)
+                ids[swapped] = draw.choice(kind, np.count_nonzero(swapped))
+        return ids
 
     def _batches(self, examples: Examples, draw: np.random.Generator) -> Iterator[Indices]:
         """Examples of about the same length, in random order."""
