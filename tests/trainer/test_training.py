@@ -1,6 +1,7 @@
 """Training: of the tuned recipe on the sample, and of tiny recipes that take seconds."""
 
 import importlib.metadata
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -252,6 +253,25 @@ class TestTiny:
         assert list(map(dict, dict.fromkeys(tuple(figures.items()) for figures in told))) == (
             manifest.epochs
         )
+
+    def test_places_names_teach_nothing_where_other_words_do(self, run: Runner) -> None:
+        def brier(relevant: str, other: str) -> float:
+            words = random.Random(1)
+            sayings = [
+                words.sample(("the", "a", "we", "see", "it", "there"), 3) for _ in range(120)
+            ]
+            texts = [
+                " ".join([*saying, relevant if row % 2 else other])
+                for row, saying in enumerate(sayings)
+            ]
+            labels = np.arange(120, dtype=np.int8) % 2
+            dataset = msgspec.structs.replace(tiny_dataset(), texts=texts, labels=labels)
+            recipe = tiny_recipe(epochs=20, batch_size=16, learning_rate=0.01, calibrate=False)
+            metrics = run(recipe, dataset).models[FEED_FORWARD].manifest.metrics["train"]
+            return metrics["brier"]
+
+        assert brier("garden", "river") < 0.05
+        assert brier("Nevada", "Ohio") > 0.15
 
     def test_an_epoch_is_told_as_a_whole(self, run: Runner) -> None:
         # Nothing is learned or dropped, so that all batches meet the same model.
