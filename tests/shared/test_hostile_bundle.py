@@ -37,7 +37,7 @@ FILES = [MANIFEST, WEIGHTS, VOCABULARY, PIPELINE, GOLDEN, MODEL_CARD, VECTORS]
 @pytest.fixture
 def folder(trained: Trained, tmp_path: Path) -> Path:
     """A copy of a good bundle, to be changed."""
-    return shutil.copytree(trained.registry.folder / "versions" / "1", tmp_path / "bundle")
+    return shutil.copytree(trained.bundles / "Bidirectional-RNN", tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("name", FILES)
