@@ -67,10 +67,11 @@ def measure(labels: Labels, scores: Scores, counts: Counts) -> dict[str, Figure]
     resampled = evaluate_resamples(labels, scores.probabilities, scores.threshold, counts)
     figures = _figures(values, resampled)
     # A resample holds rows twice, which adds noise to the bins and so to this error alone. The
-    # basic interval (Davison and Hinkley, 1997, section 5.2) turns the surplus round.
+    # basic interval (Davison and Hinkley, 1997, section 5.2) turns the surplus round, and ends with
+    # the error itself where few rows make the surplus large.
     error = figures["calibration_error"]
     low, high = (max(0.0, 2 * error.value - end) for end in (error.high, error.low))
-    figures["calibration_error"] = Figure(error.value, low, high)
+    figures["calibration_error"] = Figure(error.value, low, max(high, error.value))
     return figures
 
 
