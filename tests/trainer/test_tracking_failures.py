@@ -285,7 +285,8 @@ class TestInterrupted:
     def test_figures_come_as_they_happen_and_ctrl_c_ends_the_run(
         self, wandb_server: WandbServer, tmp_path: Path
     ) -> None:
-        with training(tiny_recipe(epochs=5000), tmp_path) as process:
+        # Small batches, or epochs would end faster than W&B's client can send them.
+        with training(tiny_recipe(epochs=5000, batch_size=8), tmp_path) as process:
             runs = wandb_server.store.runs
             wait_for(lambda: any(len(run.history) > 2 for run in runs.values()), 120)
             (run,) = runs.values()
