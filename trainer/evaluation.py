@@ -65,7 +65,8 @@ def evaluate(labels: Labels, probabilities: Floats, threshold: float) -> Metrics
             labels, relevant, average="binary"
         )
     if labels.min() < labels.max():
-        area = float(metrics.roc_auc_score(labels, probabilities))
+        # A perfect order may come to one rounding below 1.
+        area = round(float(metrics.roc_auc_score(labels, probabilities)), 12)
         average_precision = float(metrics.average_precision_score(labels, probabilities))
     else:
         area = average_precision = float("nan")

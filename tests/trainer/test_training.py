@@ -113,8 +113,7 @@ class TestSample:
         assert sum(one.rows for one in lengths) == manifest.data["test"]
         for one in quality.slices:
             for figure in one.figures.values():
-                rounding = 1e-12  # of an area that is 1
-                assert figure.low - rounding <= figure.value <= figure.high + rounding
+                assert figure.low <= figure.value <= figure.high
 
     def test_bundle_on_disk_reproduces_its_figures(self, trained: Trained) -> None:
         bundle = load_bundle(trained.bundles / "LSTM")
