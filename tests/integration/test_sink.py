@@ -14,7 +14,8 @@ from kafka.partitioner import murmur2
 
 from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
-from tests.integration.processes import read_all, settings_of, wait_for
+from tests.integration.processes import broker_process, read_all, settings_of, wait_for
+from worker.kafka_clients.connection import commit
 from worker.kafka_clients.publisher import Publisher
 from worker.kafka_clients.records import Batch, Message
 from worker.kafka_clients.sink import Sink, shorten
@@ -236,6 +237,49 @@ def test_a_message_that_nobody_takes_is_not_passed_over(settings: Settings) -> N
             except UnavailableError:
                 assert time.monotonic() < deadline
         assert b"alert" in headers_by_value(settings, settings.alerts_topic)
+
+
+@DELIVERIES
+def test_a_kafka_that_hangs_is_not_waited_for_without_end(
+    settings: Settings, kafka: LocalKafka, delivery: str
+) -> None:
+    settings = msgspec.structs.replace(settings, delivery=delivery)
+    broker = broker_process(kafka)
+    with delivering(settings) as it:
+        broker.suspend()
+        try:
+            start = time.monotonic()
+            with pytest.raises(UnavailableError):
+                it.sink.deliver(it.batch, [Message(settings.alerts_topic, None, b"a", [])])
+            assert time.monotonic() - start < 40
+        finally:
+            broker.resume()
+        it.sink.reset()
+        it.sink.deliver(it.batch, [Message(settings.alerts_topic, None, b"b", [])])
+        assert it.committed() == 10
+    assert read_all(settings, settings.alerts_topic) == [(b"b", {})]
+
+
+def test_a_commit_that_is_not_answered_counts_or_not_as_kafka_says(
+    settings: Settings, kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = broker_process(kafka)
+
+    def commit_while_it_hangs(producer: Any) -> None:
+        broker.suspend()
+        commit(producer)
+
+    monkeypatch.setattr("worker.kafka_clients.sink.commit", commit_while_it_hangs)
+    with delivering(settings) as it:
+        try:
+            with pytest.raises(UnavailableError):
+                it.sink.deliver(it.batch, [Message(settings.alerts_topic, None, b"a", [])])
+        finally:
+            broker.resume()
+        it.sink.reset()
+        committed = it.committed()
+        assert committed in (0, 10)
+        assert len(read_all(settings, settings.alerts_topic)) == committed / 10
 
 
 def test_a_member_that_has_left_delivers_nothing(settings: Settings) -> None:

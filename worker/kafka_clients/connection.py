@@ -33,6 +33,8 @@ from worker.kafka_clients.security import check_connection, security_options
 
 REQUEST_TIMEOUT_MS = 10_000
 _BOOTSTRAP_TIMEOUT_MS = 10_000
+PATIENCE_MS = 15_000
+"""How long any step of a delivery may take; Kafka elects a new leader within ten seconds."""
 _RECONNECT_MS = 1_000
 """Between attempts to connect at most, as in Kafka's own clients; kafka-python's 30 s would let a
 worker wait for long after a broker is back."""
@@ -143,6 +145,7 @@ def new_producer(settings: Settings, transactional_id: str | None = None) -> Any
         retry_backoff_ms=_RETRY_MS,
         allow_auto_create_topics=False,
         metrics_enabled=False,  # kafka-python's own, which nobody reads
+        max_block_ms=PATIENCE_MS,
         max_request_size=_LARGEST_REQUEST,
         compression_type="lz4",
         batch_size=256 << 10,
@@ -170,6 +173,18 @@ def begin_offsets(producer: Any, offsets: Any, membership: Any) -> Any:
     result = producer._transaction_manager.send_offsets_to_transaction(offsets, membership)
     producer._sender.wakeup()
     return result
+
+
+def commit(producer: Any) -> None:
+    """Does what `commit_transaction` does, which would wait without a limit.
+
+    Raises:
+        KafkaTimeoutError: if it is not known in time whether the transaction is committed.
+    """
+    result = producer._transaction_manager.begin_commit()
+    producer._sender.wakeup()
+    if not result.wait(PATIENCE_MS):
+        raise KafkaTimeoutError(f"no answer to the commit within {PATIENCE_MS} ms")
 
 
 def discard(producer: Any) -> None:

@@ -18,8 +18,10 @@ from kafka.errors import (
 from shared.errors import DependencyError
 from shared.settings import Settings
 from worker.kafka_clients.connection import (
+    PATIENCE_MS,
     REQUEST_TIMEOUT_MS,
     begin_offsets,
+    commit,
     connecting,
     discard,
     kafka_errors,
@@ -28,10 +30,6 @@ from worker.kafka_clients.connection import (
 )
 from worker.kafka_clients.records import Batch, Message
 from worker.kafka_clients.source import Source
-
-_PATIENCE = 15
-"""Seconds that the leaders of alerts and dead letters may need to take a batch; Kafka elects a new
-leader within ten."""
 
 
 class Sink:
@@ -96,9 +94,9 @@ class Sink:
             if offsets is not None and offsets.failed:
                 raise offsets.exception from None
             raise
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE_MS / 1000
         with contextlib.suppress(UnknownError):  # what a flush ends with when it splits a batch
-            producer.flush(timeout=_PATIENCE)
+            producer.flush(timeout=PATIENCE_MS / 1000)
         # Without this look kafka-python would commit a transaction of which it gave up a message.
         for future in sent:
             if not future.is_done:
@@ -106,9 +104,9 @@ class Sink:
             if future.failed():
                 raise future.exception
         if offsets is not None:
-            if not offsets.wait(_PATIENCE * 1000):
-                raise KafkaTimeoutError(f"no answer to the offsets within {_PATIENCE} s")
-            producer.commit_transaction()
+            if not offsets.wait(PATIENCE_MS):
+                raise KafkaTimeoutError(f"no answer to the offsets within {PATIENCE_MS} ms")
+            commit(producer)
         else:
             self._source.consumer.commit(batch.offsets, timeout_ms=REQUEST_TIMEOUT_MS)
 
