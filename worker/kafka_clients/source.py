@@ -30,8 +30,6 @@ _HEARTBEAT_MS = 1000
 _MEAN_BYTES = 2048
 """Of the values in a batch of records at most. A batch of the longest and worst texts would take
 longer than Kafka waits for a member: some take 20 µs a byte to tokenize."""
-_AT_ONCE = 0.001
-"""Seconds within which a poll ends that has not asked Kafka."""
 _FETCH = 0.005
 """Seconds within which Kafka answers with records that it has."""
 _LONGEST_SLEEP = 0.05
@@ -94,6 +92,7 @@ class Source:
                 metadata_max_age_ms=_METADATA_MAX_AGE_MS,
                 partition_assignment_strategy=[CooperativeStickyAssignor],
             )
+        self._holds = _keep_awake(self.consumer._fetcher)
         self.consumer.subscribe(
             [settings.input_topic], listener=_Rebalances(self.consumer, on_rebalance)
         )
@@ -128,32 +127,38 @@ class Source:
         records += self._held
         memberships = [self._membership] if self._held else []
         self._held = []
-        size, most_bytes = _bytes(records), _MEAN_BYTES * max_records
-        wait, deadline = (0 if records else timeout), -math.inf
-        while True:
-            asked = time.monotonic()
+        most_bytes = _MEAN_BYTES * max_records
+
+        def poll(seconds: float = 0) -> None:
             with kafka_errors("poll"):
-                polled = self._poll(int(wait * 1000), max(1, max_records - len(records)))
+                records.extend(self._poll(int(seconds * 1000), max(1, max_records - len(records))))
                 memberships.append(self.consumer.group_metadata())
-            now = time.monotonic()
-            if polled and not records:
-                # What is there so soon may have come since the last batch was taken.
-                deadline = self._wait + (self._taken if now - asked < self._wait else now)
-            records += polled
-            # A batch must come from one generation of the group: what was polled under an older one
-            # may be another member's by now, and one below 0 would switch the broker's fencing off.
-            generations = {membership.generation_id for membership in memberships}
-            if len(generations) > 1 or min(generations) < 0:
-                return None
-            size += _bytes(polled)
-            # What was fetched before the poll is less than what Kafka has by now.
-            fetched_before = polled and now - asked < _AT_ONCE
-            enough = len(records) >= max_records or size > most_bytes
-            if enough or not records or (now >= deadline and not fetched_before):
-                break
+
+        def enough() -> bool:
+            return len(records) >= max_records or _bytes(records) > most_bytes
+
+        deadline = self._taken + self._wait
+        if self.joined and self._holds():
+            poll()
+        late = bool(records)  # they were there before; Kafka may have more by now
+        if not records:
+            asked = time.monotonic()
+            poll(timeout)
+            if (now := time.monotonic()) - asked >= self._wait:
+                deadline = now + self._wait  # they came just now
+        while records and not enough() and (left := deadline - time.monotonic()) > 0:
             # No poll before the wait is over, each of which would cost a millisecond.
-            time.sleep(max(0, min(deadline - now, _LONGEST_SLEEP)))
-            wait = min(self._wait, _FETCH)
+            time.sleep(min(left, _LONGEST_SLEEP))
+            if left > _LONGEST_SLEEP or self._holds():
+                poll()
+            late = True
+        if late and not enough():
+            poll(_FETCH)
+        # A batch must come from one generation of the group: what was polled under an older one may
+        # be another member's by now, and one below 0 would switch the broker's fencing off.
+        generations = {membership.generation_id for membership in memberships}
+        if len(generations) > 1 or min(generations) < 0:
+            return None
         taken = _within(records, max_records, most_bytes)
         self._held, records = records[taken:], records[:taken]
         self._membership = memberships[-1]
@@ -257,6 +262,38 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         """They are read from the group's commits on."""
         self._tell(len(self._consumer.assignment() | set(assigned)))
+
+
+def _keep_awake(fetcher: Any) -> Callable[[], bool]:
+    """Mends two ways in which a poll of kafka-python 3.0.12 sleeps while Kafka has records.
+
+    When an answer of Kafka's comes just before it looks for what to wait for, it finds nothing, and
+    sleeps for a tenth of a second. And it asks for the partitions of which it holds nothing, while
+    those that it holds records of stay out of this request and of any other until the answer, for
+    which Kafka would wait until it has something.
+
+    Returns:
+        Whether it holds records that it has fetched before.
+    """
+    fetch, requests = fetcher.fetch_records, fetcher._create_fetch_requests
+
+    def holds() -> bool:
+        return bool(fetcher._completed_fetches or fetcher._next_partition_records)
+
+    def fetch_records(*arguments: Any, **options: Any) -> Any:
+        records, idle = fetch(*arguments, **options)
+        return fetch(*arguments, **options) if idle and holds() else (records, idle)
+
+    def create_fetch_requests() -> Any:
+        created = requests()
+        if holds():
+            for request, _ in created.values():
+                request.max_wait_ms = 0
+        return created
+
+    fetcher.fetch_records = fetch_records
+    fetcher._create_fetch_requests = create_fetch_requests
+    return holds
 
 
 def flat(polled: Mapping[Any, list[Record]]) -> list[Record]:
