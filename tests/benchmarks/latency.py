@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
-from kafka import KafkaConsumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from rich import box
 from rich.table import Table
 
@@ -24,6 +24,8 @@ _SECONDS = 12
 _LEFT_OUT = 2
 """Seconds at the beginning, while the generator and its connections start."""
 _TWEETS = 40_000
+_AT_ONCE = 1000
+"""Alerts that are taken together."""
 
 
 def measure(bench: Bench, tell: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -51,16 +53,16 @@ def _latency(bench: Bench, settings: Settings, model: str, rate: float) -> dict[
         generator(bench, settings, tweets, rate) as sender,
         closing(_reader(settings)) as reader,
     ):
-        while reader.poll(timeout_ms=500):  # what the warm-up left
+        while reader.consume(_AT_ONCE, 0.5):  # what the warm-up left
             pass
         gc.freeze()  # or a collection here, of a third of a second, would be told as latency
         before = look(workers)
         start = time.time()
         begin(sender)
         seen: list[tuple[float, bytes]] = []
-        while polled := reader.poll(timeout_ms=1000):
+        while alerts := _visible(reader):
             now = time.time()
-            seen += [(now, record.value) for records in polled.values() for record in records]
+            seen += [(now, alert) for alert in alerts]
         after = look(workers)
     published = [decode_alert(value).source.timestamp for _, value in seen]
     times = [
@@ -78,15 +80,27 @@ def _latency(bench: Bench, settings: Settings, model: str, rate: float) -> dict[
     }
 
 
-def _reader(settings: Settings) -> Any:
-    reader = KafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
+def _reader(settings: Settings) -> Consumer:
+    """Like the generator it stands for another machine, and should take little of this one."""
+    reader = Consumer(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap_servers,
+            "group.id": f"{settings.group_id}-reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+        }
     )
     topic = settings.alerts_topic
-    reader.assign([TopicPartition(topic, n) for n in reader.partitions_for_topic(topic)])
+    partitions = reader.list_topics(topic).topics[topic].partitions
+    reader.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in partitions])
     return reader
+
+
+def _visible(reader: Consumer) -> list[bytes]:
+    """The alerts that have become visible, or none if none does within a second."""
+    first = reader.consume(1, 1)
+    messages = first + reader.consume(_AT_ONCE, 0) if first else []
+    return [message.value() for message in messages if message.error() is None]
 
 
 def tables(found: list[dict[str, Any]]) -> list[Table]:
