@@ -283,19 +283,3 @@ def test_what_is_not_committed_yet_does_not_wait(settings: Settings, feed: Feed)
         producer.commit_transaction()
         wait_for(lambda: sum(source.lag().values()) > 0)
         drain(source, lambda batch: batch.records[-1].offset == 7)
-
-
-def test_no_partition_waits_for_another(settings: Settings, feed: Feed) -> None:
-    """While records of one are held, Kafka answers at once for the others, though it has none."""
-    feed(0, 3)
-    with closing(Source(settings)) as source:
-        batch, deadline = None, time.monotonic() + 60
-        while batch is None:
-            assert time.monotonic() < deadline, "waited in vain"
-            batch = source.receive(0.2, 1)
-        assert len(batch.records) == 1
-        waits = source.consumer._fetcher._nodes_with_pending_fetch_requests
-        deadline = time.monotonic() + 0.25  # half of how long Kafka waits otherwise
-        while waits and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert not waits

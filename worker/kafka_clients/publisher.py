@@ -3,7 +3,14 @@
 from collections.abc import Iterable
 
 from shared.settings import Settings
-from worker.kafka_clients.connection import connecting, discard, kafka_errors, new_producer, send
+from worker.kafka_clients.connection import (
+    commit,
+    connecting,
+    discard,
+    kafka_errors,
+    new_producer,
+    send,
+)
 from worker.kafka_clients.records import Message
 
 
@@ -36,7 +43,7 @@ class Publisher:
             self._producer.flush(timeout=60)
             places = [future.get(timeout=0) for future in sent]
             if self._transactions:
-                self._producer.commit_transaction()
+                commit(self._producer)
         return [(place.partition, place.offset) for place in places]
 
     def close(self) -> None:
