@@ -3,13 +3,16 @@
 import gc
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 
-from tests.integration.processes import settings_of
+from shared.errors import UnavailableError
+from tests.integration.processes import settings_of, wait_for
 from worker.kafka_clients.connection import new_consumer, new_producer
+from worker.kafka_clients.source import Source
 from worker.local_kafka import LocalKafka
 
 pytestmark = [
@@ -56,3 +59,23 @@ def test_a_commit_does_not_wait_for_ever_for_a_coordinator_that_was_away() -> No
         assert len(outcome) == 1
         producer.close(timeout=0)
         consumer.close()
+
+
+def test_a_partition_without_a_leader_is_waited_for() -> None:
+    with LocalKafka(3, "default.replication.factor=1\nmin.insync.replicas=1\n") as kafka:
+        settings = settings_of(kafka, "leaderless")
+        with closing(Source(settings)) as source:
+
+            def lag() -> str:
+                """Of all partitions, or what is told instead."""
+                try:
+                    source.receive(0.1, 10)
+                    return str(list(source.lag().values()))
+                except UnavailableError as error:
+                    return str(error)
+
+            wait_for(lambda: lag() == "[0, 0, 0]")
+            kafka.kill_broker(3)
+            wait_for(lambda: "no broker leads TopicPartition(topic='leaderless.raw'" in lag())
+            kafka.start_broker(3)
+            wait_for(lambda: lag() == "[0, 0, 0]")

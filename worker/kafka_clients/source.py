@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnknownMemberIdError
 from kafka.structs import MemberState
 
+from shared.errors import UnavailableError
 from shared.settings import Settings
 from worker.kafka_clients.connection import (
     REQUEST_TIMEOUT_MS,
@@ -93,6 +94,8 @@ class Source:
                 partition_assignment_strategy=[CooperativeStickyAssignor],
             )
         self._holds = _keep_awake(self.consumer._fetcher)
+        if settings.instance_id is not None:
+            _ask_before_joining(self.consumer._coordinator)
         self.consumer.subscribe(
             [settings.input_topic], listener=_Rebalances(self.consumer, on_rebalance)
         )
@@ -180,7 +183,10 @@ class Source:
         self._go_back()
         with kafka_errors("look for the ends of the partitions"):
             partitions = self.consumer.assignment()
-            ends = self.consumer.end_offsets(partitions, timeout_ms=_LAG_TIMEOUT_MS)
+            try:
+                ends = self.consumer.end_offsets(partitions, timeout_ms=_LAG_TIMEOUT_MS)
+            except KeyError as error:  # kafka-python 3.0.12 forgets those that have no leader
+                raise UnavailableError(f"Kafka: no broker leads {error}") from error
             return {
                 (partition.topic, partition.partition): max(0, end - position)
                 for partition, end in ends.items()
@@ -260,7 +266,12 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
         self._tell(len(self._consumer.assignment() - set(lost)))
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """They are read from the group's commits on."""
+        """They are read from the group's commits on, as they are now.
+
+        kafka-python 3.0.12 would take an answer that it had asked for earlier and not waited for,
+        though others may have had the partitions since, and committed.
+        """
+        self._consumer._coordinator._offset_fetch_futures.clear()
         self._tell(len(self._consumer.assignment() | set(assigned)))
 
 
@@ -294,6 +305,30 @@ def _keep_awake(fetcher: Any) -> Callable[[], bool]:
     fetcher.fetch_records = fetch_records
     fetcher._create_fetch_requests = create_fetch_requests
     return holds
+
+
+def _ask_before_joining(coordinator: Any) -> None:
+    """Keeps a static member that Kafka has done without from driving out who came in its place.
+
+    When Kafka does not know it any more, or when it has not polled for long, kafka-python 3.0.12
+    forgets the id that Kafka gave it, and joins without; to Kafka that is a new process, which
+    takes the instance id from whoever has it by now. With the old id Kafka says whether another has
+    the instance id, which is the end of this member, or nobody; only then it joins without.
+    """
+    forget, join = coordinator.reset_generation, coordinator._do_join_and_sync_async
+
+    def reset_generation(member_id: str = "") -> None:
+        forget(member_id or coordinator._generation.member_id)
+
+    async def join_and_sync() -> Any:
+        try:
+            return await join()
+        except UnknownMemberIdError:
+            forget()
+            return await join()
+
+    coordinator.reset_generation = reset_generation
+    coordinator._do_join_and_sync_async = join_and_sync
 
 
 def flat(polled: Mapping[Any, list[Record]]) -> list[Record]:
