@@ -6,6 +6,7 @@ security    what the settings mean to kafka-python, and what a broker's refusal 
 connection  new clients by the settings, and kafka-python's errors turned into ours
 topics      look for the topics, create them
 unpack      bounds what compressed batches take of memory
+mends       faults of kafka-python's consumer, mended from outside
 source      a member of the consumer group; gives batches of records
 sink        publishes a batch's messages together with its offsets, in one transaction
 publisher   publishes tweets to be triaged

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError, UnknownMemberIdError
+from kafka.errors import KafkaError
 from kafka.structs import MemberState
 
 from shared.errors import UnavailableError
@@ -20,6 +20,12 @@ from worker.kafka_clients.connection import (
     connecting,
     kafka_errors,
     new_consumer,
+)
+from worker.kafka_clients.mends import (
+    ask_before_joining,
+    forget_commits,
+    keep_awake,
+    rejoin_if_forgotten,
 )
 from worker.kafka_clients.records import Batch, Headers, Record
 from worker.kafka_clients.unpack import EnoughError, TooLargeError, one_allowance
@@ -93,9 +99,9 @@ class Source:
                 metadata_max_age_ms=_METADATA_MAX_AGE_MS,
                 partition_assignment_strategy=[CooperativeStickyAssignor],
             )
-        self._holds = _keep_awake(self.consumer._fetcher)
+        self._holds = keep_awake(self.consumer._fetcher)
         if settings.instance_id is not None:
-            _ask_before_joining(self.consumer._coordinator)
+            ask_before_joining(self.consumer._coordinator)
         self.consumer.subscribe(
             [settings.input_topic], listener=_Rebalances(self.consumer, on_rebalance)
         )
@@ -214,14 +220,7 @@ class Source:
         keeps the records that it was unpacking and asks them again and again. It lets go of them
         when the partition's position has moved.
         """
-        coordinator = self.consumer._coordinator
-        rebalancing = coordinator.state is MemberState.REBALANCING
-        fenced = coordinator.state is MemberState.STABLE and not coordinator._heartbeat_enabled
-        if rebalancing or fenced:
-            # Or it may forget that it is joining, when it began because the topic has changed, and
-            # stay without heartbeats and partitions for ever. And a static member whose place
-            # another has taken ceases to send heartbeats, and says so only when it joins again.
-            coordinator.request_rejoin()
+        rejoin_if_forgotten(self.consumer._coordinator)
         try:
             return flat(self.consumer.poll(timeout_ms=timeout_ms, max_records=max_records))
         except Exception as error:
@@ -266,69 +265,9 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
         self._tell(len(self._consumer.assignment() - set(lost)))
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """They are read from the group's commits on, as they are now.
-
-        kafka-python 3.0.12 would take an answer that it had asked for earlier and not waited for,
-        though others may have had the partitions since, and committed.
-        """
-        self._consumer._coordinator._offset_fetch_futures.clear()
+        """They are read from the group's commits on, as they are now."""
+        forget_commits(self._consumer._coordinator)
         self._tell(len(self._consumer.assignment() | set(assigned)))
-
-
-def _keep_awake(fetcher: Any) -> Callable[[], bool]:
-    """Mends two ways in which a poll of kafka-python 3.0.12 sleeps while Kafka has records.
-
-    When an answer of Kafka's comes just before it looks for what to wait for, it finds nothing, and
-    sleeps for a tenth of a second. And it asks for the partitions of which it holds nothing, while
-    those that it holds records of stay out of this request and of any other until the answer, for
-    which Kafka would wait until it has something.
-
-    Returns:
-        Whether it holds records that it has fetched before.
-    """
-    fetch, requests = fetcher.fetch_records, fetcher._create_fetch_requests
-
-    def holds() -> bool:
-        return bool(fetcher._completed_fetches or fetcher._next_partition_records)
-
-    def fetch_records(*arguments: Any, **options: Any) -> Any:
-        records, idle = fetch(*arguments, **options)
-        return fetch(*arguments, **options) if idle and holds() else (records, idle)
-
-    def create_fetch_requests() -> Any:
-        created = requests()
-        if holds():
-            for request, _ in created.values():
-                request.max_wait_ms = 0
-        return created
-
-    fetcher.fetch_records = fetch_records
-    fetcher._create_fetch_requests = create_fetch_requests
-    return holds
-
-
-def _ask_before_joining(coordinator: Any) -> None:
-    """Keeps a static member that Kafka has done without from driving out who came in its place.
-
-    When Kafka does not know it any more, or when it has not polled for long, kafka-python 3.0.12
-    forgets the id that Kafka gave it, and joins without; to Kafka that is a new process, which
-    takes the instance id from whoever has it by now. With the old id Kafka says whether another has
-    the instance id, which is the end of this member, or nobody; only then it joins without.
-    """
-    forget, join = coordinator.reset_generation, coordinator._do_join_and_sync_async
-
-    def reset_generation(member_id: str = "") -> None:
-        forget(member_id or coordinator._generation.member_id)
-
-    async def join_and_sync() -> Any:
-        try:
-            return await join()
-        except UnknownMemberIdError:
-            forget()
-            return await join()
-
-    coordinator.reset_generation = reset_generation
-    coordinator._do_join_and_sync_async = join_and_sync
 
 
 def flat(polled: Mapping[Any, list[Record]]) -> list[Record]:

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from worker.kafka_clients.source import _keep_awake
+from worker.kafka_clients.mends import keep_awake
 
 
 class Fetcher:
@@ -32,20 +32,20 @@ def poll(fetcher: Any) -> Any:
 
 def test_an_answer_that_comes_just_now_is_taken() -> None:
     fetcher = Fetcher(["record"])
-    holds = _keep_awake(fetcher)
+    holds = keep_awake(fetcher)
     assert not holds()
     assert poll(fetcher) == ({"partition": ["record"]}, False)
 
 
 def test_without_an_answer_it_is_idle() -> None:
     fetcher = Fetcher([])
-    _keep_awake(fetcher)
+    keep_awake(fetcher)
     assert poll(fetcher) == ({}, True)
 
 
 def test_kafka_does_not_wait_for_some_partitions_while_records_of_others_are_held() -> None:
     fetcher = Fetcher([])
-    holds = _keep_awake(fetcher)
+    holds = keep_awake(fetcher)
     ((request, _),) = fetcher._create_fetch_requests().values()
     assert request.max_wait_ms == 500
     fetcher._completed_fetches = ["record"]

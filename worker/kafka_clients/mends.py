@@ -1,0 +1,85 @@
+"""Mends: faults of kafka-python 3.0.12's consumer, mended from outside, by its private parts."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kafka.errors import UnknownMemberIdError
+from kafka.structs import MemberState
+
+
+def keep_awake(fetcher: Any) -> Callable[[], bool]:
+    """Mends two ways in which a poll of kafka-python sleeps while Kafka has records.
+
+    When an answer of Kafka's comes just before it looks for what to wait for, it finds nothing, and
+    sleeps for a tenth of a second. And it asks for the partitions of which it holds nothing, while
+    those that it holds records of stay out of this request and of any other until the answer, for
+    which Kafka would wait until it has something.
+
+    Returns:
+        Whether it holds records that it has fetched before.
+    """
+    fetch, requests = fetcher.fetch_records, fetcher._create_fetch_requests
+
+    def holds() -> bool:
+        return bool(fetcher._completed_fetches or fetcher._next_partition_records)
+
+    def fetch_records(*arguments: Any, **options: Any) -> Any:
+        records, idle = fetch(*arguments, **options)
+        return fetch(*arguments, **options) if idle and holds() else (records, idle)
+
+    def create_fetch_requests() -> Any:
+        created = requests()
+        if holds():
+            for request, _ in created.values():
+                request.max_wait_ms = 0
+        return created
+
+    fetcher.fetch_records = fetch_records
+    fetcher._create_fetch_requests = create_fetch_requests
+    return holds
+
+
+def ask_before_joining(coordinator: Any) -> None:
+    """Keeps a static member that Kafka has done without from driving out who came in its place.
+
+    When Kafka does not know it any more, or when it has not polled for long, kafka-python forgets
+    the id that Kafka gave it, and joins without; to Kafka that is a new process, which takes the
+    instance id from whoever has it by now. With the old id Kafka says whether another has the
+    instance id, which is the end of this member, or nobody; only then it joins without.
+    """
+    forget, join = coordinator.reset_generation, coordinator._do_join_and_sync_async
+
+    def reset_generation(member_id: str = "") -> None:
+        forget(member_id or coordinator._generation.member_id)
+
+    async def join_and_sync() -> Any:
+        try:
+            return await join()
+        except UnknownMemberIdError:
+            forget()
+            return await join()
+
+    coordinator.reset_generation = reset_generation
+    coordinator._do_join_and_sync_async = join_and_sync
+
+
+def rejoin_if_forgotten(coordinator: Any) -> None:
+    """Lets a member that is to join, but does not know it any more, join with the next poll.
+
+    When it began to join because the topic has changed, it may forget that, and stay without
+    heartbeats and partitions for ever. And a static member whose place another has taken ceases to
+    send heartbeats, and says so only when it joins again.
+    """
+    rebalancing = coordinator.state is MemberState.REBALANCING
+    fenced = coordinator.state is MemberState.STABLE and not coordinator._heartbeat_enabled
+    if rebalancing or fenced:
+        coordinator.request_rejoin()
+
+
+def forget_commits(coordinator: Any) -> None:
+    """Lets the commits of partitions that are assigned now be asked for anew.
+
+    An answer that was not waited for is kept and taken when the same partitions are asked for
+    again, though others may have had them since, and committed.
+    """
+    coordinator._offset_fetch_futures.clear()
