@@ -16,6 +16,7 @@ from kafka import OffsetAndMetadata
 from shared.settings import read_settings
 from tests.benchmarks.run import Stopwatch
 from worker.kafka_clients.connection import new_consumer, new_producer
+from worker.kafka_clients.mends import rejoin_if_forgotten
 
 
 def main() -> None:
@@ -37,6 +38,7 @@ def main() -> None:
         while True:
             records: list[Any] = []
             offsets = {}
+            rejoin_if_forgotten(consumer._coordinator)
             while len(records) < settings.batch_size:
                 polled = consumer.poll(timeout_ms=10, max_records=settings.batch_size)
                 for partition, some in polled.items():

