@@ -272,6 +272,24 @@ def test_a_batch_that_was_not_delivered_comes_again_whole(settings: Settings, fe
         assert source.receive(1, 1000) is None
 
 
+def test_what_was_delivered_does_not_come_again_with_what_was_not(
+    settings: Settings, feed: Feed
+) -> None:
+    """Though it has asked for the commits before, too impatiently for the answer."""
+    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
+        feed(0, 1)
+        sink.deliver(drain(source), [])
+        partition = TopicPartition(settings.input_topic, 0)
+        assert source.consumer.committed(partition) == 1
+        with pytest.raises(KafkaTimeoutError):
+            source.consumer.committed(partition, timeout_ms=0)
+        feed(0, 1)
+        sink.deliver(drain(source), [])
+        feed(0, 1)
+        source.rewind(drain(source))
+        assert [record.offset for record in drain(source).records] == [2]
+
+
 def test_a_member_does_not_forget_that_it_joins(kafka: LocalKafka) -> None:
     """It joins twice, because it hears of the partitions only then; and polls are short."""
     for n in range(8):

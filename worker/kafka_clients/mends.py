@@ -77,9 +77,9 @@ def rejoin_if_forgotten(coordinator: Any) -> None:
 
 
 def forget_commits(coordinator: Any) -> None:
-    """Lets the commits of partitions that are assigned now be asked for anew.
+    """Lets the group's commits be asked for anew.
 
-    An answer that was not waited for is kept and taken when the same partitions are asked for
-    again, though others may have had them since, and committed.
+    An answer that was not waited for is kept, and taken when the same partitions are asked for
+    again, however long after, though this member has committed since, or others have.
     """
     coordinator._offset_fetch_futures.clear()

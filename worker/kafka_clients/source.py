@@ -203,9 +203,12 @@ class Source:
 
         It asks Kafka, because a delivery that failed for us may have succeeded there.
         """
+        if not self._unfinished:
+            return
         first: dict[Any, int] = {}
         for record in self._unfinished:
             first.setdefault(_partition(record), record.offset)
+        forget_commits(self.consumer._coordinator)
         with kafka_errors("go back"):
             for partition in self.consumer.assignment() & first.keys():
                 committed = self.consumer.committed(partition, timeout_ms=REQUEST_TIMEOUT_MS)
