@@ -1,9 +1,9 @@
 """Mends: faults of kafka-python 3.0.12's consumer, mended from outside, by its private parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from kafka.errors import UnknownMemberIdError
+from kafka.errors import LeaderNotAvailableError, UnknownMemberIdError
 from kafka.structs import MemberState
 
 
@@ -83,3 +83,18 @@ def forget_commits(coordinator: Any) -> None:
     again, however long after, though this member has committed since, or others have.
     """
     coordinator._offset_fetch_futures.clear()
+
+
+def end_offsets(consumer: Any, partitions: Iterable[Any], timeout_ms: int) -> dict[Any, int]:
+    """Where the partitions end, by partition.
+
+    Raises:
+        LeaderNotAvailableError: if one has no leader; where others have one, kafka-python leaves it
+            out, and fails for want of it with a `KeyError`.
+        KafkaError: from Kafka.
+    """
+    try:
+        ends: dict[Any, int] = consumer.end_offsets(partitions, timeout_ms=timeout_ms)
+    except KeyError as error:
+        raise LeaderNotAvailableError(f"no broker leads {error}") from error
+    return ends

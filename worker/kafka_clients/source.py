@@ -13,7 +13,6 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import KafkaError
 from kafka.structs import MemberState
 
-from shared.errors import UnavailableError
 from shared.settings import Settings
 from worker.kafka_clients.connection import (
     REQUEST_TIMEOUT_MS,
@@ -23,6 +22,7 @@ from worker.kafka_clients.connection import (
 )
 from worker.kafka_clients.mends import (
     ask_before_joining,
+    end_offsets,
     forget_commits,
     keep_awake,
     rejoin_if_forgotten,
@@ -188,10 +188,7 @@ class Source:
         self._go_back()
         with kafka_errors("look for the ends of the partitions"):
             partitions = self.consumer.assignment()
-            try:
-                ends = self.consumer.end_offsets(partitions, timeout_ms=_LAG_TIMEOUT_MS)
-            except KeyError as error:  # kafka-python 3.0.12 forgets those that have no leader
-                raise UnavailableError(f"Kafka: no broker leads {error}") from error
+            ends = end_offsets(self.consumer, partitions, _LAG_TIMEOUT_MS)
             return {
                 (partition.topic, partition.partition): max(0, end - position)
                 for partition, end in ends.items()
