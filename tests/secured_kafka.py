@@ -31,6 +31,7 @@ from kafka.admin import (
 )
 
 from shared.errors import DependencyError
+from tests.conftest import SUSPENDED
 from worker.local_kafka import LocalKafka
 
 USER = "triage"
@@ -99,7 +100,7 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{{port}},{ours}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{protocols}
 """
         self.kafka = LocalKafka(
-            properties=listeners + _PROPERTIES.format(certificates=certificates)
+            properties=listeners + _PROPERTIES.format(certificates=certificates) + SUSPENDED
         )
 
     def environment(self, listener: str) -> dict[str, str]:

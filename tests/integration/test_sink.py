@@ -16,6 +16,7 @@ from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
 from tests.integration.processes import broker_process, read_all, settings_of, wait_for
 from worker.kafka_clients.connection import commit
+from worker.kafka_clients.mends import Client
 from worker.kafka_clients.publisher import Publisher
 from worker.kafka_clients.records import Batch, Message
 from worker.kafka_clients.sink import Sink, shorten
@@ -68,8 +69,11 @@ class Delivering(msgspec.Struct):
 
     def committed(self) -> int:
         """How many records of the source the group has done with."""
-        partitions = self.source.consumer.assignment()
-        return sum(self.source.consumer.committed(partition) or 0 for partition in partitions)
+        consumer = self.source.consumer
+        return sum(
+            consumer.committed(partition, timeout_ms=60_000) or 0
+            for partition in consumer.assignment()
+        )
 
 
 @contextmanager
@@ -305,3 +309,19 @@ def test_a_new_start_leaves_no_thread_behind(settings: Settings, delivery: str) 
         assert threading.active_count() <= before
         made.sink.deliver(made.batch, [Message(settings.alerts_topic, b"key", b"alert", [])])
         assert made.committed() == 10
+
+
+def test_a_client_closes_a_connection_that_has_something_to_send(kafka: LocalKafka) -> None:
+    client = Client(bootstrap_servers=kafka.bootstrap_servers)
+    client.check_version()
+    (broker,) = client.cluster.brokers()
+    assert client.await_ready(broker.node_id)
+    transport = client._manager._conns[broker.node_id].transport
+    socket = transport._sock
+    client.cluster.request_update()
+    deadline = time.monotonic() + 10
+    while not transport._write_buffer:
+        assert time.monotonic() < deadline
+        client.poll(timeout_ms=0)
+    client.close()
+    assert socket.fileno() == -1

@@ -6,7 +6,6 @@ is away, the group rebalances), as a plain `DependencyError` where it cannot (no
 
 import contextlib
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,7 +15,6 @@ from kafka.errors import (
     FencedInstanceIdError,
     InvalidSessionTimeoutError,
     KafkaConfigurationError,
-    KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
@@ -24,10 +22,10 @@ from kafka.errors import (
     UnsupportedVersionError,
 )
 from kafka.future import Future
-from kafka.net.compat import KafkaNetClient
 
 from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
+from worker.kafka_clients.mends import Client
 from worker.kafka_clients.records import Headers, Message
 from worker.kafka_clients.security import check_connection, security_options
 
@@ -118,21 +116,6 @@ def new_consumer(settings: Settings, **options: Any) -> Any:
     )
 
 
-class _PatientClient(KafkaNetClient):  # type: ignore[misc]  # kafka-python ships no types
-    """Says that a broker is not ready yet, where kafka-python's own client raises an error.
-
-    On that error the sender of kafka-python 3.0.12 forgets the request that it was about to send to
-    a coordinator, and whoever waits for the answer, such as a commit, waits for ever.
-    """
-
-    def await_ready(self, node_id: Any, timeout_ms: float = REQUEST_TIMEOUT_MS) -> bool:
-        try:
-            return bool(super().await_ready(node_id, timeout_ms))
-        except KafkaConnectionError:
-            time.sleep(0.1)  # or the sender would ask for the coordinator without a pause
-            return False
-
-
 def new_producer(settings: Settings, transactional_id: str | None = None) -> Any:
     """A producer that is ready; one for transactions ends those that its id has left open."""
     options: dict[str, Any] = {}
@@ -150,7 +133,6 @@ def new_producer(settings: Settings, transactional_id: str | None = None) -> Any
         compression_type="lz4",
         batch_size=256 << 10,
         linger_ms=5,
-        kafka_client=_PatientClient,
         **options,
     )
     if transactional_id is not None:
@@ -210,6 +192,7 @@ def _connection(settings: Settings) -> dict[str, Any]:
         "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
         "bootstrap_timeout_ms": _BOOTSTRAP_TIMEOUT_MS,
         "reconnect_backoff_max_ms": _RECONNECT_MS,
+        "kafka_client": Client,
         **security,
     }
 

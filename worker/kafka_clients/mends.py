@@ -1,10 +1,35 @@
-"""Mends: faults of kafka-python 3.0.12's consumer, mended from outside, by its private parts."""
+"""Mends: faults of kafka-python 3.0.12, mended from outside, by its private parts."""
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kafka.errors import LeaderNotAvailableError, UnknownMemberIdError
+from kafka.errors import KafkaConnectionError, LeaderNotAvailableError, UnknownMemberIdError
+from kafka.net.compat import KafkaNetClient
 from kafka.structs import MemberState
+
+
+class Client(KafkaNetClient):  # type: ignore[misc]  # kafka-python ships no types
+    """What consumers, producers and admin clients have their connections in."""
+
+    def await_ready(self, node_id: Any, timeout_ms: float = 30_000) -> bool:
+        """Says that a broker is not ready yet, where kafka-python's own raises an error.
+
+        On that error a producer forgets the request that it was about to send to a coordinator, and
+        whoever waits for the answer, such as a commit, waits for ever.
+        """
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except KafkaConnectionError:
+            time.sleep(0.1)  # or it would ask for the coordinator without a pause
+            return False
+
+    def close(self, node_id: Any = None) -> None:
+        """Closes the connections, also those that have something to send, which stay open else."""
+        for connection in list(self._manager._conns.values()):
+            if node_id in (None, connection.node_id) and connection.transport is not None:
+                connection.transport.abort()
+        super().close(node_id)
 
 
 def keep_awake(fetcher: Any) -> Callable[[], bool]:
