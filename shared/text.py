@@ -45,6 +45,9 @@ _URL = re.compile(r"https?://\S*|www\.\S+")
 _MENTION = re.compile(r"(?<!\w)@\w+")
 _HASHTAG = re.compile(r"(?<!\w)#(\w+)")
 _NUMBER = re.compile(r"(?<![A-Za-z\d])\d+(?:[.,:]\d+)*")
+_NOTHING_ELSE = re.compile(
+    r"(?P<xxurl>https?://[^\s&]*)|(?P<xxuser>@\w+)|(?P<xxnumber>\d+(?:[.,:]\d+)*)"
+)
 _WORD_IN_HASHTAG = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+")
 LONGEST_RUN = 250
 _LONG_RUN = re.compile(rf"\S{{{LONGEST_RUN}}}(?=\S)")
@@ -133,6 +136,8 @@ def rewrite_chunk(chunk: str) -> str:
     """
     if chunk.isalpha() and chunk.isascii() and not _ELONGATION.search(chunk):
         return chunk
+    if one := _NOTHING_ELSE.fullmatch(chunk):  # as most new chunks; what follows gives the same
+        return f" {one.lastgroup} "
     chunk = _URL.sub(" xxurl ", html.unescape(chunk))
     chunk = _MENTION.sub(" xxuser ", chunk)
     chunk = _HASHTAG.sub(lambda m: " xxhashtag " + _WORD_IN_HASHTAG.sub(" ", m[1]) + " ", chunk)
@@ -252,9 +257,8 @@ class ChunkMemo:
             they are exceeded the memo starts anew, which costs a fraction of a second.
     """
 
-    LONGEST_REMEMBERED = (
-        64  # characters; longer chunks hardly come twice, and would take the memory
-    )
+    LONGEST_REMEMBERED = 64
+    """Characters; longer chunks hardly come twice, and would take the memory."""
     PIPELINE_LIFE = 1_000_000
     """Pieces lemmatized, after which the pipeline is renewed, which takes some 0.3 s: the tables in
     which spaCy looks strings up grow with each new one, even if a memory zone forgets it again."""

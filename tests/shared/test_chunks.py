@@ -13,6 +13,8 @@ from typing import Any
 from zlib import crc32
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc
 
@@ -26,6 +28,7 @@ from shared.text import (
     pipeline_from_bytes,
     pipeline_to_bytes,
     plain_tokens,
+    rewrite_chunk,
 )
 from tests.conftest import SAMPLE
 from tests.shared.test_text import rows_of
@@ -40,6 +43,49 @@ def pipeline() -> Language:
 def sample() -> list[str]:
     with SAMPLE.open(encoding="utf-8", newline="") as file:
         return [row["text"] for row in csv.DictReader(file)]
+
+
+PARTS = [
+    "http://",
+    "https://",
+    "www.",
+    "t.co/",
+    "@",
+    "#",
+    "&amp;",
+    "&nbsp;",
+    "&",
+    "1",
+    "22",
+    "\u0663",
+]
+PARTS += [
+    ",",
+    ".",
+    ":",
+    "/",
+    "_",
+    "-",
+    "a",
+    "Bc",
+    "ddd",
+    "é",
+    "xxurl",
+    "\n",
+    "\t",
+    "\xa0",
+    "\u2028",
+]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=6).map("".join))
+@example("https://t.co/1")
+@example("@user_1")
+@example("1,234.5")
+@settings(max_examples=2000)
+def test_a_chunk_is_rewritten_as_it_is_behind_a_bracket(chunk: str) -> None:
+    """A bracket keeps it from a short cut for links, mentions and numbers and changes nothing."""
+    assert "(" + rewrite_chunk(chunk) == rewrite_chunk("(" + chunk)
 
 
 def test_spacys_special_cases_hold_within_a_chunk(pipeline: Language) -> None:
