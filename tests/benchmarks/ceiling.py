@@ -40,7 +40,8 @@ def main() -> None:
             offsets = {}
             rejoin_if_forgotten(consumer._coordinator)
             while len(records) < settings.batch_size:
-                polled = consumer.poll(timeout_ms=10, max_records=settings.batch_size)
+                left = settings.batch_size - len(records)
+                polled = consumer.poll(timeout_ms=10, max_records=left)
                 for partition, some in polled.items():
                     records += some
                     offsets[partition] = OffsetAndMetadata(some[-1].offset + 1, "", -1)

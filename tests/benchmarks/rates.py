@@ -12,7 +12,7 @@ from tests.benchmarks.run import Run
 from tests.benchmarks.tweets import MIXES
 from tests.benchmarks.watched import worker_run
 
-_WARM_UP, _TWEETS = 15_000, 45_000
+_WARM_UP, _TWEETS = 15_000, 180_000
 """Of a run of the worker, and of the ceiling; in the beginning most chunks are new."""
 _SLOWER = {"quix-many": (4_096, 12_288), "quix-one": (10, 60), "notebook": (10, 60)}
 """The same of the others; Quix in batches needs whole checkpoints. Those at a tweet a time have one

@@ -47,6 +47,9 @@ _TURN = 1000
 Kafka for each of its partitions and waits for it, and Kafka marks each at the end."""
 _SMALL = 64 << 10
 """Bytes; larger messages are rare, and go the way that checks their size."""
+_LARGEST_BATCH = 512 << 10
+"""Bytes of a partition's messages that go in one request, before they are compressed. The next ones
+wait for its answer, 2 ms; and no topic with Kafka's limit of 1 MiB refuses so many."""
 _LARGEST_REQUEST = 16 << 20
 """Bytes; the topic's own limit decides, not the client's default of 1 MiB."""
 
@@ -131,7 +134,7 @@ def new_producer(settings: Settings, transactional_id: str | None = None) -> Any
         max_block_ms=PATIENCE_MS,
         max_request_size=_LARGEST_REQUEST,
         compression_type="lz4",
-        batch_size=256 << 10,
+        batch_size=_LARGEST_BATCH,
         linger_ms=5,
         **options,
     )
