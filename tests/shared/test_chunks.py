@@ -45,40 +45,10 @@ def sample() -> list[str]:
         return [row["text"] for row in csv.DictReader(file)]
 
 
-PARTS = [
-    "http://",
-    "https://",
-    "www.",
-    "t.co/",
-    "@",
-    "#",
-    "&amp;",
-    "&nbsp;",
-    "&",
-    "1",
-    "22",
-    "\u0663",
-]
-PARTS += [
-    ",",
-    ".",
-    ":",
-    "/",
-    "_",
-    "-",
-    "a",
-    "Bc",
-    "ddd",
-    "é",
-    "xxurl",
-    "\n",
-    "\t",
-    "\xa0",
-    "\u2028",
-]
+PARTS = "http:// https:// www. t.co/ @ # &amp; &nbsp; & 1 22 \u0663 , . : / _ - a Bc ddd é xxurl"
 
 
-@given(st.lists(st.sampled_from(PARTS), max_size=6).map("".join))
+@given(st.lists(st.sampled_from([*PARTS.split(), *"\n\t\xa0\u2028"]), max_size=6).map("".join))
 @example("https://t.co/1")
 @example("@user_1")
 @example("1,234.5")
