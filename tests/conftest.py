@@ -76,8 +76,18 @@ def bundle(trained: Trained) -> Bundle:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[LocalKafka]:
     """A real Apache Kafka; where it cannot start, tests are skipped, but not in CI."""
+    yield from _running(SUSPENDED)
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[LocalKafka]:
+    """One that a test may harm or change."""
+    yield from _running()
+
+
+def _running(properties: str = "") -> Iterator[LocalKafka]:
     try:
-        broker = LocalKafka(properties=SUSPENDED)
+        broker = LocalKafka(properties=properties)
         broker.start()
     except DependencyError as error:
         if os.environ.get("CI"):

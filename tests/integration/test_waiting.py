@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from shared.errors import DependencyError
 from shared.folder_registry import FolderRegistry
 from tests.conftest import Trained
 from tests.integration.processes import (
@@ -26,20 +23,6 @@ from tests.integration.test_worker import publish
 from worker.local_kafka import LocalKafka
 
 OK = (200, "ok\n")
-
-
-@pytest.fixture
-def own_kafka() -> Iterator[LocalKafka]:
-    """A Kafka that may be harmed."""
-    try:
-        broker = LocalKafka()
-        broker.start()
-    except DependencyError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    yield broker
-    broker.stop()
 
 
 def test_a_worker_waits_for_kafka_and_says_so(

@@ -28,6 +28,7 @@ from shared.settings import Settings
 from worker.kafka_clients.mends import Client
 from worker.kafka_clients.records import Headers, Message
 from worker.kafka_clients.security import check_connection, security_options
+from worker.kafka_clients.transactions import TransactionalClient, speak_version_2
 
 REQUEST_TIMEOUT_MS = 10_000
 _BOOTSTRAP_TIMEOUT_MS = 10_000
@@ -121,12 +122,12 @@ def new_consumer(settings: Settings, **options: Any) -> Any:
 
 def new_producer(settings: Settings, transactional_id: str | None = None) -> Any:
     """A producer that is ready; one for transactions ends those that its id has left open."""
-    options: dict[str, Any] = {}
+    options = _connection(settings)
     if transactional_id is not None:
+        options["kafka_client"] = TransactionalClient
         options["transactional_id"] = transactional_id
         options["transaction_timeout_ms"] = _TRANSACTION_TIMEOUT_MS
     producer = KafkaProducer(
-        **_connection(settings),
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         retry_backoff_ms=_RETRY_MS,
         allow_auto_create_topics=False,
@@ -139,6 +140,7 @@ def new_producer(settings: Settings, transactional_id: str | None = None) -> Any
         **options,
     )
     if transactional_id is not None:
+        speak_version_2(producer)
         try:
             producer.init_transactions()
         except KafkaError:
