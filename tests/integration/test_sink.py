@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -268,9 +268,9 @@ def test_a_commit_that_is_not_answered_counts_or_not_as_kafka_says(
 ) -> None:
     broker = broker_process(kafka)
 
-    def commit_while_it_hangs(producer: Any) -> None:
+    def commit_while_it_hangs(producer: Any, meanwhile: Callable[[], None]) -> None:
         broker.suspend()
-        commit(producer)
+        commit(producer, meanwhile)
 
     monkeypatch.setattr("worker.kafka_clients.sink.commit", commit_while_it_hangs)
     with delivering(settings) as it:

@@ -370,3 +370,26 @@ def test_what_is_not_committed_yet_does_not_wait(settings: Settings, feed: Feed)
         producer.commit_transaction()
         wait_for(lambda: sum(source.lag().values()) > 0)
         drain(source, lambda batch: batch.records[-1].offset == 7)
+
+
+def test_what_was_fetched_ahead_comes_once(settings: Settings, feed: Feed) -> None:
+    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
+
+        def fetch_ahead() -> None:
+            source.fetch_ahead()
+            wait_for(source._holds)
+
+        feed(0, 1)
+        first = drain(source)
+        feed(0, 2)
+        fetch_ahead()
+        source.rewind(first)
+        again = drain(source)
+        assert [record.offset for record in again.records] == [0, 1, 2]
+        sink.deliver(again, [])
+        assert source.receive(1, 1000) is None
+        feed(0, 2)
+        fetch_ahead()
+        batch = source.receive(0, 1000)
+        assert batch is not None
+        assert [record.offset for record in batch.records] == [3, 4]

@@ -6,7 +6,7 @@ is away, the group rebalances), as a plain `DependencyError` where it cannot (no
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -162,14 +162,18 @@ def begin_offsets(producer: Any, offsets: Any, membership: Any) -> Any:
     return result
 
 
-def commit(producer: Any) -> None:
+def commit(producer: Any, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Does what `commit_transaction` does, which would wait without a limit.
+
+    Args:
+        meanwhile: is called while Kafka commits.
 
     Raises:
         KafkaTimeoutError: if it is not known in time whether the transaction is committed.
     """
     result = producer._transaction_manager.begin_commit()
     producer._sender.wakeup()
+    meanwhile()
     if not result.wait(PATIENCE_MS):
         raise KafkaTimeoutError(f"no answer to the commit within {PATIENCE_MS} ms")
 

@@ -106,7 +106,7 @@ class Sink:
         if offsets is not None:
             if not offsets.wait(PATIENCE_MS):
                 raise KafkaTimeoutError(f"no answer to the offsets within {PATIENCE_MS} ms")
-            commit(producer)
+            commit(producer, meanwhile=self._source.fetch_ahead)
         else:
             self._source.consumer.commit(batch.offsets, timeout_ms=REQUEST_TIMEOUT_MS)
 

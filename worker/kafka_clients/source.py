@@ -83,6 +83,7 @@ class Source:
         self._held: list[Record] = []  # polled, and too much for the batch before
         self._membership: Any = None  # under which they were
         self._taken = -math.inf  # when the last batch was
+        self._asked = -math.inf  # when records were, ahead of the next batch
         with connecting(settings):
             self.consumer = new_consumer(
                 settings,
@@ -148,7 +149,8 @@ class Source:
         deadline = self._taken + self._wait
         if self.joined and self._holds():
             poll()
-        late = bool(records)  # they were there before; Kafka may have more by now
+        # They were there before; Kafka may have more by now.
+        late = bool(records) and time.monotonic() - self._asked > _FETCH
         if not records:
             asked = time.monotonic()
             poll(timeout)
@@ -173,6 +175,16 @@ class Source:
         self._unfinished = []
         self._taken = time.monotonic()
         return _batch(records, self._membership) if records else None
+
+    def fetch_ahead(self) -> None:
+        """Asks Kafka for what the next batch will hold, if nothing is held for it.
+
+        Without waiting: an answer takes some milliseconds, in which the caller has to wait anyway.
+        Called much earlier, it would bring a batch of what there was then.
+        """
+        if not self._holds():
+            self.consumer._fetcher.send_fetches()
+            self._asked = time.monotonic()
 
     def rewind(self, batch: Batch) -> None:
         """Lets a batch that was not delivered come again."""
