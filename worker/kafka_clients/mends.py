@@ -33,12 +33,14 @@ class Client(KafkaNetClient):  # type: ignore[misc]  # kafka-python ships no typ
 
 
 def keep_awake(fetcher: Any) -> Callable[[], bool]:
-    """Mends two ways in which a poll of kafka-python sleeps while Kafka has records.
+    """Mends three ways in which a poll of kafka-python waits while Kafka has records.
 
     When an answer of Kafka's comes just before it looks for what to wait for, it finds nothing, and
     sleeps for a tenth of a second. And it asks for the partitions of which it holds nothing, while
     those that it holds records of stay out of this request and of any other until the answer, for
-    which Kafka would wait until it has something.
+    which Kafka would wait until it has something. And when it gives all that it held, which was
+    less than it might, it asks for more at once: the answer brings the few records that came
+    meanwhile, and while those are held nobody can ask again.
 
     Returns:
         Whether it holds records that it has fetched before.
@@ -48,9 +50,15 @@ def keep_awake(fetcher: Any) -> Callable[[], bool]:
     def holds() -> bool:
         return bool(fetcher._completed_fetches or fetcher._next_partition_records)
 
-    def fetch_records(*arguments: Any, **options: Any) -> Any:
-        records, idle = fetch(*arguments, **options)
-        return fetch(*arguments, **options) if idle and holds() else (records, idle)
+    def fetch_records(most: int, update_offsets: bool, timeout_ms: float) -> Any:
+        if holds():
+            records, partial = fetcher.fetched_records(most, update_offsets=update_offsets)
+            if records:
+                if not partial and sum(map(len, records.values())) >= most:
+                    fetcher.send_fetches()
+                return records, False
+        records, idle = fetch(most, update_offsets, timeout_ms)
+        return fetch(most, update_offsets, timeout_ms) if idle and holds() else (records, idle)
 
     def create_fetch_requests() -> Any:
         created = requests()

@@ -108,6 +108,7 @@ class Sink:
                 raise KafkaTimeoutError(f"no answer to the offsets within {PATIENCE_MS} ms")
             commit(producer, meanwhile=self._source.fetch_ahead)
         else:
+            self._source.fetch_ahead()
             self._source.consumer.commit(batch.offsets, timeout_ms=REQUEST_TIMEOUT_MS)
 
     def _shorten(self, message: Message, error: DependencyError) -> Message:

@@ -39,6 +39,8 @@ _MOST_BYTES = 2 << 20
 longer than Kafka waits for a member: some take 20 µs a byte to tokenize."""
 _FETCH = 0.005
 """Seconds within which Kafka answers with records that it has."""
+_FRESH = 0.01
+"""Seconds for which a batch may begin without asking for what has come since it was asked for."""
 _LONGEST_SLEEP = 0.05
 """Seconds between two polls of a batch that waits long, so that its partitions are read on."""
 _LAG_TIMEOUT_MS = 2000
@@ -150,7 +152,7 @@ class Source:
         if self.joined and self._holds():
             poll()
         # They were there before; Kafka may have more by now.
-        late = bool(records) and time.monotonic() - self._asked > _FETCH
+        late = bool(records) and time.monotonic() - self._asked > _FRESH
         if not records:
             asked = time.monotonic()
             poll(timeout)
