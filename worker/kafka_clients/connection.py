@@ -44,8 +44,8 @@ _RETRY_MS = 10
 transaction until it has written its markers, some milliseconds; kafka-python's 100 ms would make
 most commits under load take that long."""
 _TURN = 1000
-"""Messages without a key that go to one partition before another's turn. A transaction has to ask
-Kafka for each of its partitions and waits for it, and Kafka marks each at the end."""
+"""Messages without a key that go to one partition before another's turn. For each partition of
+a transaction its coordinator is asked, and Kafka marks each at the end."""
 _SMALL = 64 << 10
 """Bytes; larger messages are rare, and go the way that checks their size."""
 _LARGEST_BATCH = 512 << 10

@@ -85,7 +85,7 @@ class Source:
         self._held: list[Record] = []  # polled, and too much for the batch before
         self._membership: Any = None  # under which they were
         self._taken = -math.inf  # when the last batch was
-        self._asked = -math.inf  # when records were, ahead of the next batch
+        self._asked_ahead = -math.inf  # when records were, for the next batch
         with connecting(settings):
             self.consumer = new_consumer(
                 settings,
@@ -152,7 +152,7 @@ class Source:
         if self.joined and self._holds():
             poll()
         # They were there before; Kafka may have more by now.
-        late = bool(records) and time.monotonic() - self._asked > _FRESH
+        late = bool(records) and time.monotonic() - self._asked_ahead > _FRESH
         if not records:
             asked = time.monotonic()
             poll(timeout)
@@ -186,7 +186,7 @@ class Source:
         """
         if not self._holds():
             self.consumer._fetcher.send_fetches()
-            self._asked = time.monotonic()
+            self._asked_ahead = time.monotonic()
 
     def rewind(self, batch: Batch) -> None:
         """Lets a batch that was not delivered come again."""
