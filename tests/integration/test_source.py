@@ -3,77 +3,21 @@
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 
-import msgspec
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
-from msgspec import structs
 
-from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
+from tests.integration.feed import Feed, Place, drain
 from tests.integration.processes import log_of, settings_of, wait_for
 from worker.kafka_clients import unpack
-from worker.kafka_clients.connection import new_admin
 from worker.kafka_clients.records import Batch
 from worker.kafka_clients.sink import Sink
 from worker.kafka_clients.source import Source, Unreadable
 from worker.local_kafka import LocalKafka
-
-Place = tuple[int, int]
-"""Partition and offset."""
-
-
-class NotUtf8(str):
-    """A header's name that kafka-python publishes, and cannot read."""
-
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:  # noqa: ARG002
-        return b"\xff\xfe"
-
-
-BAD_HEADER = [(NotUtf8("name"), b"value")]
-
-
-class Feed:
-    """Publishes to chosen partitions, each call as one batch of a producer."""
-
-    def __init__(self, settings: Settings, **options: object) -> None:
-        self._topic = settings.input_topic
-        self.producer = KafkaProducer(
-            bootstrap_servers=settings.kafka_bootstrap_servers,
-            compression_type="lz4",
-            batch_size=1 << 20,
-            linger_ms=60_000,
-            **options,
-        )
-
-    def __call__(self, partition: int, values: int, bad_headers: int = 0) -> list[Place]:
-        """Publishes some values, the last ones with a bad header."""
-        good = values - bad_headers
-        sent = [
-            self.producer.send(
-                self._topic,
-                value=b"x" * 100,
-                partition=partition,
-                headers=[] if n < good else BAD_HEADER,
-            )
-            for n in range(values)
-        ]
-        self.producer.flush()
-        return [(partition, future.get(timeout=0).offset) for future in sent]
-
-
-class Stalled(msgspec.Struct):
-    """A static member that has not polled for so long that Kafka has done without it.
-
-    It has the one partition, of which it has committed nothing.
-    """
-
-    settings: Settings
-    feed: Feed
-    source: Source
 
 
 @pytest.fixture
@@ -99,18 +43,6 @@ def corrupt(kafka: LocalKafka, settings: Settings, places: list[Place]) -> None:
     content[position + 12 + head[1] - 5] ^= 0xFF
     with path.open("r+b") as file:
         file.write(content)
-
-
-def drain(
-    source: Source, until: Callable[[Batch], bool] = lambda _: True, seconds: float = 60
-) -> Batch:
-    """Receives until told that it is enough; returns the last batch."""
-    deadline = time.monotonic() + seconds
-    while True:
-        assert time.monotonic() < deadline, "waited in vain"
-        batch = source.receive(0.2, 1000)
-        if batch is not None and until(batch):
-            return batch
 
 
 def test_what_cannot_be_unpacked_is_one_place_each_and_nothing_else_is_lost(
@@ -301,57 +233,6 @@ def test_a_member_does_not_forget_that_it_joins(kafka: LocalKafka) -> None:
             while source.receive(0.01, 10) is None:
                 assert time.monotonic() < deadline, f"joined: {source.joined}"
             assert source.joined
-
-
-def static(settings: Settings) -> Settings:
-    return structs.replace(settings, instance_id="name", session_timeout_ms=6000, stall_seconds=1)
-
-
-def members(admin: KafkaAdminClient, group: str) -> set[str]:
-    """The ids that Kafka gave the members of the group."""
-    described = admin.describe_groups([group])[group]
-    return {member["member_id"] for member in described["members"]}
-
-
-@pytest.fixture
-def stalled(kafka: LocalKafka, request: pytest.FixtureRequest) -> Iterator[Stalled]:
-    settings = settings_of(kafka, request.node.name.replace("_", "-"), partitions=1)
-    feed = Feed(settings)
-    with closing(feed.producer), closing(Source(static(settings))) as source:
-        feed(0, 1)
-        drain(source)
-        member = source.consumer.group_metadata().member_id
-        with closing(new_admin(settings)) as admin:
-            wait_for(lambda: member not in members(admin, settings.group_id))
-        yield Stalled(settings, feed, source)
-
-
-def test_a_member_that_stood_still_does_not_drive_out_who_replaced_it(stalled: Stalled) -> None:
-    settings = static(stalled.settings)
-    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
-        batch = drain(source)
-        with pytest.raises(DependencyError, match="another worker of the group has come") as raised:
-            drain(stalled.source, lambda _: False, 10)
-        assert not isinstance(raised.value, UnavailableError)  # it does not try again
-        sink.deliver(batch, [])  # which Kafka refuses to those who are no members
-
-
-def test_a_member_that_stood_still_comes_back(stalled: Stalled) -> None:
-    batch = drain(stalled.source)
-    with closing(Sink(stalled.settings, stalled.source)) as sink:
-        sink.deliver(batch, [])
-
-
-def test_it_goes_on_from_what_was_committed_meanwhile(stalled: Stalled) -> None:
-    """It may have asked before, too impatiently for the answer."""
-    partition = TopicPartition(stalled.settings.input_topic, 0)
-    with pytest.raises(KafkaTimeoutError):
-        stalled.source.consumer.committed(partition, timeout_ms=0)
-    settings = stalled.settings
-    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
-        sink.deliver(drain(source), [])
-    stalled.feed(0, 1)
-    assert [record.offset for record in drain(stalled.source).records] == [1]
 
 
 def test_what_is_not_committed_yet_does_not_wait(settings: Settings, feed: Feed) -> None:

@@ -72,6 +72,22 @@ def keep_awake(fetcher: Any) -> Callable[[], bool]:
     return holds
 
 
+def give_up_what_is_lost(coordinator: Any) -> None:
+    """Lets a member that learns only while it joins that Kafka has done without it start anew.
+
+    It would keep its partitions and read on from where it was, though others have had them since,
+    and have committed more: it would deliver what they have delivered. What kafka-python does about
+    lost partitions it does before it asks to join, once, whatever the answer.
+    """
+    forget = coordinator.reset_generation
+
+    def reset_generation(member_id: str = "") -> None:
+        forget(member_id)
+        coordinator.rejoining = False
+
+    coordinator.reset_generation = reset_generation
+
+
 def ask_before_joining(coordinator: Any) -> None:
     """Keeps a static member that Kafka has done without from driving out who came in its place.
 
@@ -90,7 +106,7 @@ def ask_before_joining(coordinator: Any) -> None:
             return await join()
         except UnknownMemberIdError:
             forget()
-            return await join()
+            raise  # it is asked again then
 
     coordinator.reset_generation = reset_generation
     coordinator._do_join_and_sync_async = join_and_sync

@@ -24,6 +24,7 @@ from worker.kafka_clients.mends import (
     ask_before_joining,
     end_offsets,
     forget_commits,
+    give_up_what_is_lost,
     keep_awake,
     rejoin_if_forgotten,
 )
@@ -103,6 +104,7 @@ class Source:
                 partition_assignment_strategy=[CooperativeStickyAssignor],
             )
         self._holds = keep_awake(self.consumer._fetcher)
+        give_up_what_is_lost(self.consumer._coordinator)
         if settings.instance_id is not None:
             ask_before_joining(self.consumer._coordinator)
         self.consumer.subscribe(
