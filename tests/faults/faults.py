@@ -18,6 +18,7 @@ KINDS = (
     "kill a worker",
     "terminate a worker",
     "freeze a worker",
+    "freeze a worker as another joins",
     "supplant a worker",
     "kill brokers",
     "add partitions",
@@ -27,12 +28,14 @@ KINDS = (
     "roll back",
     "lose the registry",
 )
-_ZOMBIES = ("freeze a worker", "supplant a worker")
+_ZOMBIES = ("freeze a worker", "freeze a worker as another joins", "supplant a worker")
 """Who is met wakes up after its session, and has to find out what has become of its partitions."""
-_EVERY = 5.4
+_EVERY = 4.9
 """Seconds from a fault to the next, on average: a round of all kinds takes just under a minute."""
 _FEWEST, _MOST = 2, 5
 """Members of the group."""
+_REBALANCE = 0.4
+"""Seconds that the others may take to join once a new member does."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -95,6 +98,7 @@ class Faults:
         self._registry_is_away = False
         self._say = say
         self._mending: list[tuple[float, int, Callable[[], None]]] = []
+        self._joining: list[tuple[str, float, Callable[[], None]]] = []
         self._order = count()
         self.done = dict.fromkeys(KINDS, 0)
 
@@ -105,6 +109,7 @@ class Faults:
         while time.monotonic() < begun + seconds:
             if coming and time.monotonic() > begun + coming[-1].at:
                 self._meet(coming.pop())
+            self._look_who_joins()
             self._mend(time.monotonic())
             self._group.tend()
             time.sleep(0.05)
@@ -118,6 +123,7 @@ class Faults:
             "kill a worker": self._kill_worker,
             "terminate a worker": self._terminate_worker,
             "freeze a worker": self._freeze_worker,
+            "freeze a worker as another joins": self._freeze_worker_as_another_joins,
             "supplant a worker": self._supplant_worker,
             "kill brokers": self._kill_brokers,
             "add partitions": self._add_partitions,
@@ -168,9 +174,38 @@ class Faults:
         name = self._some_member(fault)
         if name is None:
             return None
+        self._freeze(name, fault)
+        return f"{name}, for {fault.lasts:.1f} s"
+
+    def _freeze(self, name: str, fault: Fault) -> None:
         self._group.freeze(name)
         self._later(fault.lasts, partial(self._thaw, name))
-        return f"{name}, for {fault.lasts:.1f} s"
+
+    def _freeze_worker_as_another_joins(self, fault: Fault) -> str | None:
+        """Which may be one that is killed, and comes back."""
+        name = self._some_member(fault)
+        other = self._join(fault)
+        if other is None and (
+            other := self._some_member(fault, at_least=1, fit=lambda n: n != name)
+        ):
+            self._group.kill(other)
+        if name is None or other is None:
+            return None
+
+        def freeze() -> None:
+            if name in self._group.running():
+                self._say(f"{other} joins, and {name} is frozen for {fault.lasts:.1f} s")
+                self._freeze(name, fault)
+
+        self._joining.append((other, fault.pick * _REBALANCE, freeze))
+        return f"{name}, as {other} does"
+
+    def _look_who_joins(self) -> None:
+        for joining in list(self._joining):
+            name, seconds, freeze = joining
+            if self._group.consumes(name):
+                self._joining.remove(joining)
+                self._later(seconds, freeze)
 
     def _thaw(self, name: str) -> None:
         self._say(f"{name} wakes up")

@@ -102,6 +102,10 @@ class Group:
         """The members to which nothing is being done, in order of joining."""
         return [name for name, process in self._members.items() if process.state == "runs"]
 
+    def consumes(self, name: str) -> bool:
+        """Whether a member has started, and nothing is being done to it."""
+        return name in self.running() and self._members[name].consumes()
+
     def settle(self) -> None:
         """Waits until every member has joined the group, and no supplanted one is left.
 

@@ -102,13 +102,13 @@ def judge(
     malformed = {place for place, s in truth.items() if s.reason is not None}
 
     alerts = _alerts(found.alerts, wrong)
-    _compare("alert", [alert.alert_id for alert, _ in alerts], relevant, wrong)
+    _compare("alert", [(alert.alert_id, record) for alert, record in alerts], relevant, wrong)
     for alert, record in alerts:
         if alert.alert_id in relevant:
             _check_alert(alert, record, truth[alert.alert_id], versions, promoted, wrong)
 
     dead = [(_source(record), record) for record in found.dead_letters]
-    _compare("dead letter", [place for place, _ in dead], malformed, wrong)
+    _compare("dead letter", dead, malformed, wrong)
     for place, record in dead:
         if place in malformed:
             _check_dead_letter(place, record, truth[place], wrong)
@@ -176,11 +176,24 @@ def _truth(
     return truth
 
 
-def _compare(what: str, got: Sequence[str], expected: set[str], wrong: _Violations) -> None:
-    times = Counter(got)
-    wrong.note_all(f"{what} missing", sorted(expected - times.keys()))
-    wrong.note_all(f"{what} not expected", sorted(times.keys() - expected))
-    wrong.note_all(f"{what} more than once", (place for place, n in times.items() if n > 1))
+def _compare(
+    what: str, got: Sequence[tuple[str, Record]], expected: set[str], wrong: _Violations
+) -> None:
+    """Holds what there is against what there should be; who came twice is told with its copies."""
+    copies: dict[str, list[Record]] = {}
+    for place, record in got:
+        copies.setdefault(place, []).append(record)
+    wrong.note_all(f"{what} missing", sorted(expected - copies.keys()))
+    wrong.note_all(f"{what} not expected", sorted(copies.keys() - expected))
+    wrong.note_all(
+        f"{what} more than once",
+        (
+            f"{place} as "
+            + " and ".join(f"{_place(record)}, {record.timestamp / 1000:.3f}" for record in records)
+            for place, records in copies.items()
+            if len(records) > 1
+        ),
+    )
 
 
 def _alerts(records: Sequence[Record], wrong: _Violations) -> list[tuple[Alert, Record]]:
