@@ -170,8 +170,12 @@ class Faults:
     def _join(self, _: Fault) -> str | None:
         return self._group.join() if len(self._group.running()) < _MOST else None
 
+    def _can_be_frozen(self, name: str) -> bool:
+        """Not while a process that it has supplanted may wake up, and be a member in its stead."""
+        return not self._group.is_supplanted(name)
+
     def _freeze_worker(self, fault: Fault) -> str | None:
-        name = self._some_member(fault)
+        name = self._some_member(fault, fit=self._can_be_frozen)
         if name is None:
             return None
         self._freeze(name, fault)
@@ -183,17 +187,15 @@ class Faults:
 
     def _freeze_worker_as_another_joins(self, fault: Fault) -> str | None:
         """Which may be one that is killed, and comes back."""
-        name = self._some_member(fault)
+        name = self._some_member(fault, fit=self._can_be_frozen)
         other = self._join(fault)
-        if other is None and (
-            other := self._some_member(fault, at_least=1, fit=lambda n: n != name)
-        ):
+        if other is None and (other := self._some_member(fault, fit=lambda n: n != name)):
             self._group.kill(other)
         if name is None or other is None:
             return None
 
         def freeze() -> None:
-            if name in self._group.running():
+            if name in self._group.running() and self._can_be_frozen(name):
                 self._say(f"{other} joins, and {name} is frozen for {fault.lasts:.1f} s")
                 self._freeze(name, fault)
 
