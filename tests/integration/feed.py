@@ -53,12 +53,15 @@ class Feed:
 
 
 def drain(
-    source: Source, until: Callable[[Batch], bool] = lambda _: True, seconds: float = 60
+    source: Source,
+    until: Callable[[Batch], bool] = lambda _: True,
+    seconds: float = 60,
+    most: int = 1000,
 ) -> Batch:
-    """Receives until told that it is enough; returns the last batch."""
+    """Receives, up to so many records at a time, until it is enough; returns the last batch."""
     deadline = time.monotonic() + seconds
     while True:
         assert time.monotonic() < deadline, "waited in vain"
-        batch = source.receive(0.2, 1000)
+        batch = source.receive(0.2, most)
         if batch is not None and until(batch):
             return batch

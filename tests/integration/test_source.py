@@ -274,3 +274,29 @@ def test_what_was_fetched_ahead_comes_once(settings: Settings, feed: Feed) -> No
         batch = source.receive(0, 1000)
         assert batch is not None
         assert [record.offset for record in batch.records] == [3, 4]
+
+
+def test_what_was_unpacked_ahead_comes_once(settings: Settings, feed: Feed) -> None:
+    """In its order, whether or not the batch before was delivered, and what is unreadable too."""
+    feed(0, 3)
+    feed(0, 4, bad_headers=2)
+    feed(0, 2)
+    taken: list[tuple[int, bool]] = []
+
+    def deliver(batch: Batch) -> bool:
+        source.unpack_ahead()
+        failed = len(tries) == 1
+        tries.append(len(source._held))
+        if failed:
+            source.rewind(batch)
+        else:
+            sink.deliver(batch, [])
+            taken.extend((r.offset, isinstance(r, Unreadable)) for r in batch.records)
+        return len(taken) >= 9
+
+    tries: list[int] = []
+    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
+        drain(source, deliver, most=2)
+        assert source.receive(1, 2) is None
+    assert taken == [(offset, offset in (5, 6)) for offset in range(9)]
+    assert max(tries) >= 2

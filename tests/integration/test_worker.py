@@ -187,7 +187,7 @@ def test_a_broker_that_hangs_costs_time_alone(
 ) -> None:
     settings = settings_of(kafka, "hanging")
     environment = environment_of(settings, trained) | {
-        "TRIAGE_BATCH_SIZE": "50",
+        "TRIAGE_BATCH_SIZE": "10",  # so that it takes seconds
         "TRIAGE_THRESHOLD": "0.000001",  # every tweet becomes an alert
     }
     broker = broker_process(kafka)

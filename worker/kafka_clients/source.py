@@ -85,6 +85,7 @@ class Source:
         self._unfinished: list[Record] = []  # polled, but neither delivered nor part of a batch
         self._held: list[Record] = []  # polled, and too much for the batch before
         self._membership: Any = None  # under which they were
+        self._most = 0  # records of the last batch, as asked for
         self._taken = -math.inf  # when the last batch was
         self._asked_ahead = -math.inf  # when records were, for the next batch
         with connecting(settings):
@@ -133,6 +134,7 @@ class Source:
             DependencyError: from Kafka.
         """
         self._go_back()
+        self._most = max_records
         with one_allowance():
             return self._receive(timeout, max_records)
 
@@ -190,6 +192,18 @@ class Source:
             self.consumer._fetcher.send_fetches()
             self._asked_ahead = time.monotonic()
 
+    def unpack_ahead(self) -> None:
+        """Unpacks records that Kafka has sent already, for the next batch.
+
+        While the caller waits for Kafka anyway. They belong to the last batch's membership, as this
+        member joins anew only when it is asked for the next one.
+        """
+        room = self._most - len(self._held)
+        if room > 0 and self._holds() and _bytes(self._held) <= _MOST_BYTES:
+            fetcher = self.consumer._fetcher
+            with kafka_errors("unpack"), one_allowance():
+                self._held += self._unpack(lambda: fetcher.fetched_records(room)[0], room)
+
     def rewind(self, batch: Batch) -> None:
         """Lets a batch that was not delivered come again."""
         self._unfinished = batch.records + self._held
@@ -229,15 +243,20 @@ class Source:
         self._unfinished = []
 
     def _poll(self, timeout_ms: int, max_records: int) -> list[Record]:
-        """Polls, and goes on behind a record that cannot be unpacked; `Unreadable` stands for it.
+        rejoin_if_forgotten(self.consumer._coordinator)
+        return self._unpack(lambda: self.consumer.poll(timeout_ms, max_records), max_records)
+
+    def _unpack(
+        self, poll: Callable[[], Mapping[Any, list[Record]]], max_records: int
+    ) -> list[Record]:
+        """What a poll gives; `Unreadable` stands for a record that cannot be unpacked.
 
         A poll that fails so has taken nothing, and the next one would never return: kafka-python
         keeps the records that it was unpacking and asks them again and again. It lets go of them
         when the partition's position has moved.
         """
-        rejoin_if_forgotten(self.consumer._coordinator)
         try:
-            return flat(self.consumer.poll(timeout_ms=timeout_ms, max_records=max_records))
+            return flat(poll())
         except Exception as error:
             if (unpacked := _unpacked(error)) is None:
                 raise
