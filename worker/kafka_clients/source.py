@@ -219,8 +219,9 @@ class Source:
         with kafka_errors("look for the ends of the partitions"):
             partitions = self.consumer.assignment()
             ends = end_offsets(self.consumer, partitions, _LAG_TIMEOUT_MS)
+            held = _first_offsets(self._held)
             return {
-                (partition.topic, partition.partition): max(0, end - position)
+                (partition.topic, partition.partition): max(0, end - held.get(partition, position))
                 for partition, end in ends.items()
                 if (position := self.consumer.position(partition, timeout_ms=0)) is not None
             }
@@ -232,9 +233,7 @@ class Source:
         """
         if not self._unfinished:
             return
-        first: dict[Any, int] = {}
-        for record in self._unfinished:
-            first.setdefault(_partition(record), record.offset)
+        first = _first_offsets(self._unfinished)
         forget_commits(self.consumer._coordinator)
         with kafka_errors("go back"):
             for partition in self.consumer.assignment() & first.keys():
@@ -332,8 +331,12 @@ def _batch(records: list[Any], membership: Any) -> Batch:
     return Batch(records, offsets, membership)
 
 
-def _partition(record: Record) -> Any:
-    return TopicPartition(record.topic, record.partition)
+def _first_offsets(records: list[Record]) -> dict[Any, int]:
+    """Of each partition that they are of."""
+    first: dict[Any, int] = {}
+    for record in records:
+        first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+    return first
 
 
 class _Unpacking(msgspec.Struct, frozen=True):
