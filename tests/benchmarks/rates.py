@@ -1,7 +1,8 @@
-"""Rates: the worker beside the ceiling, Quix Streams and the notebook's way, run in turn."""
+"""Rates: the worker, and at once the ceiling, Quix Streams and the notebook's way beside it."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 from rich import box
@@ -20,42 +21,40 @@ run: they are a thousand times slower, and whether it is 900 or 1,100 says nothi
 
 
 def measure(bench: Bench, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Medians of the runs, by mix and contender; the contenders take turns.
+    """Medians of the runs, by mix, and by contender and model.
 
-    The ceiling forwards as large a share as the models' alerts were in the same round.
+    A machine's speed changes within minutes: each run of the worker is followed at once by those
+    that it is compared with. The ceiling forwards as large a share as its alerts were.
     """
     found: dict[str, Any] = {}
     for mix in MIXES:
         runs: dict[str, list[Run]] = {}
-        for number in range(bench.runs):
-            for model in bench.models:
-                tell(f"run {number + 1} of {bench.runs}, {mix} tweets: the worker with {model}")
-                run = worker_run(bench, model, mix, _WARM_UP, _TWEETS)
-                runs.setdefault(f"worker {model}", []).append(run)
-            shares = [run[-1].alerts for run in runs.values() if len(run) > number]
+        for number, model in product(range(bench.runs), bench.models):
+            tell(f"run {number + 1} of {bench.runs}, {mix} tweets, {model}: the worker")
+            worker = worker_run(bench, model, mix, _WARM_UP, _TWEETS)
+            tell(f"run {number + 1} of {bench.runs}, {mix} tweets, {model}: the others")
             settings = bench.settings(input_topic=bench.filled(mix, _WARM_UP + _TWEETS))
-            share = statistics.mean(shares)
-            tell(f"run {number + 1} of {bench.runs}, {mix} tweets: the others")
-            run = bench.program("ceiling", settings, _WARM_UP, _TWEETS, share)
-            runs.setdefault("ceiling", []).append(run)
+            ceiling = bench.program("ceiling", settings, _WARM_UP, _TWEETS, worker.alerts)
+            beside = {"worker": worker, "ceiling": ceiling}
             if mix == "distinct":
-                for name, other in others(bench, first=number == 0).items():
-                    runs.setdefault(name, []).append(other)
+                beside |= others(bench, model, first=number == 0)
+            for name, run in beside.items():
+                runs.setdefault(f"{name} {model}", []).append(run)
         found[mix] = {name: median(some) for name, some in runs.items()}
     return found
 
 
-def others(bench: Bench, *, first: bool) -> dict[str, Run]:
-    """A run of each of the other ways, with each model; only the first is of all of them."""
+def others(bench: Bench, model: str, *, first: bool) -> dict[str, Run]:
+    """A run of each of the other ways with a model; only the first is of all of them."""
     found = {}
-    for model, bundle in bench.models.items():
-        for name, (warm_up, tweets) in _SLOWER.items():
-            program, _, form = name.partition("-")
-            if form != "many" and not first:
-                continue
-            settings = bench.settings(input_topic=bench.filled("distinct", _WARM_UP + _TWEETS))
-            arguments = [warm_up, tweets, bundle, form] if form else [warm_up, tweets, bundle]
-            found[f"{name} {model}"] = bench.program(program, settings, *arguments)
+    for name, (warm_up, tweets) in _SLOWER.items():
+        program, _, form = name.partition("-")
+        if form != "many" and not first:
+            continue
+        settings = bench.settings(input_topic=bench.filled("distinct", _WARM_UP + _TWEETS))
+        bundle = bench.models[model]
+        arguments = [warm_up, tweets, bundle, form] if form else [warm_up, tweets, bundle]
+        found[name] = bench.program(program, settings, *arguments)
     return found
 
 
@@ -77,6 +76,11 @@ def tables(found: dict[str, Any]) -> list[Table]:
     return [_rates(found), _steps(found)]
 
 
+def ratio(worker: Sequence[float], other: Sequence[float]) -> float:
+    """The median of the ratios of runs that were next to each other, from the first on."""
+    return statistics.median(mine / its for mine, its in zip(worker, other, strict=False))
+
+
 def _rates(found: dict[str, Any]) -> Table:
     table = Table(
         *("tweets", "contender", "tweets/s", "of the ceiling", "× Quix in batches", "× Quix, one"),
@@ -86,20 +90,21 @@ def _rates(found: dict[str, Any]) -> Table:
     )
     for mix, contenders in found.items():
         for name, figures in contenders.items():
-            rate = figures["rate"]
             kind, _, model = name.partition(" ")
-
-            def times(other: str, rate: float = rate, model: str = model) -> str:
-                slower = found["distinct"].get(f"{other} {model}")
-                return f"{rate / slower['rate']:,.1f}" if slower else ""
-
-            of_worker = [times(o) for o in _SLOWER] if kind == "worker" else ["", "", ""]
+            ratios = [""] * (1 + len(_SLOWER))
+            if kind == "worker":
+                beside = [contenders.get(f"{other} {model}") for other in ("ceiling", *_SLOWER)]
+                formats = ["{:.0%}"] + ["{:,.1f}"] * len(_SLOWER)
+                ratios = [
+                    form.format(ratio(figures["rates"], other["rates"])) if other else ""
+                    for form, other in zip(formats, beside, strict=True)
+                ]
+            rate = figures["rate"]
             table.add_row(
                 mix,
                 name,
                 f"{rate:,.0f}" if rate > 100 else f"{rate:.1f}",
-                f"{rate / contenders['ceiling']['rate']:.0%}" if kind == "worker" else "",
-                *of_worker,
+                *ratios,
                 f"{figures['cpu']:,.0f}",
                 f"{figures['resident']:,.0f}",
                 f"{figures['start_up']:.1f}",

@@ -7,6 +7,7 @@ import pytest
 
 from shared.bundle import MANIFEST, load_bundle
 from tests.benchmarks.plain import PlainModel
+from tests.benchmarks.rates import ratio
 from tests.benchmarks.tweets import mixed, values
 from tests.conftest import Trained
 
@@ -27,3 +28,9 @@ def test_one_mix_has_equal_texts_and_the_other_none() -> None:
     assert len(set(islice(mixed(TEXTS, "repeating"), 60))) == 3
     assert len(set(islice(mixed(TEXTS, "distinct"), 60))) == 60
     assert len(set(values(TEXTS, "distinct", 10))) == 10
+
+
+def test_a_ratio_is_of_runs_that_were_next_to_each_other() -> None:
+    """Whatever the machine's speed was: half, whole and whole again."""
+    assert ratio([50.0, 100.0, 110.0], [25.0, 50.0, 50.0]) == 2
+    assert ratio([50.0, 100.0, 110.0], [10.0]) == 5
