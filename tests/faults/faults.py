@@ -188,11 +188,14 @@ class Faults:
     def _freeze_worker_as_another_joins(self, fault: Fault) -> str | None:
         """Which may be one that is killed, and comes back."""
         name = self._some_member(fault, fit=self._can_be_frozen)
-        other = self._join(fault)
-        if other is None and (other := self._some_member(fault, fit=lambda n: n != name)):
-            self._group.kill(other)
-        if name is None or other is None:
+        if name is None:
             return None
+        other = self._join(fault)
+        if other is None:
+            other = self._some_member(fault, fit=lambda member: member != name)
+            if other is None:
+                return None
+            self._group.kill(other)
 
         def freeze() -> None:
             if name in self._group.running() and self._can_be_frozen(name):

@@ -284,7 +284,7 @@ def test_what_was_unpacked_ahead_comes_once(settings: Settings, feed: Feed) -> N
     taken: list[tuple[int, bool]] = []
 
     def deliver(batch: Batch) -> bool:
-        source.unpack_ahead()
+        source.unpack_ahead(2)
         assert sum(source.lag().values()) == 9 - (batch.records[-1].offset + 1)
         failed = len(tries) == 1
         tries.append(len(source._held))

@@ -95,7 +95,7 @@ class Sink:
                 raise offsets.exception from None
             raise
         deadline = time.monotonic() + PATIENCE_MS / 1000
-        self._source.unpack_ahead()
+        self._source.unpack_ahead(len(batch.records))
         with contextlib.suppress(UnknownError):  # what a flush ends with when it splits a batch
             producer.flush(timeout=PATIENCE_MS / 1000)
         # Without this look kafka-python would commit a transaction of which it gave up a message.

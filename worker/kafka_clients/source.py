@@ -83,9 +83,8 @@ class Source:
     ) -> None:
         self._wait = settings.batch_wait_ms / 1000
         self._unfinished: list[Record] = []  # polled, but neither delivered nor part of a batch
-        self._held: list[Record] = []  # polled, and too much for the batch before
+        self._held: list[Record] = []  # polled, and for the next batch
         self._membership: Any = None  # under which they were
-        self._most = 0  # records of the last batch, as asked for
         self._taken = -math.inf  # when the last batch was
         self._asked_ahead = -math.inf  # when records were, for the next batch
         with connecting(settings):
@@ -134,7 +133,6 @@ class Source:
             DependencyError: from Kafka.
         """
         self._go_back()
-        self._most = max_records
         with one_allowance():
             return self._receive(timeout, max_records)
 
@@ -192,13 +190,16 @@ class Source:
             self.consumer._fetcher.send_fetches()
             self._asked_ahead = time.monotonic()
 
-    def unpack_ahead(self) -> None:
-        """Unpacks records that Kafka has sent already, for the next batch.
+    def unpack_ahead(self, max_records: int) -> None:
+        """Unpacks records that Kafka has sent already, so many at most for the next batch.
 
         While the caller waits for Kafka anyway. They belong to the last batch's membership, as this
         member joins anew only when it is asked for the next one.
+
+        Raises:
+            DependencyError: from Kafka.
         """
-        room = self._most - len(self._held)
+        room = max_records - len(self._held)
         if room > 0 and self._holds() and _bytes(self._held) <= _MOST_BYTES:
             fetcher = self.consumer._fetcher
             with kafka_errors("unpack"), one_allowance():
@@ -332,7 +333,7 @@ def _batch(records: list[Any], membership: Any) -> Batch:
 
 
 def _first_offsets(records: list[Record]) -> dict[Any, int]:
-    """Of each partition that they are of."""
+    """The first record's offset of each partition."""
     first: dict[Any, int] = {}
     for record in records:
         first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
