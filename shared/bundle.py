@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import numpy as safetensors
 
+from shared.encoding import TextEncoder
 from shared.errors import BundleError
 from shared.gpu_models import GpuModel
 from shared.manifest import FORMAT, Manifest
@@ -43,7 +44,7 @@ from shared.models import (
 )
 from shared.numpy_models import NumpyModel
 from shared.scorer import KerasModel, Scorer
-from shared.text import TextEncoder, TextSettings, lemma_table, pipeline_from_bytes
+from shared.text import TextSettings, lemma_table, pipeline_from_bytes
 from shared.tokens import (
     Featurizer,
     TokenEncoder,

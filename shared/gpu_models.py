@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from shared.encoding import EncodedTexts, pad
 from shared.models import (
     Architecture,
     Floats,
@@ -24,7 +25,7 @@ from shared.models import (
     weight_shapes,
 )
 from shared.numpy_models import embed
-from shared.text import UNKNOWN_ID, EncodedTexts, Ids, pad
+from shared.text import UNKNOWN_ID, Ids
 from shared.tokens import EncodedTokens, Features, TokenTable
 
 LENGTHS = (8, 16, 24, 32, 48, 64)
@@ -55,8 +56,8 @@ class GpuModel:
 
     Args:
         weights: by their path, as `shared.models.get_weights` gives them.
-        rows: that the table on the GPU has room for at first, twice as many as an encoder keeps
-            and 60 MB. When they do not suffice there will be twice as many, which takes as long as
+        rows: that the table on the GPU has room for at first, twice as many as an encoder's table
+            and 30 MB. When they do not suffice there will be twice as many, which takes as long as
             making the model anew.
 
     Raises:
@@ -64,7 +65,7 @@ class GpuModel:
     """
 
     def __init__(
-        self, spec: Architecture, weights: Mapping[str, npt.NDArray[Any]], rows: int = 131_072
+        self, spec: Architecture, weights: Mapping[str, npt.NDArray[Any]], rows: int = 65_536
     ) -> None:
         expect_weights(weight_shapes(spec), weights)
         self.spec = spec

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from shared.encoding import EncodedTexts, TextEncoder, pad
 from shared.gpu_models import GpuModel
 from shared.models import Architecture, Calibration, Device, Floats, compile_model, keras_device
 from shared.numpy_models import NumpyModel
-from shared.text import EncodedTexts, Ids, TextEncoder, pad
+from shared.text import Ids
 from shared.tokens import EncodedTokens, TokenEncoder
 
 BATCH_SIZE = 1024

@@ -1,12 +1,12 @@
-"""Text → word ids: spaCy lemmas, Keras-`Tokenizer` words, memoised by chunk.
+"""Text → words: spaCy lemmas, Keras-`Tokenizer` words, chunk by chunk.
 
 The plain path of a text, which `plain_words` spells out, is: rewrite each chunk (if the recipe says
 so), lemmatize with spaCy, join the lemmas by spaces, lower the case, cut at the filter characters.
 A run of more than 250 characters without white space is cut into pieces of 250 first, because
 spaCy's tokenizer takes quadratic time: 8 s for 10,000 opening brackets, 5 ms for 250.
 A chunk is what stands between two space characters. spaCy's tokenizer and the filter both act
-within a chunk, so `ChunkMemo` computes each distinct chunk once and remembers the numbers of its
-tokens; tests hold that the outcome is the same.
+within a chunk, so that `shared.encoding` can remember the numbers of a chunk's tokens; tests hold
+that the outcome is the same.
 
 Source of the word ids: `keras.preprocessing.text.Tokenizer` of Keras 2 with its default arguments.
 """
@@ -14,7 +14,7 @@ Source of the word ids: `keras.preprocessing.text.Tokenizer` of Keras 2 with its
 import html
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,9 +35,6 @@ Token = tuple[str, str]
 PADDING_ID = 0
 UNKNOWN_ID = 1
 """The id of words outside the vocabulary, where `TextSettings.keep_unknown` gives them one."""
-
-MEMO_SIZE = 500_000
-"""Chunks that an encoder remembers at most."""
 
 _FILTER = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " "))
 
@@ -70,18 +67,6 @@ class TextSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     keep_unknown: bool
     rewrite: bool
     respell: bool = False
-
-
-class EncodedTexts(msgspec.Struct, frozen=True):
-    """The ids of several texts, one behind the other.
-
-    Attributes:
-        ids: int32, shape (total,).
-        lengths: int32, shape (texts,): how many of the ids belong to each text.
-    """
-
-    ids: Ids
-    lengths: Ids
 
 
 def new_pipeline() -> "Language":
@@ -244,157 +229,3 @@ class ChunkTokens:
             return _pair(self._lemmas.get(piece, piece), piece)
         self.lemmatized += 1
         return _tokens(self._pipeline(_cut_long_runs(piece)))
-
-
-class ChunkMemo:
-    """Texts → numbers of their tokens, remembering those of every chunk it has seen.
-
-    Args:
-        pipeline: as saved in the bundle.
-        number: tokens → their numbers; not asked again about a chunk that is remembered.
-        empty: numbers of a text without any.
-        size: chunks remembered at most (a tweet has about 15; memory is some 200 bytes each). When
-            they are exceeded the memo starts anew, which costs a fraction of a second.
-    """
-
-    LONGEST_REMEMBERED = 64
-    """Characters; longer chunks hardly come twice, and would take the memory."""
-    PIPELINE_LIFE = 1_000_000
-    """Pieces lemmatized, after which the pipeline is renewed, which takes some 0.3 s: the tables in
-    which spaCy looks strings up grow with each new one, even if a memory zone forgets it again."""
-
-    def __init__(
-        self,
-        pipeline: "Language",
-        number: Callable[[Sequence[Token]], Iterable[int]],
-        *,
-        rewrite: bool,
-        empty: Sequence[int],
-        size: int,
-    ) -> None:
-        self._pipeline = pipeline
-        self._number = number
-        self._rewrite = rewrite
-        self._empty = _packed(empty)
-        self._size = size
-        self._chunk_tokens = ChunkTokens(pipeline, rewrite=rewrite)
-        self._pieces = _Memo(self._of_piece, self.LONGEST_REMEMBERED)
-        self._chunks = self._pieces
-        if rewrite:
-            self._chunks = _Memo(self._of_chunk, self.LONGEST_REMEMBERED)
-
-    def encode(self, texts: Sequence[str]) -> EncodedTexts:
-        """The numbers of each text's tokens, in order.
-
-        Raises:
-            ValueError: if spaCy refuses a text (over a million characters, or lone surrogates).
-        """
-        remembered = self._chunks.__getitem__
-        with self._pipeline.memory_zone():
-            rows = [b"".join(map(remembered, text.split(" "))) or self._empty for text in texts]
-        lengths = np.fromiter(map(len, rows), np.int32, len(rows)) // _PACKED.itemsize
-        if self._chunk_tokens.lemmatized > self.PIPELINE_LIFE:
-            self._pipeline = pipeline_from_bytes(pipeline_to_bytes(self._pipeline))
-            self._chunk_tokens = ChunkTokens(self._pipeline, rewrite=self._rewrite)
-        if max(len(self._chunks), len(self._pieces)) > self._size:
-            self.forget()
-        return EncodedTexts(np.frombuffer(b"".join(rows), _PACKED), lengths)
-
-    def forget(self) -> None:
-        """Starts anew."""
-        self._chunks.clear()
-        self._pieces.clear()
-
-    def _of_chunk(self, chunk: str) -> bytes:
-        return b"".join(map(self._pieces.__getitem__, self._chunk_tokens.pieces(chunk)))
-
-    def _of_piece(self, piece: str) -> bytes:
-        return _packed(self._number(self._chunk_tokens.of_piece(piece)))
-
-
-class _Memo(dict[str, bytes]):
-    """Computes what it lacks, and remembers what is not too long."""
-
-    def __init__(self, compute: Callable[[str], bytes], longest: int) -> None:
-        self._compute = compute
-        self._longest = longest
-
-    def __missing__(self, key: str) -> bytes:
-        packed = self._compute(key)
-        if len(key) <= self._longest:
-            self[key] = packed
-        return packed
-
-
-_PACKED = np.dtype(np.int32)
-
-
-def _packed(numbers: Iterable[int]) -> bytes:
-    return np.fromiter(numbers, _PACKED).tobytes()
-
-
-class TextEncoder:
-    """Turns texts into word ids, remembering the ids of every chunk it has seen.
-
-    Args:
-        pipeline: as saved in the bundle.
-        vocabulary: as `fit_vocabulary` gives it.
-        memo_size: chunks remembered at most, as in `ChunkMemo`.
-    """
-
-    def __init__(
-        self,
-        pipeline: "Language",
-        vocabulary: Sequence[str],
-        settings: TextSettings,
-        memo_size: int = MEMO_SIZE,
-    ) -> None:
-        self._settings = settings
-        self._ids = {
-            word: place for place, word in enumerate(vocabulary) if place > settings.keep_unknown
-        }
-        self._memo = ChunkMemo(
-            pipeline,
-            self._number,
-            rewrite=settings.rewrite,
-            empty=[UNKNOWN_ID] if settings.keep_unknown else [],
-            size=memo_size,
-        )
-
-    def encode(self, texts: Sequence[str]) -> EncodedTexts:
-        """The ids of each text, in order.
-
-        Raises:
-            ValueError: if spaCy refuses a text (over a million characters, or lone surrogates).
-        """
-        return self._memo.encode(texts)
-
-    def unknown_words(self, encoded: EncodedTexts) -> int:
-        """How many of the ids stand for unknown words; 0 where these are left out."""
-        return int(np.count_nonzero(encoded.ids == UNKNOWN_ID)) * self._settings.keep_unknown
-
-    def _number(self, tokens: Sequence[Token]) -> list[int]:
-        if self._settings.keep_unknown:
-            return [self._ids.get(word, UNKNOWN_ID) for word, _ in tokens]
-        return [self._ids[word] for word, _ in tokens if word in self._ids]
-
-
-def pad(encoded: EncodedTexts, length: int, *, left: bool) -> Ids:
-    """One row a text, filled up with `PADDING_ID` or cut at the same side.
-
-    Args:
-        left: pad and cut on the left, as Keras' `pad_sequences` does by default, or on the right.
-
-    Returns:
-        int32, shape (texts, length).
-    """
-    lengths = encoded.lengths.astype(np.int64)
-    starts = np.cumsum(lengths) - lengths
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    columns = np.arange(len(encoded.ids)) - np.repeat(starts, lengths)
-    if left:
-        columns += np.repeat(length - lengths, lengths)
-    inside = (columns >= 0) & (columns < length)
-    padded = np.full((len(lengths), length), PADDING_ID, np.int32)
-    padded[rows[inside], columns[inside]] = encoded.ids[inside]
-    return padded

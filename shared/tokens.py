@@ -14,15 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import numpy as safetensors
 
+from shared.encoding import MEMO_SIZE, ChunkMemo
 from shared.models import MOST_NGRAMS, NGRAM_BUCKETS, Floats
-from shared.text import (
-    MEMO_SIZE,
-    UNKNOWN_ID,
-    ChunkMemo,
-    Ids,
-    TextSettings,
-    Token,
-)
+from shared.text import UNKNOWN_ID, Ids, TextSettings, Token
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -184,11 +178,22 @@ class TokenTable:
 
     Args:
         fold: features of some tokens → their rows, float32, shape (tokens, width).
+        older: a table whose rows are taken over, each when its token comes again.
     """
 
-    def __init__(self, featurizer: Featurizer, fold: Callable[[Features], Floats]) -> None:
+    def __init__(
+        self,
+        featurizer: Featurizer,
+        fold: Callable[[Features], Floats],
+        older: "TokenTable | None" = None,
+    ) -> None:
         self._featurizer = featurizer
         self._fold = fold
+        self._older = older
+        self._older_tokens: list[Token] = []
+        if older is not None:
+            self._older_tokens = older.tokens
+            older._older = None
         self._numbers = {UNKNOWN_TOKEN: UNKNOWN_ID}
         row = fold(featurizer([UNKNOWN_TOKEN]))
         self.rows = np.concatenate([np.zeros_like(row), row])
@@ -211,6 +216,10 @@ class TokenTable:
                 self._new.append(token)
         return [self._numbers[token] for token in tokens]
 
+    def renew(self, numbers: Sequence[int]) -> list[int]:
+        """The numbers here of the tokens that have these numbers in the older table."""
+        return self.numbers([self._older_tokens[number - 1] for number in numbers])
+
     def complete(self) -> None:
         """Computes the rows of the tokens that have come since the last call."""
         if not self._new:
@@ -223,9 +232,18 @@ class TokenTable:
             unknown = np.zeros(room, np.bool_)
             unknown[:start] = self.is_unknown[:start]
             self.rows, self.is_unknown = rows, unknown
-        features = self._featurizer(self._new)
-        self.rows[start:end] = self._fold(features)
-        self.is_unknown[start:end] = features.words == UNKNOWN_ID
+        places = np.arange(start, end)
+        if self._older is not None:
+            known = self._older._numbers
+            found = np.array([known.get(token, 0) for token in self._new])
+            taken = found > 0
+            self.rows[places[taken]] = self._older.rows[found[taken]]
+            self.is_unknown[places[taken]] = self._older.is_unknown[found[taken]]
+            places = places[~taken]
+        if len(places):
+            features = self._featurizer([self._new[place - start] for place in places.tolist()])
+            self.rows[places] = self._fold(features)
+            self.is_unknown[places] = features.words == UNKNOWN_ID
         self._new = []
 
 
@@ -243,14 +261,14 @@ class EncodedTokens(msgspec.Struct, frozen=True):
 
 
 class TokenEncoder:
-    """Turns texts into token numbers, remembering those of every chunk it has seen.
+    """Turns texts into token numbers, remembering those of chunks it has seen.
 
     Args:
         pipeline: as saved in the bundle.
         fold: of the network.
-        memo_size: chunks remembered at most, as in `shared.text.ChunkMemo`.
-        table_size: tokens remembered at most; a row of the table takes half a kilobyte for the
-            feed-forward net and up to two for an LSTM. When they are exceeded, both start anew.
+        memo_size: chunks in a generation, as in `shared.encoding.ChunkMemo`.
+        table_size: tokens in a generation; a row of the table takes half a kilobyte for the
+            feed-forward net and up to two for an LSTM.
     """
 
     def __init__(
@@ -260,7 +278,7 @@ class TokenEncoder:
         featurizer: Featurizer,
         fold: Callable[[Features], Floats],
         memo_size: int = MEMO_SIZE,
-        table_size: int = 65_536,
+        table_size: int = 32_768,
     ) -> None:
         self._featurizer = featurizer
         self._fold = fold
@@ -284,8 +302,10 @@ class TokenEncoder:
         table = self._table
         table.complete()
         if len(table) > self._table_size:
-            self._table = TokenTable(self._featurizer, self._fold)
-            self._memo.forget()
+            self._table = TokenTable(self._featurizer, self._fold, older=table)
+            self._memo.age(self._table.renew)
+        elif self._memo.full:
+            self._memo.age()
         return EncodedTokens(numbers.ids, numbers.lengths, table)
 
     def unknown_words(self, encoded: EncodedTokens) -> int:

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from shared.bundle import new_scorer
+from shared.encoding import EncodedTexts, TextEncoder, pad
 from shared.models import (
     Calibration,
     Floats,
@@ -23,13 +24,7 @@ from shared.models import (
     import_keras,
 )
 from shared.scorer import KerasModel, Scorer
-from shared.text import (
-    EncodedTexts,
-    Ids,
-    TextEncoder,
-    lemma_table,
-    pad,
-)
+from shared.text import Ids, lemma_table
 from shared.tokens import Features, Featurizer
 from trainer.augmentation import SAME, VARIANTS
 from trainer.corpus import Corpus

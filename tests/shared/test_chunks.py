@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from shared.encoding import ChunkMemo, TextEncoder
 from shared.text import (
-    ChunkMemo,
     ChunkTokens,
-    TextEncoder,
     TextSettings,
     Token,
     new_pipeline,
@@ -136,16 +135,17 @@ def test_long_chunks_are_not_remembered(logging_pipeline: Language) -> None:
     assert Counter(LOG) == {kept: 1, long: 6}
 
 
-def test_memo_starts_anew_when_it_is_full(logging_pipeline: Language) -> None:
+def test_what_comes_again_stays_in_memory(logging_pipeline: Language) -> None:
     choice = TextSettings(num_words=10, keep_unknown=False, rewrite=False)
-    vocabulary = ["", "åsh", "büs", "cär", "däm"]
+    vocabulary = ["", "åsh", "büs", "cär", "däm", "ën", "fög", "gün"]
     encoder = TextEncoder(logging_pipeline, vocabulary, choice, memo_size=3)
     assert rows_of(encoder.encode(["åsh büs cär"])) == [[1, 2, 3]]
-    assert rows_of(encoder.encode(["cär büs åsh"])) == [[3, 2, 1]]
-    assert sorted(LOG) == ["büs", "cär", "åsh"]  # three fit
-    assert rows_of(encoder.encode(["däm åsh"])) == [[4, 1]]
+    assert rows_of(encoder.encode(["däm"])) == [[4]]  # one too many for a generation
+    assert rows_of(encoder.encode(["cär åsh", "åsh"])) == [[3, 1], [1]]
+    assert rows_of(encoder.encode(["ën fög gün"])) == [[5, 6, 7]]  # the next is too large, too
+    assert Counter(LOG) == dict.fromkeys(vocabulary[1:], 1)
     assert rows_of(encoder.encode(["åsh büs cär däm"])) == [[1, 2, 3, 4]]
-    assert Counter(LOG) == dict.fromkeys(vocabulary[1:], 2)
+    assert Counter(LOG) == dict.fromkeys(vocabulary[1:], 1) | {"büs": 2, "däm": 2}
 
 
 class ShortLived(ChunkMemo):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shared.encoding import EncodedTexts, pad
 from shared.errors import BundleError
 from shared.gpu_models import LENGTHS, SIZES, GpuModel
 from shared.models import (
@@ -25,7 +26,7 @@ from shared.models import (
 )
 from shared.numpy_models import NumpyModel
 from shared.scorer import Scorer
-from shared.text import EncodedTexts, TextSettings, new_pipeline, pad
+from shared.text import TextSettings, new_pipeline
 from shared.tokens import EncodedTokens, Featurizer, TokenEncoder, WordVectors
 
 KINDS = ("feed-forward", "lstm", "bidirectional-lstm")

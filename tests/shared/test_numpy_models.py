@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from shared.encoding import EncodedTexts, pad
 from shared.errors import BundleError
 from shared.models import Architecture, build_model, get_weights, import_keras, weight_shapes
 from shared.numpy_models import NumpyModel
-from shared.text import EncodedTexts, Token, pad
+from shared.text import Token
 from shared.tokens import EncodedTokens, Featurizer, TokenTable, WordVectors
 
 WORDS = [f"word{number}" for number in range(40)]

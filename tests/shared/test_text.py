@@ -13,16 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
 
+from shared.encoding import EncodedTexts, TextEncoder, pad
 from shared.models import import_keras
 from shared.text import (
     UNKNOWN_ID,
-    EncodedTexts,
-    TextEncoder,
     TextSettings,
     filtered_words,
     fit_vocabulary,
     new_pipeline,
-    pad,
     pipeline_to_bytes,
     plain_words,
     rewrite_chunk,

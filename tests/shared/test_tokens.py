@@ -100,6 +100,28 @@ def test_the_memo_changes_nothing(
     assert len({id(encoded.table) for encoded in held}) > 1 or table > 60
 
 
+def test_a_new_table_takes_over_the_rows_of_tokens_that_come_again(pipeline: Language) -> None:
+    folded: list[int] = []
+
+    def counting(features: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        folded.append(len(features.words))
+        return fold(features)
+
+    encoder = TokenEncoder(pipeline, SETTINGS, Featurizer(VOCABULARY, VECTORS), counting, 100, 5)
+    first = encoder.encode(["fire in the storm"])
+    folded.clear()
+    second = encoder.encode(["storm smoke fire", "storm"])
+    assert folded == [1]  # smoke
+    assert second.table is not first.table
+    assert tokens_of(second) == [
+        [("storm", "storm"), ("smoke", "smoke"), ("fire", "fire")],
+        [("storm", "storm")],
+    ]
+    expected = fold(Featurizer(VOCABULARY, VECTORS)([t for row in tokens_of(second) for t in row]))
+    np.testing.assert_array_equal(second.table.rows[second.ids], expected)
+    assert encoder.unknown_words(second) == 3
+
+
 def reference_ngrams(form: str) -> list[int]:
     marked = "<" + form + ">"
     threes = [marked[i : i + 3] for i in range(max(0, len(marked) - 2))]

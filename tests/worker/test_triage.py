@@ -13,8 +13,8 @@ import pytest
 
 from shared.alert import Model, decode_alert
 from shared.bundle import Bundle
+from shared.encoding import EncodedTexts
 from shared.errors import UnavailableError
-from shared.text import EncodedTexts
 from worker.kafka_clients.records import Headers, Message, Record
 from worker.kafka_clients.source import Unreadable
 from worker.triage import Triage
