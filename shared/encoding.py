@@ -20,7 +20,7 @@ from shared.text import (
 if TYPE_CHECKING:
     from spacy.language import Language
 
-MEMO_SIZE = 100_000
+MEMO_SIZE = 200_000
 """Chunks that a generation of an encoder's memory holds, of which there are two."""
 
 _PACKED = np.dtype(np.int32)

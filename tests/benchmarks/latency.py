@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import closing
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -29,21 +30,22 @@ _AT_ONCE = 1000
 
 
 def measure(bench: Bench, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Quantiles in milliseconds, by model and batch wait; alerts are read as they become visible.
+    """Quantiles in milliseconds by batch wait, medians of the runs; and all runs' quantiles.
 
-    The load is half of what a burst shows a member to take beside broker and generator.
+    The load is half of what a burst just before shows a member to take beside broker and generator.
     """
-    found = []
+    runs: dict[int, list[dict[str, float]]] = {wait: [] for wait in _WAITS}
     model = list(bench.models)[1]
-    tell(f"what {model} can take")
-    runs = bursts(bench, bench.settings(), model, 1, _TWEETS, bench.runs)
-    rate = statistics.median(run.rate for run in runs) / 2
-    for wait in _WAITS:
-        tell(f"latency of {model} at {rate:,.0f} tweets/s, batch wait {wait} ms")
+    for number, wait in product(range(bench.runs), _WAITS):
+        tell(f"run {number + 1} of {bench.runs}, {model}, batch wait {wait} ms")
+        (most,) = bursts(bench, bench.settings(), model, 1, _TWEETS, 1)
         settings = bench.settings(batch_wait_ms=wait)
-        row = {"model": model, "rate": rate, "batch_wait_ms": wait}
-        found.append(row | _latency(bench, settings, model, rate))
-    return found
+        runs[wait].append(_latency(bench, settings, model, most.rate / 2))
+    return [
+        {"model": model, "batch_wait_ms": wait, "runs": some}
+        | {name: statistics.median(run[name] for run in some) for name in some[0]}
+        for wait, some in runs.items()
+    ]
 
 
 def _latency(bench: Bench, settings: Settings, model: str, rate: float) -> dict[str, float]:
@@ -72,6 +74,7 @@ def _latency(bench: Bench, settings: Settings, model: str, rate: float) -> dict[
     ]
     p50, p99, p999 = np.quantile(times, (0.5, 0.99, 0.999)).tolist()
     return {
+        "rate": rate,
         "p50": p50,
         "p99": p99,
         "p99.9": p999,

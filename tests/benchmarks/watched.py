@@ -22,13 +22,15 @@ _EVERY = 0.5
 
 @contextmanager
 def working(environment: dict[str, str], log: Path) -> Iterator[Worker]:
-    """A worker that consumes, however long it takes to start beside others; it is killed after."""
+    """A worker that consumes, however long it takes to start beside others, and leaves after."""
     worker = Worker(environment, log)
     try:
         ends = worker.process.poll
         wait_for(lambda: "consuming" in worker.log() or ends() is not None, _PATIENCE)
         assert ends() is None, worker.log()
         yield worker
+        worker.process.terminate()
+        worker.process.wait(_PATIENCE)
     finally:
         worker.process.kill()
         worker.process.wait()
