@@ -193,7 +193,7 @@ class TokenTable:
         self._older_tokens: list[Token] = []
         if older is not None:
             self._older_tokens = older.tokens
-            older._older = None
+            older._older, older._older_tokens = None, []  # or all tables would be held for ever
         self._numbers = {UNKNOWN_TOKEN: UNKNOWN_ID}
         row = fold(featurizer([UNKNOWN_TOKEN]))
         self.rows = np.concatenate([np.zeros_like(row), row])
