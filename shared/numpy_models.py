@@ -16,6 +16,8 @@ import numpy.typing as npt
 from shared.models import Architecture, Device, Floats, expect_weights, weight_shapes
 from shared.tokens import EncodedTokens, Features, TokenTable
 
+_HALF, _MINUS_FOUR = np.float32(0.5), np.float32(-4)
+
 
 class Packed(msgspec.Struct, frozen=True):
     """Texts cut to the model's length, the longest first.
@@ -61,8 +63,8 @@ class NumpyModel:
         }[spec.kind]
         self._cells = [
             tuple(
-                _gates_as_tanh(weights[f"{prefix}lstm_cell/{name}"], spec.units)
-                for name in ("kernel", "recurrent_kernel", "bias")
+                factor * _gates_as_exp(weights[f"{prefix}lstm_cell/{name}"], spec.units)
+                for name, factor in (("kernel", 1), ("recurrent_kernel", 2), ("bias", 1))
             )
             for prefix in prefixes
         ]
@@ -104,17 +106,16 @@ class NumpyModel:
         logits[texts.order] = summary @ self._output + self._bias
         return logits
 
+    @np.errstate(over="ignore")  # Of an infinite exp the sigmoid is 0, as it should be.
     def _lstm(self, texts: Packed, number: int) -> tuple[Floats, Floats]:
         """Mean and maximum of the states of one direction, each of shape (texts, units).
 
-        States and cells are held doubled, because a gate is (1 + tanh) / 2: its half goes into the
-        recurrent weights once instead of into every gate, and halving is exact. With that, and with
-        results in arrays that are there already, it takes 8 % less time.
+        NumPy's exp takes half of its tanh's time. Of tanh(x) = 2 (sigmoid(2x) - 1/2) the factor 2
+        is left out: cells and states are held halved, and the recurrent weights doubled instead.
         """
         units = self.spec.units
         columns = slice(4 * units * number, 4 * units * (number + 1))
-        half = np.float32(0.5)
-        recurrent = self._cells[number][1] * half
+        recurrent = self._cells[number][1]
         table = texts.table.rows
         starts, direction = texts.starts, 1
         if number:  # The second direction begins at the end.
@@ -130,17 +131,18 @@ class NumpyModel:
             places = starts[:rows] + direction * step
             gates = table[texts.ids[places], columns]
             gates += np.matmul(state, recurrent, out=product)
-            np.tanh(gates, out=gates)
-            gates[:, : 3 * units] += 1
+            _sigmoid_of_negative(gates)
+            candidate = gates[:, 3 * units :]
+            candidate -= _HALF
             cell *= gates[:, units : 2 * units]
-            cell *= half
-            cell += np.multiply(gates[:, :units], gates[:, 3 * units :], out=new)
-            np.tanh(np.multiply(cell, half, out=new), out=new)
+            cell += np.multiply(gates[:, :units], candidate, out=new)
+            _sigmoid_of_negative(np.multiply(cell, _MINUS_FOUR, out=new))
+            new -= _HALF
             np.multiply(new, gates[:, 2 * units : 3 * units], out=state)
             total += state
             np.maximum(maximum, state, out=maximum)
-        totals *= half / texts.lengths[:, None].astype(np.float32)
-        maxima *= half
+        totals *= 2 / texts.lengths[:, None].astype(np.float32)
+        maxima *= 2
         return totals, maxima
 
 
@@ -180,10 +182,18 @@ def _active(texts: Packed) -> npt.NDArray[np.int64]:
     return active
 
 
-def _gates_as_tanh(weight: npt.NDArray[Any], units: int) -> Floats:
+def _gates_as_exp(weight: npt.NDArray[Any], units: int) -> Floats:
     """Orders Keras' gates input, forget, candidate, output so that the candidate comes last.
 
-    sigmoid(x) = (1 + tanh(x / 2)) / 2: with the others halved, one tanh serves all of them.
+    They are negative, and the candidate's doubled, so that 1 / (1 + exp) is the sigmoid of each,
+    and (1 + tanh) / 2 of the candidate.
     """
     i, f, candidate, o = (weight[..., units * n : units * (n + 1)] for n in range(4))
-    return np.concatenate([i / 2, f / 2, o / 2, candidate], axis=-1).astype(np.float32)
+    return np.concatenate([-i, -f, -o, -2 * candidate], axis=-1).astype(np.float32)
+
+
+def _sigmoid_of_negative(negative: Floats) -> None:
+    """Replaces each -x by the sigmoid of x."""
+    np.exp(negative, out=negative)
+    negative += 1
+    np.reciprocal(negative, out=negative)
