@@ -39,8 +39,8 @@ _LONGEST_BACK_OFF = 10.0
 _WINDOW = 1000
 """Records over which the share of dead letters is taken."""
 _SWITCH_SECONDS = 0.0005
-"""After which a thread hands the interpreter over to one that waits for it. Of Python's 5 ms each
-request of a transaction would wait for the messages that are given to kafka-python meanwhile."""
+"""After which a thread hands the interpreter over to one that waits for it. With Python's 5 ms the
+consumer's thread would ask for records, and take them, late while a batch is scored."""
 _YOUNG_OBJECTS = 50_000
 """After so many more new objects than gone ones the collector looks for garbage among them."""
 _PROBE = 20

@@ -15,8 +15,8 @@ from kafka.partitioner import murmur2
 from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
 from tests.integration.processes import broker_process, read_all, settings_of, wait_for
-from worker.kafka_clients.connection import commit
 from worker.kafka_clients.mends import Client
+from worker.kafka_clients.producer import Producer
 from worker.kafka_clients.publisher import Publisher
 from worker.kafka_clients.records import Batch, Message
 from worker.kafka_clients.sink import Sink, shorten
@@ -268,11 +268,13 @@ def test_a_commit_that_is_not_answered_counts_or_not_as_kafka_says(
 ) -> None:
     broker = broker_process(kafka)
 
-    def commit_while_it_hangs(producer: Any, meanwhile: Callable[[], None]) -> None:
+    commit = Producer.commit_transaction
+
+    def commit_while_it_hangs(producer: Producer, meanwhile: Callable[[], None]) -> None:
         broker.suspend()
         commit(producer, meanwhile)
 
-    monkeypatch.setattr("worker.kafka_clients.sink.commit", commit_while_it_hangs)
+    monkeypatch.setattr(Producer, "commit_transaction", commit_while_it_hangs)
     with delivering(settings) as it:
         try:
             with pytest.raises(UnavailableError):

@@ -8,6 +8,8 @@ topics        look for the topics, create them
 unpack        bounds what compressed batches take of memory
 mends         faults of kafka-python's consumer, mended from outside
 transactions  the protocol of transactions that kafka-python does not speak
+sender        does a producer's network work in the thread that waits for it
+producer      kafka-python's with this sender; takes messages, commits them with offsets
 source        a member of the consumer group; gives batches of records
 sink          publishes a batch's messages together with its offsets, in one transaction
 publisher     publishes tweets to be triaged

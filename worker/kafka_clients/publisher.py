@@ -3,14 +3,7 @@
 from collections.abc import Iterable
 
 from shared.settings import Settings
-from worker.kafka_clients.connection import (
-    commit,
-    connecting,
-    discard,
-    kafka_errors,
-    new_producer,
-    send,
-)
+from worker.kafka_clients.connection import connecting, kafka_errors, new_producer
 from worker.kafka_clients.records import Message
 
 
@@ -39,13 +32,13 @@ class Publisher:
         with kafka_errors("publish"):
             if self._transactions:
                 self._producer.begin_transaction()
-            sent = list(send(self._producer, messages))
+            sent = list(self._producer.give(messages))
             self._producer.flush(timeout=60)
             places = [future.get(timeout=0) for future in sent]
             if self._transactions:
-                commit(self._producer)
+                self._producer.commit_transaction()
         return [(place.partition, place.offset) for place in places]
 
     def close(self) -> None:
         """Closes the connections; a transaction that failed is aborted."""
-        discard(self._producer)
+        self._producer.discard()

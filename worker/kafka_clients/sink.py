@@ -1,33 +1,21 @@
 """Sink: publishes messages and commits offsets, both or neither if transactions are allowed."""
 
-import contextlib
-import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from kafka.errors import (
-    KafkaError,
-    KafkaTimeoutError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    UnknownError,
-)
+from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from shared.errors import DependencyError
 from shared.settings import Settings
 from worker.kafka_clients.connection import (
-    PATIENCE_MS,
     REQUEST_TIMEOUT_MS,
-    begin_offsets,
-    commit,
     connecting,
-    discard,
     kafka_errors,
     new_producer,
-    send,
 )
+from worker.kafka_clients.producer import Producer
 from worker.kafka_clients.records import Batch, Message
 from worker.kafka_clients.source import Source
 
@@ -82,32 +70,19 @@ class Sink:
         producer, offsets = self._producer, None
         if self._transactions:
             producer.begin_transaction()
-            offsets = begin_offsets(producer, batch.offsets, batch.membership)
+            offsets = producer.begin_offsets(batch.offsets, batch.membership)
         sent = []
         try:
-            for number, future in enumerate(send(producer, messages)):
+            for number, future in enumerate(producer.give(messages)):
                 future.add_errback(_note, too_large, number)
                 sent.append(future)
-        except KafkaError:  # of an earlier message, whose future is told a moment later
-            with contextlib.suppress(KafkaError):
-                producer.flush(timeout=1)
+        except KafkaError:
             if offsets is not None and offsets.failed:
                 raise offsets.exception from None
             raise
-        deadline = time.monotonic() + PATIENCE_MS / 1000
-        self._source.unpack_ahead(len(batch.records))
-        with contextlib.suppress(UnknownError):  # what a flush ends with when it splits a batch
-            producer.flush(timeout=PATIENCE_MS / 1000)
-        # Without this look kafka-python would commit a transaction of which it gave up a message.
-        for future in sent:
-            if not future.is_done:
-                future.get(timeout=max(0, deadline - time.monotonic()))
-            if future.failed():
-                raise future.exception
+        producer.settle(sent, offsets, lambda: self._source.unpack_ahead(len(batch.records)))
         if offsets is not None:
-            if not offsets.wait(PATIENCE_MS):
-                raise KafkaTimeoutError(f"no answer to the offsets within {PATIENCE_MS} ms")
-            commit(producer, meanwhile=self._source.fetch_ahead)
+            producer.commit_transaction(self._source.fetch_ahead)
         else:
             self._source.fetch_ahead()
             self._source.consumer.commit(batch.offsets, timeout_ms=REQUEST_TIMEOUT_MS)
@@ -127,15 +102,15 @@ class Sink:
         Raises:
             DependencyError: from Kafka.
         """
-        discard(self._producer)
+        self._producer.discard()
         with kafka_errors("start anew"):
             self._producer = self._new_producer()
 
     def close(self) -> None:
         """Closes the connections; everything delivered has been delivered."""
-        discard(self._producer)
+        self._producer.discard()
 
-    def _new_producer(self) -> Any:
+    def _new_producer(self) -> Producer:
         return new_producer(self._settings, self._transactional_id if self._transactions else None)
 
 

@@ -8,7 +8,6 @@ that what is late of one cannot become part of the next.
 
 from typing import Any
 
-from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import (
     EndTxnHandler,
     ProducerIdAndEpoch,
@@ -18,6 +17,7 @@ from kafka.producer.transaction_manager import (
 from kafka.protocol.metadata import ApiVersionsRequest
 
 from worker.kafka_clients.mends import Client
+from worker.kafka_clients.sender import DrivenSender
 
 _PRODUCE, _TXN_OFFSET_COMMIT, _END_TXN = 12, 5, 5
 """Versions of these requests from which on they are of `transaction.version` 2."""
@@ -105,7 +105,7 @@ class _EndTxnHandler(EndTxnHandler):  # type: ignore[misc]
         super().handle_response(response)
 
 
-class _Sender(Sender):  # type: ignore[misc]
+class _Sender(DrivenSender):
     def _produce_request(self, *arguments: Any) -> Any:
         return _in_version(_PRODUCE, super()._produce_request(*arguments))
 
