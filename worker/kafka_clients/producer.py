@@ -98,16 +98,16 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no ty
                 meanwhile()
             for future in sent:
                 if not future.is_done:
-                    self._drive(lambda: future.is_done, deadline)  # noqa: B023  # used at once
+                    self._drive(lambda: future.is_done, deadline, "a message")  # noqa: B023
                 if future.failed():
                     raise future.exception
         if offsets is not None:
-            self._drive(lambda: offsets.is_done, deadline)
+            self._drive(lambda: offsets.is_done, deadline, "the offsets")
             offsets.wait(0)  # raises what it failed with
 
     def send_offsets_to_transaction(self, offsets: Any, group_metadata: Any) -> None:
         """As kafka-python does it, but not without a limit."""
-        self._wait_for(self.begin_offsets(offsets, group_metadata))
+        self._wait_for(self.begin_offsets(offsets, group_metadata), "the offsets")
 
     def commit_transaction(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """As kafka-python does it, but not without a limit.
@@ -121,13 +121,14 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no ty
         result = self._transaction_manager.begin_commit()
         self._sender.push()
         meanwhile()
-        self._wait_for(result)
+        self._wait_for(result, "the commit")
 
     def flush(self, timeout: float | None = None) -> None:
         """Waits until nothing is left to be sent or answered, within so many seconds."""
         seconds = threading.TIMEOUT_MAX if timeout is None else timeout
+        deadline = time.monotonic() + seconds
         with self._flushing():
-            self._drive(lambda: not self._accumulator.has_incomplete, time.monotonic() + seconds)
+            self._drive(lambda: not self._accumulator.has_incomplete, deadline, "the messages")
 
     def discard(self) -> None:
         """Ends it together with what it still holds."""
@@ -144,13 +145,13 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no ty
         with self._sender.on_its_own():
             return super()._wait_on_metadata(topic, max_wait_ms)
 
-    def _wait_for(self, result: Any) -> None:
-        self._drive(lambda: result.is_done, time.monotonic() + PATIENCE_MS / 1000)
+    def _wait_for(self, result: Any, what: str) -> None:
+        self._drive(lambda: result.is_done, time.monotonic() + PATIENCE_MS / 1000, what)
         result.wait(0)  # raises what it failed with
 
-    def _drive(self, done: Callable[[], bool], deadline: float) -> None:
+    def _drive(self, done: Callable[[], bool], deadline: float, what: str) -> None:
         if not self._sender.drive(done, deadline - time.monotonic()):
-            raise KafkaTimeoutError("no answer in time")
+            raise KafkaTimeoutError(f"no answer to {what} in time")
 
     @contextlib.contextmanager
     def _flushing(self) -> Iterator[None]:
