@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -76,20 +75,16 @@ def test_what_is_left_is_sent_before_the_end(settings: Settings) -> None:
     assert delivered(settings) == [b"0", b"1", b"2"]
 
 
-@pytest.fixture(scope="module")
-def kafka_that_closes() -> Iterator[LocalKafka]:
+def test_a_connection_that_was_closed_meanwhile_does_no_harm() -> None:
     with LocalKafka(1, "connections.max.idle.ms=1000\n") as kafka:
-        yield kafka
-
-
-def test_a_connection_that_was_closed_meanwhile_does_no_harm(
-    kafka_that_closes: LocalKafka,
-) -> None:
-    settings = settings_of(kafka_that_closes, "closes")
-    with closing(new_producer(settings, "closes")) as producer:
-        deliver(producer, settings, b"before")
-        time.sleep(3)
-        start = time.monotonic()
-        deliver(producer, settings, b"after")
-        assert time.monotonic() - start < 10
-    assert delivered(settings) == [b"after", b"before"]
+        settings = settings_of(kafka, "closes")
+        with closing(new_producer(settings, "closes")) as producer:
+            connections = producer._sender._client._manager._conns
+            deliver(producer, settings, b"before")
+            before = set(connections.values())
+            time.sleep(3)
+            start = time.monotonic()
+            deliver(producer, settings, b"after")
+            assert time.monotonic() - start < 10
+            assert before.isdisjoint(connections.values())
+        assert delivered(settings) == [b"after", b"before"]

@@ -77,7 +77,7 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no ty
                 yield Future().failure(error)
 
     def settle(
-        self, sent: Sequence[Any], offsets: Any = None, meanwhile: Callable[[], None] | None = None
+        self, sent: Sequence[Any], offsets: Any = None, meanwhile: Callable[[], None] = lambda: None
     ) -> None:
         """Waits until Kafka has taken messages and, if there are, offsets.
 
@@ -94,8 +94,7 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no ty
             if offsets is not None:
                 self._sender.drive(lambda: offsets.is_done, PATIENCE_MS / 1000)
             self._sender.push()
-            if meanwhile is not None:
-                meanwhile()
+            meanwhile()
             for future in sent:
                 if not future.is_done:
                     self._drive(lambda: future.is_done, deadline, "a message")  # noqa: B023
