@@ -9,13 +9,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from shared.bundle import Bundle, load_bundle
 from shared.errors import DependencyError
 from shared.folder_registry import FolderRegistry
 from tests.wandb_server.server import WandbServer, environment
 from trainer import cli as trainer_cli
+from worker.kafka_clients.mends import Client
 from worker.local_kafka import LocalKafka
+
+for each in (KafkaAdminClient, KafkaConsumer, KafkaProducer):
+    each.DEFAULT_CONFIG["kafka_client"] = Client  # or what tests close may leave a socket open
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "worker" / "demo_tweets.csv"
