@@ -150,7 +150,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1024
     batch_wait_ms: Annotated[
         Annotated[int, Meta(ge=0, le=60000)],
-        _setting("milliseconds from 0 to 60000", "how long a batch waits for more tweets"),
+        _setting(
+            "milliseconds from 0 to 60000",
+            "from one batch to the next at least, so that more tweets come",
+        ),
     ] = 10
     dead_letter_limit: Annotated[
         Annotated[float, Meta(gt=0, le=1)],

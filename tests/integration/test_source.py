@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 
+import msgspec
 import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
@@ -251,6 +252,25 @@ def test_what_is_not_committed_yet_does_not_wait(settings: Settings, feed: Feed)
         producer.commit_transaction()
         wait_for(lambda: sum(source.lag().values()) > 0)
         drain(source, lambda batch: batch.records[-1].offset == 7)
+
+
+def test_batches_are_apart_and_the_first_does_not_wait(settings: Settings, feed: Feed) -> None:
+    settings = msgspec.structs.replace(settings, batch_wait_ms=3000)
+    with closing(Source(settings)) as source:
+        wait_for(lambda: source.receive(0.1, 10) is None and source.joined)
+        feed(0, 1)
+        start = time.monotonic()
+        first = source.receive(10, 10)
+        taken = time.monotonic()
+        assert first is not None
+        assert len(first.records) == 1
+        assert taken - start < 3
+        feed(0, 2)
+        feed(1, 1)
+        second = source.receive(10, 10)
+        assert second is not None
+        assert len(second.records) == 3
+        assert time.monotonic() - taken >= 2.9
 
 
 def test_what_was_fetched_ahead_comes_once(settings: Settings, feed: Feed) -> None:

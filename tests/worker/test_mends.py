@@ -1,43 +1,67 @@
 """What a poll does when Kafka's answer comes just then."""
 
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kafka.errors import KafkaTimeoutError
+from kafka.future import Future
 
 from worker.kafka_clients.mends import keep_awake
 
 
 class Fetcher:
-    """Like kafka-python's: an answer comes between its first look and the second."""
+    """Like kafka-python's: an answer comes when it is asked for, or `early`, just before that."""
 
-    def __init__(self, answer: list[str]) -> None:
+    def __init__(self, answer: list[str], *, early: bool = False) -> None:
         self._answer = answer
+        self._early = early
         self._completed_fetches: list[str] = []
         self._next_partition_records: list[str] | None = None
+        self._fetch_futures: list[Future] = []
+        self._reset_task: Future | None = None
+        self._manager = self
         self.requests = 0
+        self.waited_ms: list[float] = []
 
-    def fetch_records(
-        self, most: int, update_offsets: bool, timeout_ms: int
-    ) -> tuple[dict[str, list[str]], bool]:
-        assert timeout_ms == 200
-        records, _ = self.fetched_records(most, update_offsets)
-        self.requests += 1
-        if records:
-            return records, False
-        self._completed_fetches = self._answer
-        return {}, True
+    def run(self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> Any:
+        if self._early:
+            self._completed_fetches = self._answer
+        with pytest.raises(StopIteration) as stop:
+            work(*arguments).send(None)
+        return stop.value.value
+
+    async def wait_for(self, future: Future, timeout_ms: float) -> None:
+        self.waited_ms.append(timeout_ms)
+        if not future.is_done:
+            raise KafkaTimeoutError
 
     def fetched_records(self, most: int, update_offsets: bool) -> tuple[dict[str, list[str]], bool]:
         assert (most, update_offsets) == (10, True)
         records, self._completed_fetches = self._completed_fetches, []
+        self._next_partition_records = None
         return ({"partition": records} if records else {}), False
 
     def send_fetches(self) -> None:
         self.requests += 1
 
+    async def _send_fetches_async(self) -> None:
+        self.requests += 1
+        self._fetch_futures = [Future()]
+        if self._answer:
+            self._completed_fetches = self._answer
+            self._fetch_futures[0].success("answer")
+
     def _create_fetch_requests(self) -> dict[str, tuple[SimpleNamespace, str]]:
         return {"node": (SimpleNamespace(max_wait_ms=500), "offsets")}
+
+
+class Idle(Fetcher):
+    """One without partitions, which asks nobody."""
+
+    async def _send_fetches_async(self) -> None:
+        pass
 
 
 def poll(fetcher: Any) -> Any:
@@ -45,16 +69,34 @@ def poll(fetcher: Any) -> Any:
 
 
 def test_an_answer_that_comes_just_now_is_taken() -> None:
-    fetcher = Fetcher(["record"])
+    fetcher = Fetcher(["record"], early=True)
     holds = keep_awake(fetcher)
     assert not holds()
     assert poll(fetcher) == ({"partition": ["record"]}, False)
+    assert (fetcher.requests, fetcher.waited_ms) == (0, [])
 
 
-def test_without_an_answer_it_is_idle() -> None:
+def test_what_is_asked_for_is_waited_for() -> None:
+    fetcher = Fetcher(["record"])
+    keep_awake(fetcher)
+    assert poll(fetcher) == ({"partition": ["record"]}, False)
+    assert (fetcher.requests, fetcher.waited_ms) == (1, [200])
+
+
+def test_without_an_answer_it_gives_nothing() -> None:
     fetcher = Fetcher([])
     keep_awake(fetcher)
+    assert poll(fetcher) == ({}, False)
+    assert fetcher.waited_ms == [200]
+
+
+def test_without_anybody_to_ask_it_is_idle() -> None:
+    fetcher = Idle([])
+    keep_awake(fetcher)
     assert poll(fetcher) == ({}, True)
+    fetcher._reset_task = Future()  # whose answer says where to begin
+    assert poll(fetcher) == ({}, False)
+    assert fetcher.waited_ms == [200]
 
 
 @pytest.mark.parametrize(("held", "requests"), [(9, 0), (10, 1)])

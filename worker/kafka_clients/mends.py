@@ -1,10 +1,17 @@
 """Mends: faults of kafka-python 3.0.12, mended from outside, by its private parts."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kafka.errors import KafkaConnectionError, LeaderNotAvailableError, UnknownMemberIdError
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    LeaderNotAvailableError,
+    UnknownMemberIdError,
+)
+from kafka.future import Future
 from kafka.net.compat import KafkaNetClient
 from kafka.structs import MemberState
 
@@ -33,32 +40,51 @@ class Client(KafkaNetClient):  # type: ignore[misc]  # kafka-python ships no typ
 
 
 def keep_awake(fetcher: Any) -> Callable[[], bool]:
-    """Mends three ways in which a poll of kafka-python waits while Kafka has records.
+    """Mends four ways in which a poll of kafka-python waits while Kafka has records.
 
     When an answer of Kafka's comes just before it looks for what to wait for, it finds nothing, and
-    sleeps for a tenth of a second. And it asks for the partitions of which it holds nothing, while
-    those that it holds records of stay out of this request and of any other until the answer, for
-    which Kafka would wait until it has something. And when it gives all that it held, which was
-    less than it might, it asks for more at once: the answer brings the few records that came
-    meanwhile, and while those are held nobody can ask again.
+    sleeps for a tenth of a second; or it has asked again, and waits for that answer. And it asks
+    for the partitions of which it holds nothing, while those that it holds records of stay out of
+    this request and of any other until the answer, for which Kafka would wait until it has
+    something. And when it gives all that it held, which was less than it might, it asks for more at
+    once: the answer brings the few records that came meanwhile, and while those are held nobody can
+    ask again. So it looks, asks and waits in its own thread, where answers come, in one go.
 
     Returns:
         Whether it holds records that it has fetched before.
     """
-    fetch, requests = fetcher.fetch_records, fetcher._create_fetch_requests
+    requests = fetcher._create_fetch_requests
 
     def holds() -> bool:
         return bool(fetcher._completed_fetches or fetcher._next_partition_records)
 
+    async def ask(timeout_ms: float) -> bool:
+        """Returns whether there was something to wait for."""
+        if holds():
+            return True
+        await fetcher._send_fetches_async()
+        waited_on = list(fetcher._fetch_futures)
+        if fetcher._reset_task is not None and not fetcher._reset_task.is_done:
+            waited_on.append(fetcher._reset_task)
+        answered = Future()
+        for future in waited_on:
+            future.add_both(lambda _: answered.is_done or answered.success(None))
+        if waited_on and timeout_ms > 0:
+            with contextlib.suppress(KafkaTimeoutError):
+                await fetcher._manager.wait_for(answered, timeout_ms)
+        return bool(waited_on)
+
     def fetch_records(most: int, update_offsets: bool, timeout_ms: float) -> Any:
+        records, partial = {}, False
         if holds():
             records, partial = fetcher.fetched_records(most, update_offsets=update_offsets)
-            if records:
-                if not partial and sum(map(len, records.values())) >= most:
-                    fetcher.send_fetches()
-                return records, False
-        records, idle = fetch(most, update_offsets, timeout_ms)
-        return fetch(most, update_offsets, timeout_ms) if idle and holds() else (records, idle)
+        if not records:
+            if not fetcher._manager.run(ask, timeout_ms):
+                return {}, True
+            records, partial = fetcher.fetched_records(most, update_offsets=update_offsets)
+        if not partial and sum(map(len, records.values())) >= most:
+            fetcher.send_fetches()
+        return records, False
 
     def create_fetch_requests() -> Any:
         created = requests()
@@ -70,6 +96,22 @@ def keep_awake(fetcher: Any) -> Callable[[], bool]:
     fetcher.fetch_records = fetch_records
     fetcher._create_fetch_requests = create_fetch_requests
     return holds
+
+
+def ask_no_thread_for_what_is_known(coordinator: Any) -> None:
+    """Lets a poll look itself whether the group's coordinator is known and connected.
+
+    kafka-python lets the thread look that does its network work, and waits for it.
+    """
+    look = coordinator.ensure_coordinator_ready
+
+    def ensure_coordinator_ready(timeout_ms: float | None = None) -> bool:
+        node = coordinator.coordinator_id
+        if node is not None and not coordinator._client.is_disconnected(node):
+            return True
+        return bool(look(timeout_ms=timeout_ms))
+
+    coordinator.ensure_coordinator_ready = ensure_coordinator_ready
 
 
 def give_up_what_is_lost(coordinator: Any) -> None:

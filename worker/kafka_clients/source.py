@@ -22,6 +22,7 @@ from worker.kafka_clients.connection import (
 )
 from worker.kafka_clients.mends import (
     ask_before_joining,
+    ask_no_thread_for_what_is_known,
     end_offsets,
     forget_commits,
     give_up_what_is_lost,
@@ -105,6 +106,7 @@ class Source:
             )
         self._holds = keep_awake(self.consumer._fetcher)
         give_up_what_is_lost(self.consumer._coordinator)
+        ask_no_thread_for_what_is_known(self.consumer._coordinator)
         if settings.instance_id is not None:
             ask_before_joining(self.consumer._coordinator)
         self.consumer.subscribe(
@@ -117,10 +119,10 @@ class Source:
         return bool(self.consumer.group_metadata().state == MemberState.STABLE)
 
     def receive(self, timeout: float, max_records: int) -> Batch | None:
-        """Waits for a first record, then a little for more.
+        """Waits for a first record, and takes what there is.
 
-        What came while the last batch was worked on has waited already: the wait counts from when
-        that batch was taken, so that under load nobody waits twice.
+        But not before `batch_wait_ms` have passed since the last batch was taken, in which more
+        may come. So under load nobody waits twice, and who comes after a pause does not wait.
 
         Args:
             timeout: seconds to wait for the first record.
@@ -156,10 +158,7 @@ class Source:
         # They were there before; Kafka may have more by now.
         late = bool(records) and time.monotonic() - self._asked_ahead > _FRESH
         if not records:
-            asked = time.monotonic()
             poll(timeout)
-            if (now := time.monotonic()) - asked >= self._wait:
-                deadline = now + self._wait  # they came just now
         while records and not enough() and (left := deadline - time.monotonic()) > 0:
             # No poll before the wait is over, each of which would cost a millisecond.
             time.sleep(min(left, _LONGEST_SLEEP))
