@@ -9,6 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from kafka.producer.sender import Sender
 
@@ -88,6 +89,11 @@ class DrivenSender(Sender):  # type: ignore[misc]  # kafka-python ships no types
         self._resting.set()
         self._to_work.wait()
         self._resting.clear()
+
+    def _can_split(self, batch: Any, error: Any) -> bool:
+        """kafka-python splits a batch by the futures of its messages."""
+        one_each = len(batch._record_futures) == batch.record_count
+        return one_each and bool(super()._can_split(batch, error))
 
     def wakeup(self) -> None:
         """Wakes the own thread, if it works."""

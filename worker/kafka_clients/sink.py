@@ -46,15 +46,20 @@ class Sink:
             DependencyError: this worker may not publish any more, or a topic is too small for what
                 cannot be left out.
         """
+        packed = True
         while True:
             too_large: list[int] = []  # numbers of messages, in the order of their refusal
             try:
                 with kafka_errors("deliver"):
-                    self._deliver(batch, messages, too_large)
+                    self._deliver(batch, messages, too_large, packed=packed)
                 return
             except DependencyError as error:
                 if not too_large:
                     raise
+                if packed:  # the first may not be the one
+                    packed = False
+                    self.reset()
+                    continue
                 # The first is what Kafka refused. Those behind it may be innocent: kafka-python
                 # gives up all of a transaction, or of a producer, with the error of the first.
                 refused = messages[too_large[0]]
@@ -66,14 +71,17 @@ class Sink:
                 ]
             self.reset()
 
-    def _deliver(self, batch: Batch, messages: Sequence[Message], too_large: list[int]) -> None:
+    def _deliver(
+        self, batch: Batch, messages: Sequence[Message], too_large: list[int], *, packed: bool
+    ) -> None:
         producer, offsets = self._producer, None
         if self._transactions:
             producer.begin_transaction()
             offsets = producer.begin_offsets(batch.offsets, batch.membership)
         sent = []
         try:
-            for number, future in enumerate(producer.give(messages)):
+            given = producer.give_packed(messages) if packed else enumerate(producer.give(messages))
+            for number, future in given:
                 future.add_errback(_note, too_large, number)
                 sent.append(future)
         except KafkaError:

@@ -29,6 +29,7 @@ from worker.kafka_clients.mends import (
     keep_awake,
     rejoin_if_forgotten,
 )
+from worker.kafka_clients.record_batches import PartitionRecords
 from worker.kafka_clients.records import Batch, Headers, Record
 from worker.kafka_clients.unpack import EnoughError, TooLargeError, one_allowance
 
@@ -104,6 +105,7 @@ class Source:
                 metadata_max_age_ms=_METADATA_MAX_AGE_MS,
                 partition_assignment_strategy=[CooperativeStickyAssignor],
             )
+        self.consumer._fetcher.PartitionRecords = PartitionRecords
         self._holds = keep_awake(self.consumer._fetcher)
         give_up_what_is_lost(self.consumer._coordinator)
         ask_no_thread_for_what_is_known(self.consumer._coordinator)
