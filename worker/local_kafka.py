@@ -44,14 +44,15 @@ log.cleaner.dedupe.buffer.size=16777216
 """
 _JAVA_OPTIONS = (
     "-Xmx512m",
-    "-Xmn24m",
-    "-XX:+UseSerialGC",
+    "-Xmn64m",
+    "-XX:+UseParallelGC",
+    "-XX:ParallelGCThreads=2",
     "-XX:TieredStopAtLevel=1",
     "-XX:ReservedCodeCacheSize=240m",
     "-XX:MetaspaceSize=128m",
 )
-"""For a quick start and few threads. A small space for new objects is collected each second in 5 to
-18 ms under load, one of 256 MB each 8 s or more in 28 to 59. And without room for the first
+"""For a quick start and few threads. New objects are collected each 1.5 s under load, in 4 to 13 ms; by
+the serial collector, with 24 MB for them, each 1.3 s in 10 to 25. And without room for the first
 compiler's code and for classes the broker stands still for 30 to 96 ms to look for garbage there.
 """
 _LOGGING = """\
