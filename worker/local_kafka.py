@@ -51,8 +51,8 @@ _JAVA_OPTIONS = (
     "-XX:ReservedCodeCacheSize=240m",
     "-XX:MetaspaceSize=128m",
 )
-"""For a quick start and few threads. New objects are collected each 1.5 s under load, in 4 to 13 ms; by
-the serial collector, with 24 MB for them, each 1.3 s in 10 to 25. And without room for the first
+"""For a quick start and few threads. New objects are collected each 1.5 s under load in 4 to 13 ms;
+by the serial collector, with 24 MB for them, each 1.3 s in 10 to 25. And without room for the first
 compiler's code and for classes the broker stands still for 30 to 96 ms to look for garbage there.
 """
 _LOGGING = """\

@@ -69,7 +69,7 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no ty
                 yield Future().failure(error)
 
     def give_packed(self, messages: Sequence[Message]) -> Iterator[tuple[int, Any]]:
-        """Takes messages as record batches that are ready, a quarter of the work.
+        """Takes messages as record batches that are ready, in a fifth of the time.
 
         Yields:
             The number of a batch's first message, and the future of the batch's acknowledgement. If

@@ -178,8 +178,10 @@ class Source:
         self._held, records = records[taken:], records[:taken]
         self._membership = memberships[-1]
         self._unfinished = []
+        if not records:
+            return None
         self._taken = time.monotonic()
-        return _batch(records, self._membership) if records else None
+        return _batch(records, self._membership)
 
     def fetch_ahead(self) -> None:
         """Asks Kafka for what the next batch will hold, if nothing is held for it.
