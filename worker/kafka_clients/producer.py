@@ -94,7 +94,7 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python ships no ty
         """Waits until Kafka has taken messages and, if there are, offsets.
 
         Args:
-            sent: futures, as `give` has them.
+            sent: futures, as `give` and `give_packed` have them.
             offsets: as `begin_offsets` has it.
             meanwhile: is called once the messages are on their way.
 

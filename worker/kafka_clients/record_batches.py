@@ -21,11 +21,16 @@ from worker.kafka_clients.records import Headers, Message
 _VERSION = 2
 _NULL = 1
 """The byte for a length of -1."""
-_NO_BYTES, _NO_ATTRIBUTES_NOR_AGE = b"\x01", b"\0\0"
+_NO_BYTES, _NO_ATTRIBUTES_NOR_AGE = bytes([_NULL]), b"\0\0"
 
 
 class FetchedRecord(msgspec.Struct, gc=False):
-    """A record as it lies in Kafka."""
+    """A record as it lies in Kafka.
+
+    Attributes:
+        timestamp: milliseconds since 1970, or -1.
+        headers: a value may be None.
+    """
 
     topic: str
     partition: int
@@ -39,7 +44,7 @@ class FetchedRecord(msgspec.Struct, gc=False):
 class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-python: no types
     """What has been fetched of a partition; takes the place of kafka-python's class in a fetcher.
 
-    Which batches count, and what is told of a broken one, is as there.
+    Which batches count, and which are broken, is as there. Its metrics are off, and not kept.
     """
 
     def _unpack_records(
@@ -102,8 +107,11 @@ def unpack(batch: Any, topic: str, partition: int) -> Iterator[FetchedRecord]:
                 if name is None:
                     raise ValueError("a header without a name")
                 headers.append((name.decode(), content))  # type: ignore[arg-type]  # or None
-            if place != end or end > len(buffer) or count < 0:
-                raise ValueError(f"of {length} bytes, but {end - place} fewer")
+            if count < 0:
+                raise ValueError(f"{count} headers")
+            if place != end or end > len(buffer):
+                read, there = length - (end - place), length - (end - len(buffer))
+                raise ValueError(f"expected {length} bytes, got {min(read, there)}")
             timestamp = first + delta if last is None else last
             yield FetchedRecord(topic, partition, base + offset, timestamp, key, value, headers)
     except (ValueError, IndexError) as error:

@@ -56,19 +56,18 @@ class Sink:
             except DependencyError as error:
                 if not too_large:
                     raise
-                if packed:  # the first may not be the one
+                if packed:  # which of them it is shows when they go one by one
                     packed = False
-                    self.reset()
-                    continue
-                # The first is what Kafka refused. Those behind it may be innocent: kafka-python
-                # gives up all of a transaction, or of a producer, with the error of the first.
-                refused = messages[too_large[0]]
-                messages = [
-                    self._shorten(m, error)
-                    if m.topic == refused.topic and _size(m) >= _size(refused)
-                    else m
-                    for m in messages
-                ]
+                else:
+                    # The first is what Kafka refused. Those behind it may be innocent: kafka-python
+                    # gives up all of a transaction, or of a producer, with the error of the first.
+                    refused = messages[too_large[0]]
+                    messages = [
+                        self._shorten(m, error)
+                        if m.topic == refused.topic and _size(m) >= _size(refused)
+                        else m
+                        for m in messages
+                    ]
             self.reset()
 
     def _deliver(
