@@ -12,8 +12,7 @@ from kafka.errors import KafkaError
 
 from shared.errors import DependencyError
 from shared.settings import Settings
-from worker.kafka_clients.records import Record
-from worker.kafka_clients.source import flat
+from worker.kafka_clients.records import Record, flat
 from worker.kafka_clients.topics import create_topics
 from worker.local_kafka import LocalKafka
 

@@ -20,7 +20,7 @@ from tests.faults.group import Group
 from tests.faults.stream import Stream
 from tests.faults.versions import register_all, score_all
 from tests.integration.processes import environment_of, wait_for
-from worker.kafka_clients.source import flat
+from worker.kafka_clients.records import flat
 
 _PARTITIONS = 6
 _RATE = 200

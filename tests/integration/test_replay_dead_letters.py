@@ -25,7 +25,7 @@ from worker.dead_letter import make_dead_letter
 from worker.kafka_clients.publisher import Publisher
 from worker.kafka_clients.records import Message
 from worker.kafka_clients.sink import shorten
-from worker.kafka_clients.source import Unreadable
+from worker.kafka_clients.unreadable import Unreadable
 from worker.local_kafka import LocalKafka
 from worker.replay import MOST_REPLAYS, Account, Selection, replay
 

@@ -18,9 +18,9 @@ from tests.integration.processes import broker_process, read_all, settings_of, w
 from worker.kafka_clients.mends import Client
 from worker.kafka_clients.producer import Producer
 from worker.kafka_clients.publisher import Publisher
-from worker.kafka_clients.records import Batch, Message
+from worker.kafka_clients.records import Batch, Message, flat
 from worker.kafka_clients.sink import Sink, shorten
-from worker.kafka_clients.source import Source, flat
+from worker.kafka_clients.source import Source
 from worker.local_kafka import LocalKafka
 
 LARGEST = 100_000

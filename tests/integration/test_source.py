@@ -17,7 +17,8 @@ from tests.integration.processes import log_of, settings_of, wait_for
 from worker.kafka_clients import unpack
 from worker.kafka_clients.records import Batch
 from worker.kafka_clients.sink import Sink
-from worker.kafka_clients.source import Source, Unreadable
+from worker.kafka_clients.source import Source
+from worker.kafka_clients.unreadable import Unreadable
 from worker.local_kafka import LocalKafka
 
 

@@ -7,7 +7,7 @@ from tests.worker.test_triage import FakeRecord
 from worker.dead_letter import as_it_came, make_dead_letter, read_dead_letter
 from worker.kafka_clients.records import Headers, Message
 from worker.kafka_clients.sink import shorten
-from worker.kafka_clients.source import Unreadable
+from worker.kafka_clients.unreadable import Unreadable
 
 ERROR = RecordError("invalid_json", "the value is not valid JSON")
 

@@ -1,6 +1,7 @@
 """Record batches: read and written as kafka-python does it."""
 
 import struct
+import tracemalloc
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from worker.kafka_clients.records import Message
 
 PLACE = TopicPartition("tweets.raw", 3)
 NAMES = ("topic", "partition", "offset", "timestamp", "key", "value", "headers")
+LENGTH = 8
 ATTRIBUTES = 21
 LOG_APPEND_TIME = 8
 
@@ -171,6 +173,46 @@ def test_what_is_aborted_is_left_out_for_who_reads_what_is_committed(isolation_l
     kept = [b"of another", b"committed"]
     assert [record[5] for record in taken] == ([b"aborted"] if not isolation_level else []) + kept
     assert behind == 6
+
+
+def test_a_mark_of_which_compaction_left_nothing_is_left_out() -> None:
+    content = bytearray(batch_of([(0, None, b"", [])])[: DefaultRecordBatch.HEADER_STRUCT.size])
+    struct.pack_into(">i", content, LENGTH, len(content) - LENGTH - 4)
+    struct.pack_into(">h", content, ATTRIBUTES, 16 | 32)  # transactional, control
+    struct.pack_into(">q", content, ATTRIBUTES + 22, 7)
+    struct.pack_into(">i", content, len(content) - 4, 0)  # records
+    options = {"check_crcs": False, "isolation_level": 1}
+    behind = batch_of([(5, None, b"a", [])])
+    part = PartitionRecords(0, PLACE, MemoryRecords(bytes(content) + behind), **options)
+    assert [record.value for record in part.take(9)] == [b"a"]
+
+
+def test_a_fetcher_learns_that_something_was_read() -> None:
+    """By which it lets another partition come first."""
+    content = batch_of([(5, None, b"a", [])])
+    found = []
+    for kind in (PartitionRecords, Fetcher.PartitionRecords):
+        part = kind(0, PLACE, MemoryRecords(content), on_drain=lambda it: found.append(it))
+        while part:
+            part.take(9)
+    assert all(part.bytes_read > 0 for part in found)
+    assert len(found) == 2
+
+
+def test_headers_of_a_record_are_not_kept() -> None:
+    def packed(number: int) -> None:
+        own = [("baggage", number.to_bytes(4) * (1 << 18))]
+        ((_, builder),) = pack([Message("a", b"", b"", own, [("x", b"y")])], 0, 1 << 30)
+        assert builder.size_in_bytes() > 1 << 20
+
+    packed(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 9):
+            packed(number)
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @given(messages, st.integers(0, 4), st.integers(1, 2000))

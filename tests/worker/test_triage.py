@@ -16,7 +16,7 @@ from shared.bundle import Bundle
 from shared.encoding import EncodedTexts
 from shared.errors import UnavailableError
 from worker.kafka_clients.records import Headers, Message, Record
-from worker.kafka_clients.source import Unreadable
+from worker.kafka_clients.unreadable import Unreadable
 from worker.triage import Triage
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -10,8 +10,7 @@ from kafka import TopicPartition
 from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
 from worker.kafka_clients.connection import connecting, kafka_errors, new_consumer
-from worker.kafka_clients.records import Record
-from worker.kafka_clients.source import flat
+from worker.kafka_clients.records import Record, flat
 
 _PATIENCE = 60
 """Seconds that a topic may give nothing before its end; workers' transactions take ten at most."""

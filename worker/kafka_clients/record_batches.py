@@ -18,7 +18,9 @@ from kafka.record.util import decode_varint, encode_varint
 
 from worker.kafka_clients.records import Headers, Message
 
-_VERSION = 2
+RECORD_BATCH = 2
+"""The version of batches since Kafka 0.11; before, a message was a batch of its own, or of those
+that it held compressed."""
 _NULL = 1
 """The byte for a length of -1."""
 _NO_BYTES, _NO_ATTRIBUTES_NOR_AGE = bytes([_NULL]), b"\0\0"
@@ -44,7 +46,8 @@ class FetchedRecord(msgspec.Struct, gc=False):
 class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-python: no types
     """What has been fetched of a partition; takes the place of kafka-python's class in a fetcher.
 
-    Which batches count, and which are broken, is as there. Its metrics are off, and not kept.
+    Which batches count, and which are broken, is as there. Of its metrics, which are off, only the
+    bytes are counted, and by batches: a fetcher that has read any puts another partition first.
     """
 
     def _unpack_records(
@@ -56,7 +59,7 @@ class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka
                 raise CorruptRecordError(
                     f"the batch at offset {batch.base_offset} has a wrong checksum"
                 )
-            if batch.magic == _VERSION:
+            if batch.magic == RECORD_BATCH:
                 self.leader_epoch = batch.leader_epoch
                 unpacked = () if self._is_left_out(batch) else unpack(batch, topic, number)
             else:
@@ -64,7 +67,8 @@ class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka
             for record in unpacked:
                 self.next_fetch_offset = record.offset + 1
                 yield record
-            if batch.magic == _VERSION:  # its last records may be gone
+            self.bytes_read += batch.size_in_bytes
+            if batch.magic == RECORD_BATCH:  # its last records may be gone
                 self.next_fetch_offset = batch.next_offset
         self.drain()
 
@@ -72,7 +76,8 @@ class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka
         """Whether a batch is of an aborted transaction, or the mark of a transaction's end."""
         if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.has_producer_id():
             self._consume_aborted_transactions_up_to(batch.last_offset)
-            if self._contains_abort_marker(batch):
+            # Compaction may have left nothing of a mark, which then says nothing.
+            if batch.records_count and self._contains_abort_marker(batch):
                 self.aborted_producer_ids.discard(batch.producer_id)
             elif self._is_batch_aborted(batch):
                 return True
@@ -178,7 +183,7 @@ def pack(
 
 
 def _batch(records: list[bytes], compression: int, most: int) -> MemoryRecordsBuilder:
-    batch = MemoryRecordsBuilder(_VERSION, compression, most)
+    batch = MemoryRecordsBuilder(RECORD_BATCH, compression, most)
     builder = batch._builder
     builder._buffer += b"".join(records)
     builder._first_timestamp = builder._max_timestamp = int(time.time() * 1000)
@@ -194,18 +199,21 @@ def _record(offset: int, message: Message) -> bytes:
         key = _varint(len(message.key)) + message.key
     if message.value is not None:
         value = _varint(len(message.value)) + message.value
-    headers = _packed(tuple(message.headers + message.added))
-    record = b"".join((_NO_ATTRIBUTES_NOR_AGE, _varint(offset), key, value, headers))
+    count = _varint(len(message.headers) + len(message.added))
+    own, added = b"".join(map(_header, message.headers)), _packed(tuple(message.added))
+    record = b"".join((_NO_ATTRIBUTES_NOR_AGE, _varint(offset), key, value, count, own, added))
     return _varint(len(record)) + record
 
 
 @lru_cache(256)
-def _packed(headers: tuple[tuple[str, bytes], ...]) -> bytes:
-    parts = [_varint(len(headers))]
-    for name, content in headers:
-        encoded = name.encode()
-        parts += [_varint(len(encoded)), encoded, _varint(len(content)), content]
-    return b"".join(parts)
+def _packed(added: tuple[tuple[str, bytes], ...]) -> bytes:
+    """All alerts of a model have the same. A record's own headers may be of any size."""
+    return b"".join(map(_header, added))
+
+
+def _header(header: tuple[str, bytes]) -> bytes:
+    name, content = header[0].encode(), header[1]
+    return b"".join((_varint(len(name)), name, _varint(len(content)), content))
 
 
 @lru_cache(8192)

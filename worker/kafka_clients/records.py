@@ -1,5 +1,6 @@
 """Records as they are read, messages as they are published, and batches between the two."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -49,3 +50,8 @@ class Batch(msgspec.Struct, frozen=True):
     records: list[Record]
     offsets: dict[Any, Any]
     membership: Any
+
+
+def flat(polled: Mapping[Any, list[Record]]) -> list[Record]:
+    """What a poll gave, without the division by partitions."""
+    return [record for records in polled.values() for record in records]

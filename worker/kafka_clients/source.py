@@ -3,11 +3,9 @@
 import contextlib
 import math
 import time
-import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
@@ -30,8 +28,9 @@ from worker.kafka_clients.mends import (
     rejoin_if_forgotten,
 )
 from worker.kafka_clients.record_batches import PartitionRecords
-from worker.kafka_clients.records import Batch, Headers, Record
-from worker.kafka_clients.unpack import EnoughError, TooLargeError, one_allowance
+from worker.kafka_clients.records import Batch, Record
+from worker.kafka_clients.unpack import one_allowance
+from worker.kafka_clients.unreadable import unpacked_or_unreadable
 
 _METADATA_MAX_AGE_MS = 30_000
 """After this long at most, partitions that were added to the topic are consumed."""
@@ -48,24 +47,6 @@ _LONGEST_SLEEP = 0.05
 """Seconds between two polls of a batch that waits long, so that its partitions are read on."""
 _LAG_TIMEOUT_MS = 2000
 """How long a leader that is missing may hold up the partitions whose leaders are there."""
-
-
-class Unreadable(msgspec.Struct):
-    """Stands for a record that is not unpacked.
-
-    A batch of its producer has a wrong checksum, broken compression, a header whose name is not
-    UTF-8, or would take too much memory; the records behind it in that batch cannot be unpacked
-    either. Only the place is known, and `error` says what was met there.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    error: str
-    timestamp: int = -1
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: Headers = []
 
 
 class Source:
@@ -206,7 +187,9 @@ class Source:
         if room > 0 and self._holds() and _bytes(self._held) <= _MOST_BYTES:
             fetcher = self.consumer._fetcher
             with kafka_errors("unpack"), one_allowance():
-                self._held += self._unpack(lambda: fetcher.fetched_records(room)[0], room)
+                self._held += unpacked_or_unreadable(
+                    lambda: fetcher.fetched_records(room)[0], self.consumer.seek, room
+                )
 
     def rewind(self, batch: Batch) -> None:
         """Lets a batch that was not delivered come again."""
@@ -247,38 +230,9 @@ class Source:
 
     def _poll(self, timeout_ms: int, max_records: int) -> list[Record]:
         rejoin_if_forgotten(self.consumer._coordinator)
-        return self._unpack(lambda: self.consumer.poll(timeout_ms, max_records), max_records)
-
-    def _unpack(
-        self, poll: Callable[[], Mapping[Any, list[Record]]], max_records: int
-    ) -> list[Record]:
-        """What a poll gives; `Unreadable` stands for a record that cannot be unpacked.
-
-        A poll that fails so has taken nothing, and the next one would never return: kafka-python
-        keeps the records that it was unpacking and asks them again and again. It lets go of them
-        when the partition's position has moved.
-        """
-        try:
-            return flat(poll())
-        except Exception as error:
-            if (unpacked := _unpacked(error)) is None:
-                raise
-            if isinstance(error, EnoughError):
-                unpacked.records.drain()  # so that they are fetched again
-                return []
-            partition = unpacked.records.topic_partition
-            # The first is where this fetch began, the second is behind what was unpacked of it.
-            offset = max(unpacked.records.fetch_offset, unpacked.records.next_fetch_offset)
-            # Of a batch with a wrong checksum only the first offset can be relied on, but here the
-            # checksum was right: there is no need to unpack it once for each of its records.
-            last = unpacked.batch.last_offset if isinstance(error, TooLargeError) else offset
-            behind = min(last + 1, offset + max_records)
-            self.consumer.seek(partition, behind)
-            told = f"{type(error).__name__}: {error}"
-            return [
-                Unreadable(partition.topic, partition.partition, place, told)
-                for place in range(offset, behind)
-            ]
+        return unpacked_or_unreadable(
+            lambda: self.consumer.poll(timeout_ms, max_records), self.consumer.seek, max_records
+        )
 
     def close(self) -> None:
         """Leaves the group, so that the partitions move on at once, unless membership is static."""
@@ -305,11 +259,6 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
         """They are read from the group's commits on, as they are now."""
         forget_commits(self._consumer._coordinator)
         self._tell(len(self._consumer.assignment() | set(assigned)))
-
-
-def flat(polled: Mapping[Any, list[Record]]) -> list[Record]:
-    """What a poll gave, without the division by partitions."""
-    return [record for records in polled.values() for record in records]
 
 
 def _bytes(records: list[Record]) -> int:
@@ -341,22 +290,3 @@ def _first_offsets(records: list[Record]) -> dict[Any, int]:
     for record in records:
         first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
     return first
-
-
-class _Unpacking(msgspec.Struct, frozen=True):
-    """What kafka-python was unpacking: a partition's records, and of them a producer's batch."""
-
-    records: Any
-    batch: Any
-
-
-def _unpacked(error: Exception) -> _Unpacking | None:
-    """What kafka-python was unpacking when it raised, or None.
-
-    The error itself says neither the partition nor the offset, and is of any class that a decoder
-    may raise.
-    """
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name == "_unpack_records":
-            return _Unpacking(frame.f_locals["self"], frame.f_locals.get("batch"))
-    return None
