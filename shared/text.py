@@ -3,7 +3,8 @@
 The plain path of a text, which `plain_words` spells out, is: rewrite each chunk (if the recipe says
 so), lemmatize with spaCy, join the lemmas by spaces, lower the case, cut at the filter characters.
 A run of more than 250 characters without white space is cut into pieces of 250 first, because
-spaCy's tokenizer takes quadratic time: 8 s for 10,000 opening brackets, 5 ms for 250.
+spaCy's tokenizer takes quadratic time: 8 s for 10,000 opening brackets, 5 ms for 250, and twice as
+much for mixed punctuation.
 A chunk is what stands between two space characters. spaCy's tokenizer and the filter both act
 within a chunk, so that `shared.encoding` can remember the numbers of a chunk's tokens; tests hold
 that the outcome is the same.

@@ -141,7 +141,7 @@ class Worker:
                 continue
             if shadow is not None:
                 shadow.compare(outcome.texts, outcome.probabilities, triage.threshold)
-            self._pause_for_dead_letters(dead_letters, len(batch.records), outcome)
+            self._pause_for_dead_letters(dead_letters, outcome)
 
     def _process(self, batch: Batch, triage: Triage, source: Source, sink: Sink) -> Outcome | None:
         """Triages and delivers a batch, or lets it come again after a dependency failed."""
@@ -151,6 +151,8 @@ class Worker:
             source.rewind(batch)
             self._failed("memory", error)
             return None
+        if outcome.records < len(batch.records):
+            batch = source.shorten(batch, outcome.records)
         try:
             with self._metrics.step("deliver"):
                 sink.deliver(batch, outcome.messages)
@@ -162,7 +164,7 @@ class Worker:
             return None
         self._goes_on("memory")
         self._goes_on("kafka")
-        self._account(len(batch.records), outcome)
+        self._account(outcome)
         return outcome
 
     def _recover(self, sink: Sink, error: UnavailableError) -> None:
@@ -201,10 +203,8 @@ class Worker:
         if self._stop.wait(seconds * random.uniform(0.5, 1)):
             raise _StoppedError
 
-    def _pause_for_dead_letters(
-        self, share: "DeadLetterShare", consumed: int, outcome: Outcome
-    ) -> None:
-        share.add(consumed, len(outcome.dead_letter_reasons))
+    def _pause_for_dead_letters(self, share: "DeadLetterShare", outcome: Outcome) -> None:
+        share.add(outcome.records, len(outcome.dead_letter_reasons))
         if not share.exceeded:
             self._health.goes_on("records")
             return
@@ -295,10 +295,10 @@ class Worker:
         if not waiting:
             self._goes_on("kafka")
 
-    def _account(self, consumed: int, outcome: Outcome) -> None:
+    def _account(self, outcome: Outcome) -> None:
         metrics, now = self._metrics, time.time()
-        metrics.batch_size.observe(consumed)
-        metrics.consumed.inc(consumed)
+        metrics.batch_size.observe(outcome.records)
+        metrics.consumed.inc(outcome.records)
         metrics.alerts.inc(len(outcome.alerts))
         metrics.not_relevant.inc(outcome.not_relevant)
         for reason in outcome.dead_letter_reasons:

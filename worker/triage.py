@@ -37,6 +37,10 @@ whose texts are equal. When there are more, remembering starts anew."""
 _LONGEST_REMEMBERED = 400
 """Characters; longer texts hardly come twice, and would take the memory."""
 
+_MOST_CHARACTERS = 1 << 18
+"""Of a batch's texts, unless there is but one. Tokens of the worst take 90 µs a character on a busy
+core, and a member that does not come back within `TRIAGE_STALL_SECONDS` loses its partitions."""
+
 Step = Callable[[str], AbstractContextManager[None]]
 
 _TRACE_HEADERS = frozenset(("traceparent", "tracestate", "baggage", "b3"))
@@ -44,9 +48,10 @@ _TRACE_HEADERS = frozenset(("traceparent", "tracestate", "baggage", "b3"))
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of a batch.
+    """What became of a batch, or of its first records where its texts are long.
 
     Attributes:
+        records: how many these are.
         messages: alerts and dead letters, to be published.
         alerts: those of them that are alerts.
         not_relevant: how many tweets scored below the threshold.
@@ -57,6 +62,7 @@ class Outcome(msgspec.Struct, frozen=True):
         unknown_words: how many of them the vocabulary lacks.
     """
 
+    records: int
     messages: list[Message]
     alerts: list[Alert]
     not_relevant: int
@@ -109,6 +115,8 @@ class Triage:
     def __call__(self, records: Sequence[Record]) -> Outcome:
         """Triages a batch; every record ends as alert, as not relevant, or as dead letter.
 
+        Not all of them where their texts are long: one at least, and as many as `Outcome.records`.
+
         Raises:
             UnavailableError: if memory does not suffice for a single record.
             Exception: whatever a step raises for any text, which is no record's fault.
@@ -136,12 +144,16 @@ class Triage:
             raise fault from None
         dead_letter = self._dead_letter(record, "unprocessable", error)
         nothing = np.empty(0, np.float32)
-        return Outcome([dead_letter], [], 0, ["unprocessable"], [], nothing, 0, 0)
+        return Outcome(1, [dead_letter], [], 0, ["unprocessable"], [], nothing, 0, 0)
 
     def _halves(self, records: Sequence[Record]) -> Outcome:
         middle = (len(records) + 1) // 2
-        first, second = self(records[:middle]), self(records[middle:])
+        first = self(records[:middle])
+        if first.records < middle:
+            return first
+        second = self(records[middle:])
         return Outcome(
+            first.records + second.records,
             first.messages + second.messages,
             first.alerts + second.alerts,
             first.not_relevant + second.not_relevant,
@@ -154,7 +166,7 @@ class Triage:
 
     def _triage(self, records: Sequence[Record]) -> Outcome:
         with self._step("decode"):
-            tweets, failed = _decode(records)
+            tweets, failed = _decode(records, _MOST_CHARACTERS)
         texts = [tweet.text for _, tweet in tweets]
         known = self._known
         new = [text for text in dict.fromkeys(texts) if text not in known]
@@ -170,6 +182,7 @@ class Triage:
         with self._step("decide"):
             messages, alerts = self._decide(tweets, probabilities)
         return Outcome(
+            len(tweets) + len(failed),
             messages + [self._dead_letter(record, e.reason, e) for record, e in failed],
             alerts,
             len(tweets) - len(alerts),
@@ -213,12 +226,18 @@ class Triage:
 
 
 def _decode(
-    records: Sequence[Record],
+    records: Sequence[Record], most: int
 ) -> tuple[list[tuple[Record, Tweet]], list[tuple[Record, RecordError]]]:
-    tweets, failed = [], []
+    """Decodes records, up to so many characters of their texts."""
+    tweets: list[tuple[Record, Tweet]] = []
+    failed, size = [], 0
     for record in records:
         try:
-            tweets.append((record, decode_tweet(record.value)))
+            tweet = decode_tweet(record.value)
+            size += len(tweet.text)
+            if size > most and tweets:
+                break
+            tweets.append((record, tweet))
         except RecordError as error:
             unreadable = getattr(record, "error", None)
             failed.append((record, RecordError("unreadable", unreadable) if unreadable else error))

@@ -67,13 +67,17 @@ def fuzz(bundle: Bundle, count: int, seed: int) -> Fuzzed:
     )
     report = Fuzzed(count, seed, 0.0, Counter(), 0.0, [])
     begun = time.monotonic()
-    for batch in _batches(islice(inputs(seed), count)):
+    records = islice(inputs(seed), count)
+    rest: list[Input] = []
+    while batch := rest or list(islice(records, _BATCH)):
+        rest = []
         try:
             with _stopwatch() as taken:
                 outcome = triage(batch)
         except Exception as error:  # noqa: BLE001  # which is what must not be
             report.violations.append(f"{type(error).__name__}: {error}: in {_shown(batch)}")
             continue
+        batch, rest = batch[: outcome.records], batch[outcome.records :]
         report.violations += violations(batch, outcome)
         report.outcomes.update(outcome.dead_letter_reasons)
         report.outcomes["alert"] += len(outcome.alerts)
@@ -130,11 +134,6 @@ def _expected(record: Input) -> str | None:
     except RecordError as error:
         return error.reason
     return None
-
-
-def _batches(records: Iterator[Input]) -> Iterator[list[Input]]:
-    while batch := list(islice(records, _BATCH)):
-        yield batch
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ def test_the_same_seed_gives_the_same_records() -> None:
 
 
 def outcome(messages: list[Message], not_relevant: int) -> Outcome:
-    return Outcome(messages, [], not_relevant, [], [], np.empty(0, np.float32), 0, 0)
+    return Outcome(2, messages, [], not_relevant, [], [], np.empty(0, np.float32), 0, 0)
 
 
 def test_what_does_not_hold_is_told() -> None:

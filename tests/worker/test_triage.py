@@ -245,6 +245,21 @@ def test_a_text_that_comes_again_is_not_scored_again() -> None:
     assert scorer.batches == [3, 1]
 
 
+def test_a_batch_ends_before_its_texts_take_too_long() -> None:
+    triage = new_triage(FakeScorer(no_memory_for(12)))
+    records: list[Record] = [FakeRecord(b"%5d " % n * 4000, n) for n in range(24)]
+    records.insert(3, FakeRecord(None, 24))
+    taken: list[int] = []
+    while records:
+        outcome = triage(records)
+        ended = [alert.source.offset for alert in outcome.alerts]
+        ended += [24] * len(outcome.dead_letter_reasons)
+        done, records = records[: outcome.records], records[outcome.records :]
+        assert sorted(ended) == sorted(record.offset for record in done)
+        taken.append(outcome.records)
+    assert taken == [11, 10, 4]
+
+
 def test_without_memory_for_a_single_record_it_waits() -> None:
     records = [FakeRecord(b"good %d" % n, n) for n in range(4)]
     with pytest.raises(UnavailableError, match="1 are too many"):

@@ -37,8 +37,7 @@ _METADATA_MAX_AGE_MS = 30_000
 _HEARTBEAT_MS = 1000
 """How late a member may learn that the group rebalances, while the others stand still."""
 _MOST_BYTES = 2 << 20
-"""Of the values in a batch of several records. A batch of the longest and worst texts would take
-longer than Kafka waits for a member: some take 20 µs a byte to tokenize."""
+"""Of the values in a batch of several records, which are in memory several times over."""
 _FETCH = 0.005
 """Seconds within which Kafka answers with records that it has."""
 _FRESH = 0.01
@@ -190,6 +189,11 @@ class Source:
                 self._held += unpacked_or_unreadable(
                     lambda: fetcher.fetched_records(room)[0], self.consumer.seek, room
                 )
+
+    def shorten(self, batch: Batch, records: int) -> Batch:
+        """The first records of the batch that was taken last; the others are held for the next."""
+        self._held = batch.records[records:] + self._held
+        return _batch(batch.records[:records], batch.membership)
 
     def rewind(self, batch: Batch) -> None:
         """Lets a batch that was not delivered come again."""
