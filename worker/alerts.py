@@ -43,9 +43,13 @@ def print_alerts(
 
 def alert_line(alert: Alert) -> str:
     """An alert in a line of rich's markup: time, probability, author, text, and its source."""
-    author = f"@{alert.tweet.author} " if alert.tweet.author else ""
-    text = "".join(c if c.isprintable() else " " for c in alert.tweet.text)  # no terminal escapes
+    author = f"@{_plain(alert.tweet.author)} " if alert.tweet.author else ""
     return (
         f"[dim]{alert.scored_at:%H:%M:%S}[/] [bold red]{alert.probability:.2f}[/] "
-        f"[cyan]{escape(author)}[/]{escape(text)} [dim]{escape(alert.alert_id)}[/]"
+        f"[cyan]{author}[/]{_plain(alert.tweet.text)} [dim]{_plain(alert.alert_id)}[/]"
     )
+
+
+def _plain(text: str) -> str:
+    """Text that is neither markup nor leaves its line, nor tells the terminal anything."""
+    return escape("".join(c if c.isprintable() else " " for c in text))

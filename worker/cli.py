@@ -42,7 +42,7 @@ def _triage(_: argparse.Namespace, settings: Settings) -> None:
 def _alerts(arguments: argparse.Namespace, settings: Settings) -> None:
     from worker.alerts import print_alerts
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     print_alerts(
         settings,
         (lambda line: print(line, flush=True)) if arguments.json else console.print,
