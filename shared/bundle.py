@@ -30,7 +30,7 @@ import numpy.typing as npt
 from safetensors import numpy as safetensors
 
 from shared.encoding import TextEncoder
-from shared.errors import BundleError
+from shared.errors import BundleError, UnavailableError
 from shared.gpu_models import GpuModel
 from shared.manifest import FORMAT, Manifest
 from shared.models import (
@@ -347,6 +347,7 @@ def read_file(folder: Path, name: str) -> bytes:
     Raises:
         BundleError: if it is missing, is no plain file (a link could lead anywhere, and to what has
             no end), or is larger than such a file may be.
+        UnavailableError: if the disk, or what it stands for, does not give it now.
     """
     path = folder / name
     try:
@@ -356,5 +357,7 @@ def read_file(folder: Path, name: str) -> bytes:
         if status.st_size > _LARGEST[name]:
             raise BundleError(f"{path} has {status.st_size} bytes, more than {_LARGEST[name]}")
         return path.read_bytes()
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise BundleError(f"{folder} is no complete bundle: {error}") from error
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be read: {error}") from error

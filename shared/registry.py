@@ -191,5 +191,5 @@ def _is_bundle(folder: Path, digest: str) -> bool:
     try:
         verify_bundle(folder)
         return digest_of(folder) == digest
-    except BundleError:
+    except (BundleError, UnavailableError):
         return False

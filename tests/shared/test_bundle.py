@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import pickletools
@@ -29,7 +30,7 @@ from shared.bundle import (
     verify_bundle,
     write_bundle,
 )
-from shared.errors import BundleError
+from shared.errors import BundleError, UnavailableError
 from shared.manifest import FORMAT
 from shared.scorer import BATCH_SIZE
 from shared.tokens import vectors_from_bytes
@@ -124,6 +125,24 @@ def test_missing_file_is_refused(folder: Path, name: str) -> None:
     assert name in message
 
 
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS])
+def test_a_file_that_the_disk_does_not_give_now_is_no_fault_of_the_bundle(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def stale(path: Path) -> bytes:
+        if path.name == name:
+            raise OSError(errno.ESTALE, "stale file handle")
+        return read(path)
+
+    with monkeypatch.context() as away:
+        away.setattr(Path, "read_bytes", stale)
+        with pytest.raises(UnavailableError, match=rf"{name} cannot be read: .*stale file handle"):
+            verify_bundle(folder)
+    verify_bundle(folder)
+
+
 @pytest.mark.parametrize("number", [0, FORMAT + 1, str(FORMAT), None])
 def test_another_format_is_refused(folder: Path, number: object) -> None:
     edit_manifest(folder, format=number, something="new")
@@ -200,6 +219,7 @@ def test_golden_texts_are_kept_with_their_probabilities(original: Path, bundle: 
     assert min(kept) < 0.5 < max(kept)
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")  # of any bytes
 def test_nothing_in_a_bundle_is_code(original: Path) -> None:
     assert {path.name for path in original.iterdir()} == {MANIFEST, *FILES}
     for path in original.iterdir():
