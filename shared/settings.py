@@ -23,6 +23,7 @@ FILE_VARIABLE = "TRIAGE_SETTINGS_FILE"
 Name = Annotated[str, Meta(min_length=1)]
 Threshold = Annotated[float, Meta(gt=0, lt=1)] | OperatingPointName
 _SERVER = r"([^\s,:\[\]]+|\[[\da-fA-F:.]+\]):\d{1,5}"
+_REGISTRY = r"file:.+|wandb:[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){2}"
 _THIS_HOST = r"(localhost|127\.0\.0\.1|\[::1\])"
 
 
@@ -101,7 +102,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Name, _setting("a name", "the consumer group, whose members share the partitions")
     ] = "tweet-triage"
     registry: Annotated[
-        Name,
+        Annotated[str, Meta(pattern=rf"^({_REGISTRY})$")],
         _setting(
             "file:FOLDER or wandb:ENTITY/REGISTRY/COLLECTION",
             "where bundles are registered, with their aliases",
@@ -230,7 +231,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         if name.endswith("_file") and not (Path(value).is_file() and os.access(value, os.R_OK)):
             problems.append(f"{written}={value!r}: expected a file that can be read")
     given_as = {name: written for name, (written, _) in given.items()}
-    problems += _contradictions(values, given_as)
+    problems += _contradictions(values, given_as) + _collisions(Settings(**values))
     if problems:
         known = ", ".join(PREFIX + name.upper() for name in fields)
         if any(problem.endswith("is not a setting") for problem in problems):
@@ -302,6 +303,30 @@ def _contradictions(values: Mapping[str, Any], given: Mapping[str, str]) -> list
     return [f"{name} is missing, which {way} needs" for name in missing] + [
         f"{name} has no effect with {way}" for name in idle
     ]
+
+
+def _collisions(settings: Settings) -> list[str]:
+    """What cannot be together, and folders that cannot be."""
+    problems = []
+    topics: dict[str, str] = {}
+    for name in ("input_topic", "alerts_topic", "dead_letters_topic"):
+        topic = getattr(settings, name)
+        if (other := topics.setdefault(topic, name)) != name:
+            problems.append(
+                f"{PREFIX}{name.upper()}={topic!r}: expected another than {PREFIX}{other.upper()}"
+            )
+    if settings.batch_wait_ms >= 1000 * settings.stall_seconds:
+        problems.append(
+            f"{PREFIX}BATCH_WAIT_MS={settings.batch_wait_ms}: expected less than "
+            f"{PREFIX}STALL_SECONDS={settings.stall_seconds:g}"
+        )
+    for name in ("registry", "cache"):
+        value = getattr(settings, name)
+        try:
+            Path(value.removeprefix("file:").removeprefix("//")).expanduser()
+        except RuntimeError:
+            problems.append(f"{PREFIX}{name.upper()}={value!r}: there is no such home folder")
+    return problems
 
 
 def _read_file(path: str) -> dict[str, Any]:

@@ -27,6 +27,8 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 _LONGEST_START = 600
 """Seconds; a large bundle may take minutes to come over a slow line."""
+_LONGEST_TRY = 30
+"""Seconds; an attempt to reach what it waits for takes 10 and the pause before it 10 at most."""
 
 
 class Health:
@@ -75,7 +77,8 @@ class Health:
     def not_healthy(self) -> str | None:
         """Why this worker should be restarted, or None."""
         now = self._clock()
-        if (silent := now - self._ticked) > self._may_be_silent:
+        most = max(self._may_be_silent, _LONGEST_TRY) if self._waiting else self._may_be_silent
+        if (silent := now - self._ticked) > most:
             return f"the loop has not come round for {silent:.0f} s\n{_threads()}"
         idle = now - self._progressed
         if self._lag and idle > self._stall_seconds:
@@ -160,10 +163,11 @@ def serve(health: Health, registry: CollectorRegistry, address: str, port: int) 
         family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
         server_class = type("Server", (_Server,), {"address_family": family})
         server = server_class((address, port), _Handler)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(
             f"TRIAGE_METRICS_ADDRESS={address!r}, TRIAGE_METRICS_PORT={port}: "
-            f"expected an address and a free port of this machine: {error.strerror}"
+            f"expected an address and a free port of this machine: {reason}"
         ) from error
     server.set_app(answer)
     threading.Thread(target=server.serve_forever, name="pages", daemon=True).start()

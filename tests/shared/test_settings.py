@@ -128,6 +128,9 @@ def refusal(environment: dict[str, str]) -> str:
         ("DELIVERY", "Exactly-Once"),
         ("GROUP_ID", ""),
         ("REGISTRY", ""),
+        ("REGISTRY", "models"),
+        ("REGISTRY", "file:"),
+        ("REGISTRY", "wandb:entity/collection"),
     ],
 )
 def test_bad_value_is_named_with_what_is_expected(name: str, value: str) -> None:
@@ -159,6 +162,40 @@ def test_all_problems_are_in_one_message(tmp_path: Path) -> None:
     assert "9109" not in message
     known = message.partition("the settings are: ")[2].split(", ")
     assert known == [f"TRIAGE_{name.upper()}" for name in FIELDS]
+
+
+@pytest.mark.parametrize(
+    ("environment", "problem"),
+    [
+        (
+            {"ALERTS_TOPIC": "tweets.raw"},
+            "TRIAGE_ALERTS_TOPIC='tweets.raw': expected another than TRIAGE_INPUT_TOPIC",
+        ),
+        (
+            {"INPUT_TOPIC": "a", "DEAD_LETTERS_TOPIC": "a"},
+            "TRIAGE_DEAD_LETTERS_TOPIC='a': expected another than TRIAGE_INPUT_TOPIC",
+        ),
+        (
+            {"ALERTS_TOPIC": "a", "DEAD_LETTERS_TOPIC": "a"},
+            "TRIAGE_DEAD_LETTERS_TOPIC='a': expected another than TRIAGE_ALERTS_TOPIC",
+        ),
+        (
+            {"BATCH_WAIT_MS": "1500", "STALL_SECONDS": "1.5"},
+            "TRIAGE_BATCH_WAIT_MS=1500: expected less than TRIAGE_STALL_SECONDS=1.5",
+        ),
+        (
+            {"REGISTRY": "file:~nobody-of-this-name/a"},
+            "TRIAGE_REGISTRY='file:~nobody-of-this-name/a': there is no such home folder",
+        ),
+        (
+            {"CACHE": "~nobody-of-this-name"},
+            "TRIAGE_CACHE='~nobody-of-this-name': there is no such home folder",
+        ),
+    ],
+)
+def test_what_cannot_be_together_is_refused(environment: dict[str, str], problem: str) -> None:
+    given = {f"TRIAGE_{name}": value for name, value in environment.items()}
+    assert refusal(given) == f"settings: {problem}"
 
 
 @pytest.mark.parametrize("content", [b"a = ", b"batch_size: 5", b"\xff", b'x = "\0"'])

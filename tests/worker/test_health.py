@@ -99,6 +99,21 @@ def test_waiting_for_kafka_is_healthy_but_not_ready(health: Health, clock: Clock
     assert (health.not_healthy(), health.not_ready()) == (None, None)
 
 
+def test_attempts_to_reach_kafka_take_their_time(clock: Clock) -> None:
+    health = Health(2, clock)
+    health.goes_on("worker")
+    health.waits("kafka", "nobody listens")
+    health.tick()
+    clock.now += 25
+    assert health.not_healthy() is None
+    clock.now += 6
+    assert "has not come round for 31 s" in (health.not_healthy() or "")
+    health.tick()
+    health.goes_on("kafka")
+    clock.now += 3
+    assert "has not come round for 3 s" in (health.not_healthy() or "")
+
+
 def test_deliveries_that_fail_for_ever_are_unhealthy(health: Health, clock: Clock) -> None:
     """Kafka says how many records wait, so a new start may help."""
     for _ in range(7):
@@ -224,6 +239,8 @@ def test_an_address_that_cannot_be_had_is_named(
         f"TRIAGE_METRICS_ADDRESS='127.0.0.1', TRIAGE_METRICS_PORT={taken}: "
         "expected an address and a free port of this machine: Address already in use"
     )
+    with pytest.raises(UsageError, match=r"^TRIAGE_METRICS_ADDRESS='\.\.', .* of this machine: "):
+        serve(health, registry, "..", 0)
     with pytest.raises(UsageError, match=r"^TRIAGE_METRICS_ADDRESS='192\.0\.2\.1', .* of this mac"):
         serve(health, registry, "192.0.2.1", 0)
     assert set(threading.enumerate()) <= threads
