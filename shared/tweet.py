@@ -5,13 +5,14 @@
     minimal JSON            {"id": …, "text": …}
     plain UTF-8 text        anything that does not begin with {
 
-The text is kept exactly as it came, entities such as `&amp;` too: so was the text of the labelled
-set, which came from the same API.
+A byte order mark before it is no part of it. The text is kept exactly as it came, entities such as
+`&amp;` too: so was the text of the labelled set, which came from the same API.
 
 https://developer.x.com/en/docs/x-api/v1/data-dictionary/object-model/tweet
 https://developer.x.com/en/docs/x-api/data-dictionary/object-model/tweet
 """
 
+import codecs
 import functools
 import json
 from datetime import UTC, datetime
@@ -87,6 +88,7 @@ def decode_tweet(value: bytes | None) -> Tweet:
     """
     if value is None:
         raise RecordError("no_value", "the record has no value")
+    value = value.removeprefix(codecs.BOM_UTF8)
     if value.lstrip()[:1] != b"{":
         try:
             return Tweet(_checked(value.decode("utf-8")))

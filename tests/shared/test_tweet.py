@@ -1,4 +1,5 @@
 import json
+from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from typing import Any
 
@@ -135,6 +136,7 @@ def test_json_formats(record: dict[str, Any], tweet: Tweet) -> None:
         value = json.dumps(record, ensure_ascii=ascii_only).encode()
         assert decode_tweet(value) == tweet
         assert decode_tweet(b" \r\n\t" + value + b"\n") == tweet
+        assert decode_tweet(BOM_UTF8 + value) == tweet
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_json_formats(record: dict[str, Any], tweet: Tweet) -> None:
         " leading and trailing ",
         "two\nlines\r\n",
         "nul \0 in it",
-        "\ufeffmarked",
+        "marked \ufeff",
         "\u200b",
         "😂",
         "x" * MAX_TEXT_LENGTH,
@@ -159,6 +161,7 @@ def test_json_formats(record: dict[str, Any], tweet: Tweet) -> None:
 )
 def test_plain_text(text: str) -> None:
     assert decode_tweet(text.encode()) == Tweet(text)
+    assert decode_tweet(BOM_UTF8 + text.encode()) == Tweet(text)
 
 
 @pytest.mark.parametrize(
