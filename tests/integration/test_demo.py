@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.processes import wait_for
+from tests.integration.processes import broker_process, wait_for
 from worker.local_kafka import LocalKafka
 
 pytestmark = pytest.mark.usefixtures("kafka")  # which says why, where no Kafka can start
@@ -91,8 +91,8 @@ def test_stop_ends_the_broker_and_removes_its_data(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path))
         with LocalKafka() as kafka:
-            children = psutil.Process().children()
+            broker = broker_process(kafka)
             assert kafka.bootstrap_servers.startswith("127.0.0.1:")
             assert len(list(tmp_path.iterdir())) == 1
         assert list(tmp_path.iterdir()) == []
-    assert len([child for child in children if child.is_running()]) == len(children) - 1
+    assert not broker.is_running()

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -97,7 +98,9 @@ def test_it_runs_as_pid_1_unprivileged_with_a_read_only_root(
     cache = folder / "cache"
     cache.mkdir()
     settings = settings_of(kafka, "image")
-    port = 9108
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     image_environment = stages.environment_of("cpu")
     environment = environment_of(settings, trained) | {
         "PATH": image_environment["PATH"].replace("/opt/triage", f"{folder}/opt/triage"),

@@ -27,6 +27,7 @@ SHORT_WAITS = {
     "WANDB_FINISH_TIMEOUT_RAISES": "true",
     "WANDB_X_FILE_TRANSFER_TIMEOUT_SECONDS": "2",
 }
+"""For a training that W&B fails, which would go on waiting for it; who is to succeed gets none."""
 
 
 def write_recipe(recipe: Recipe, path: Path) -> Path:
@@ -49,7 +50,7 @@ def surroundings(folder: Path, **variables: str | None) -> Iterator[FolderRegist
     """
     registry = FolderRegistry(folder / "registry")
     ours = {name: None for name in os.environ if name.startswith("TRIAGE_")}
-    given = {"TRIAGE_REGISTRY": registry.url, "WANDB_DIR": None, **SHORT_WAITS}
+    given = {"TRIAGE_REGISTRY": registry.url, "WANDB_DIR": None}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, value in {**ours, **given, **variables}.items():
