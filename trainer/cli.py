@@ -83,6 +83,9 @@ def _list(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
 
 
 def _register(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
+    from trainer.promotion import expect_free
+
+    expect_free(arguments.alias, PRODUCTION, PREVIOUS)
     with err.status(f"registering {arguments.bundle}"):
         version = registry.register(arguments.bundle, arguments.alias)
     name, number = version.manifest.name, version.number
@@ -301,7 +304,11 @@ def parser() -> argparse.ArgumentParser:
 
     register = commands.add_parser("register", help="register a bundle that training has written")
     register.add_argument("bundle", type=Path, metavar="BUNDLE", help="its folder")
-    register.add_argument("--alias", default=CANDIDATE, help="default: %(default)s")
+    register.add_argument(
+        "--alias",
+        default=CANDIDATE,
+        help=f"any but {PRODUCTION} and {PREVIOUS}; default: %(default)s",
+    )
     register.set_defaults(command=_register)
 
     rollback = commands.add_parser("rollback", help=f"let {PRODUCTION} and {PREVIOUS} change over")

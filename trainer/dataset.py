@@ -8,6 +8,7 @@ as UTF-8 read as Windows-1252, and then read as Latin-1. `_repair` undoes it.
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
@@ -29,6 +30,9 @@ UNDECIDED = "Can't Decide"
 _AGREEMENT_COLUMN = "choose_one:confidence"
 _KEYWORD_COLUMN = "keyword"
 _FEWEST = 10  # rows of a class; fewer cannot be divided into three parts
+
+_WORD = re.compile(r"\w+")
+_PLACEHOLDERS = ("xxurl", "xxuser", "xxnumber")
 
 Indices = npt.NDArray[np.intp]
 Hashes = npt.NDArray[np.uint64]
@@ -117,7 +121,7 @@ def read_dataset(
 def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
     """Divides the rows as the article did, and cuts validation off the training part.
 
-    Tweets that differ only by links, mentions, numbers and case never stand on both sides of the
+    Tweets that are the same as `normalized_texts` gives them never stand on both sides of the
     validation cut, so that validation is not a memory test.
 
     Args:
@@ -170,7 +174,7 @@ def cut_test(dataset: Dataset) -> tuple[Indices, Indices]:
 def grouped_folds(dataset: Dataset, rows: Indices, count: int) -> Ids:
     """Divides rows into folds with the same share of relevant tweets, which depend on these alone.
 
-    Tweets that differ only by links, mentions, numbers and case never stand in two folds.
+    Tweets that are the same as `normalized_texts` gives them never stand in two folds.
 
     Returns:
         The fold of each row, from 0, int32, shape (rows,).
@@ -210,19 +214,44 @@ def write_rows(dataset: Dataset, rows: Indices, path: Path) -> None:
 
 
 def normalized_texts(texts: Sequence[str]) -> list[str]:
-    """The texts without their links, mentions, numbers and case."""
+    """The texts in lower case, with the same word for every link, mention and number.
+
+    A link in another place, or in one of two texts alone, makes them differ; see `word_hashes`.
+    """
     return [" ".join(" ".join(map(rewrite_chunk, text.split())).lower().split()) for text in texts]
 
 
 def normalized_hashes(texts: Sequence[str]) -> Hashes:
-    """A number for each text, the same for texts that differ only where tweets do.
+    """A number for each text, the same for those that `normalized_texts` makes the same.
 
-    The first 64 bits of the SHA-256 of the text as `normalized_texts` gives it, uint64, shape
-    (texts,). Bundles carry them (`shared.bundle.TRAINED_ON`): a change of what is
-    hashed here hides what older bundles were trained on.
+    The first 64 bits of the SHA-256 of that, uint64, shape (texts,). Validation and folds are cut
+    by them, and bundles carry them (`shared.bundle.TRAINED_ON`): a change of what is hashed here
+    changes the published figures, and hides what older bundles were trained on.
     """
-    keys = (key.encode("utf-8", "surrogatepass") for key in normalized_texts(texts))
-    digests = (hashlib.sha256(key).digest() for key in keys)
+    return _hashes(normalized_texts(texts))
+
+
+def word_hashes(texts: Sequence[str]) -> Hashes:
+    """A number for each text, the same for texts of the same words.
+
+    As `normalized_hashes`, but of the text without links, mentions, numbers, punctuation and "RT"
+    at its beginning. Bundles carry them too. A text that is nothing else, such as a link, keeps its
+    normalized hash.
+
+    Returns:
+        uint64, shape (texts,).
+    """
+    keys = []
+    for text in normalized_texts(texts):
+        words = [word for word in _WORD.findall(text) if word not in _PLACEHOLDERS]
+        while words and words[0] == "rt":
+            del words[0]
+        keys.append(" ".join(words) or text)
+    return _hashes(keys)
+
+
+def _hashes(keys: Sequence[str]) -> Hashes:
+    digests = (hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest() for key in keys)
     return np.array([int.from_bytes(digest[:8], "little") for digest in digests], np.uint64)
 
 

@@ -13,6 +13,7 @@ from trainer.behaviour import table as behaviour_table
 from trainer.dataset import read_dataset
 from trainer.evaluation import comparison
 from trainer.evaluation import evaluate as measure
+from trainer.held_out import OVERLAP, held_out_rows, near_duplicates
 from trainer.output import write_json
 
 
@@ -21,6 +22,8 @@ def evaluate(
 ) -> None:
     """Runs the command.
 
+    Of the data that the version was trained on, the test part alone is measured.
+
     Raises:
         BundleError: if the version lacks the operating point that is asked for.
     """
@@ -28,20 +31,38 @@ def evaluate(
     dataset = read_dataset(
         arguments.data, arguments.text_column, arguments.label_column, arguments.positive
     )
-    name = version.manifest.name
-    threshold = version.manifest.threshold_at(arguments.threshold)
+    manifest = version.manifest
+    name, called = manifest.name, f"{manifest.name} (version {version.number})"
+    threshold = manifest.threshold_at(arguments.threshold)
     with err.status(f"loading {name}, version {version.number}"):
-        scorer = load_bundle(registry.fetch(version, cache)).scorer
-    rows = len(dataset.texts)
-    with err.status(f"scoring {rows} tweets"):
-        figures = measure(dataset.labels, scorer.score(dataset.texts), threshold)
-        behaves = behaviour(scorer, threshold, dataset.texts)
+        folder = registry.fetch(version, cache)
+        scorer = load_bundle(folder).scorer
+    rows, test_part = held_out_rows(dataset, [manifest])
+    seen = near_duplicates(dataset, rows, manifest, folder)
+    if seen is None:
+        err.print(f"warning: {called} does not say which texts it was trained on")
+    elif not test_part and seen.mean() > OVERLAP:
+        err.print(
+            f"warning: {called} was trained on near-duplicates of {int(seen.sum())} of these "
+            f"{len(rows)} tweets: its figures are too good"
+        )
+    texts = [dataset.texts[row] for row in rows]
+    with err.status(f"scoring {len(rows)} tweets"):
+        figures = measure(dataset.labels[rows], scorer.score(texts), threshold)
+        behaves = behaviour(scorer, threshold, texts)
     if arguments.json:
-        found = {"version": version.number, "name": name, "rows": rows, "threshold": threshold}
+        found = {
+            "version": version.number,
+            "name": name,
+            "part": "test part" if test_part else "all rows",
+            "rows": len(rows),
+            "near_duplicates": None if seen is None else int(seen.sum()),
+            "threshold": threshold,
+        }
         behaving = {"behaviour": msgspec.to_builtins(behaves)}
         write_json(arguments.json, {**found, **figures, **behaving})
     else:
-        called = f"{name} (version {version.number})"
-        title = f"{rows} tweets, relevant from {threshold} on"
+        part = f" (the test part of {len(dataset.texts)})" if test_part else ""
+        title = f"{len(rows)} tweets{part}, relevant from {threshold} on"
         out.print(comparison([(called, dataset.name, figures)], title))
         out.print(behaviour_table({called: behaves}))

@@ -17,7 +17,13 @@ from shared.bundle import Bundle
 from shared.quality import Figure
 from shared.registry import Version
 from trainer.dataset import Dataset
-from trainer.held_out import OVERLAP, held_out_rows, near_duplicates, trained_on
+from trainer.held_out import (
+    OVERLAP,
+    held_out_rows,
+    near_duplicates,
+    trained_on,
+    without_repeats,
+)
 from trainer.statistics import (
     Scores,
     draw,
@@ -61,7 +67,8 @@ def judge(candidate: Contender, production: Contender, dataset: Dataset) -> Verd
     Held out is the test part if one of them was trained on this data, or else every tweet. Those
     that are near-duplicates of a text that either was trained on are left out, and counted in the
     notes: a few are there in honest data too, where people repeat each other. A candidate that was
-    trained on more than `OVERLAP` of the tweets is refused.
+    trained on more than `OVERLAP` of the tweets is refused. Of tweets that repeat each other one is
+    judged, and the others are counted in the notes.
 
     Raises:
         BundleError: if a bundle's hashes of its training texts cannot be read.
@@ -87,11 +94,13 @@ def judge(candidate: Contender, production: Contender, dataset: Dataset) -> Verd
             refusals.append(f"{said}, more than {OVERLAP:.0%}: they are not held out from it")
         elif seen.any():
             notes.append(f"{said}: they are left out")
-    rows = rows[new]
+    rows = without_repeats(dataset, rows[new])
+    if repeats := int(new.sum()) - len(rows):
+        notes.append(f"{repeats} of the {part} repeat the words of another: they are left out")
     if np.bincount(dataset.labels[rows], minlength=2).min() < _FEWEST:
         refusals.append(
-            f"{len(rows)} of the {part} are new to both versions: a comparison takes {_FEWEST} of "
-            "each label at least"
+            f"{len(rows)} of the {part} are new to both versions and repeat none: a comparison "
+            f"takes {_FEWEST} of each label at least"
         )
         return Verdict(None, notes, refusals)
     texts, labels = [dataset.texts[row] for row in rows], dataset.labels[rows]

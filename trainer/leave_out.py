@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from rich.table import Table
 
+from shared.errors import DataError
 from shared.manifest import Manifest
 from shared.models import Floats
 from shared.quality import Subset
@@ -22,23 +23,41 @@ from trainer.statistics import Scores, draw, measure
 FEWEST = 30
 """Tweets of a group: fewer say nothing."""
 
+FEWEST_LEFT = 10
+"""Tweets of each label that a group leaves to train on."""
+
 _MOST_VALUES = 20
-"""Of a column, for each to be a group by itself."""
+"""Of a column, for each to be a group by itself in any case."""
 
 Fit = Callable[[Indices], Callable[[list[str]], Floats]]
 """Trains a model on some rows, and gives what scores texts."""
 
 
+class Group(msgspec.Struct, frozen=True):
+    """A group to leave out: its rows of the training and validation parts, and those to train on.
+
+    These are the other ones, without what repeats the group's texts.
+    """
+
+    name: str
+    members: Indices
+    others: Indices
+
+
 def groups_of(dataset: Dataset) -> dict[str, list[int]]:
     """The rows of each group of search words.
 
-    A column of few values, such as the name of a crisis, divides the tweets by itself. Many values
-    are taken for search words, and `keyword_groups.toml` says which of them are alike.
+    The values of a column, such as the names of crises, divide the tweets by themselves. Of many
+    values that are mostly the published set's search words, `keyword_groups.toml` says which are
+    alike.
     """
     alike: dict[str, list[str]] = {}
-    if len(set(dataset.keywords)) > _MOST_VALUES:
+    values = set(dataset.keywords) - {""}
+    if len(values) > _MOST_VALUES:
         table = resources.files("trainer").joinpath("keyword_groups.toml").read_bytes()
         alike = msgspec.toml.decode(table, type=dict[str, list[str]])
+        if sum(_group(value, alike) != "" for value in values) <= len(values) / 2:
+            alike = {}
     groups: dict[str, list[int]] = {}
     for row, keyword in enumerate(dataset.keywords):
         if name := _group(keyword, alike) if alike else keyword:
@@ -46,29 +65,62 @@ def groups_of(dataset: Dataset) -> dict[str, list[int]]:
     return {name: groups[name] for name in sorted(groups)}
 
 
+def groups_to_leave_out(dataset: Dataset, parts: Parts, column: str) -> list[Group]:
+    """The groups of `FEWEST` tweets or more of the training and validation parts.
+
+    Args:
+        column: what the tweets are divided by, for errors to name it.
+
+    Raises:
+        DataError: if there is none, or one leaves less than `FEWEST_LEFT` tweets of either label.
+    """
+    rows = np.concatenate([parts.train, parts.validation])
+    hashes = normalized_hashes(dataset.texts)
+    found = []
+    for name, of_all in groups_of(dataset).items():
+        members = np.intersect1d(rows, of_all)
+        if len(members) < FEWEST:
+            continue
+        others = rows[~np.isin(hashes[rows], hashes[members])]
+        left = np.bincount(dataset.labels[others], minlength=2)
+        if left.min() < FEWEST_LEFT:
+            raise DataError(
+                f"{dataset.name}: without {column!r} {name!r}, {left[1]} relevant and {left[0]} "
+                f"other tweets are left to train on: expected {FEWEST_LEFT} of each at least"
+            )
+        found.append(Group(name, members, others))
+    if not found:
+        values = len(set(dataset.keywords) - {""})
+        raise DataError(
+            f"{dataset.name}: the column {column!r} has {values} values, none of them with "
+            f"{FEWEST} tweets outside the test part: expected one at least to leave out"
+        )
+    return found
+
+
 def leave_groups_out(
-    dataset: Dataset, parts: Parts, threshold: float, fit: Fit, tell: Callable[[int, int], None]
+    dataset: Dataset,
+    groups: Sequence[Group],
+    threshold: float,
+    fit: Fit,
+    tell: Callable[[int, int], None],
 ) -> list[Subset]:
-    """Trains and scores for each group, with tweets of the training and validation parts alone.
+    """Trains and scores for each group.
 
     Args:
         tell: is told how many groups are done, and how many there are.
 
     Returns:
-        The groups of `FEWEST` tweets or more, with the figures on them.
+        The groups with the figures on them.
     """
-    rows = np.concatenate([parts.train, parts.validation])
-    hashes = normalized_hashes(dataset.texts)
     found = []
-    groups = {name: np.intersect1d(rows, members) for name, members in groups_of(dataset).items()}
-    groups = {name: members for name, members in groups.items() if len(members) >= FEWEST}
-    for done, (name, members) in enumerate(groups.items()):
+    for done, group in enumerate(groups):
         tell(done, len(groups))
-        score = fit(rows[~np.isin(hashes[rows], hashes[members])])
-        labels = dataset.labels[members]
-        scores = Scores(score([dataset.texts[row] for row in members]), threshold)
-        figures = measure(labels, scores, draw(len(members)))
-        found.append(Subset("left out", name, len(members), int(labels.sum()), figures))
+        score = fit(group.others)
+        labels = dataset.labels[group.members]
+        scores = Scores(score([dataset.texts[row] for row in group.members]), threshold)
+        figures = measure(labels, scores, draw(len(labels)))
+        found.append(Subset("left out", group.name, len(labels), int(labels.sum()), figures))
     tell(len(groups), len(groups))
     return found
 

@@ -7,7 +7,21 @@ from rich.console import Console
 
 from shared.bundle import load_bundle
 from shared.errors import BundleError, RegistryError, UsageError
-from shared.registry import PRODUCTION, Registry, Version
+from shared.registry import PREVIOUS, PRODUCTION, Registry, Version
+
+_MOVED_BY = {PRODUCTION: "`promote` moves it", PREVIOUS: "`promote` and `rollback` move it"}
+
+
+def expect_free(alias: str, *taken: str) -> None:
+    """Checks that an alias is a name, and none of those that other commands move.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    if alias in taken:
+        raise UsageError(f"--alias {alias}: expected another alias: {_MOVED_BY[alias]}")
+    if not alias or (alias.isascii() and alias.isdigit()):
+        raise UsageError(f"--alias {alias!r}: expected a name; numbers are those of versions")
 
 
 def promote(
@@ -17,7 +31,9 @@ def promote(
 
     Raises:
         RegistryError: if the gate refuses the version, and it is not forced.
+        UsageError: if the options do not go together, or the alias is not to be had.
     """
+    expect_free(arguments.alias, PREVIOUS)
     if arguments.force and not arguments.reason.strip():
         raise UsageError("--force: expected --reason TEXT as well, which the history keeps")
     if arguments.alias != PRODUCTION and (arguments.data or arguments.force):

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from shared.errors import UsageError
 from shared.models import Architecture
-from trainer.recipes import Recipe, Training
+from trainer.recipes import Recipe, Training, problems_of
 
 Value = int | float
 Drawn = dict[str, Value]
@@ -96,8 +96,9 @@ def applied(recipe: Recipe, name: str, drawn: Drawn) -> Recipe:
     """The recipe with one of its models alone, and other settings of it.
 
     Raises:
-        UsageError: if a setting cannot have its value.
+        UsageError: if a setting cannot have its value, or not beside the others.
     """
+    told = ", ".join(f"{key} {value}" for key, value in drawn.items())
 
     def changed(struct: Any) -> Any:
         own = {key: value for key, value in drawn.items() if key in struct.__struct_fields__}
@@ -107,11 +108,13 @@ def applied(recipe: Recipe, name: str, drawn: Drawn) -> Recipe:
         architecture = changed(recipe.models[name])
         training = changed(recipe.training_of(name))
     except msgspec.ValidationError as error:
-        told = ", ".join(f"{key} {value}" for key, value in drawn.items())
         raise UsageError(f"search space: {name} with {told}: {error}") from error
-    return msgspec.structs.replace(
+    found = msgspec.structs.replace(
         recipe, training=training, models={name: architecture}, trainings={}
     )
+    if problems := problems_of(found):
+        raise UsageError(f"search space: {name} with {told}: {'; '.join(problems)}")
+    return found
 
 
 def _is_drawable(parameter: Parameter) -> bool:

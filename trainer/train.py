@@ -64,7 +64,7 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
             progress,
             tracker,
             teaching,
-            leave_out=arguments.leave_out_by is not None,
+            leave_out_by=arguments.leave_out_by,
         )
     rows = []
     for model in trained:

@@ -27,10 +27,11 @@ from trainer.dataset import (
     grouped_folds,
     normalized_hashes,
     split,
+    word_hashes,
 )
 from trainer.evaluation import Metrics, evaluate
 from trainer.fitting import Fitted, Step, TokenFitter, WordFitter, new_fitter
-from trainer.leave_out import leave_groups_out
+from trainer.leave_out import Group, groups_to_leave_out, leave_groups_out
 from trainer.model_card import model_card
 from trainer.operating_points import operating_points
 from trainer.quality import HeldOutPart, measure_quality
@@ -87,7 +88,7 @@ def train(
     tracker: "Tracker | None" = None,
     teaching: Teaching | None = None,
     *,
-    leave_out: bool = False,
+    leave_out_by: str | None = None,
 ) -> tuple[list[Trained], Parts]:
     """Trains every model of a recipe and writes a bundle of each to `folder/NAME`.
 
@@ -97,12 +98,17 @@ def train(
     Args:
         seed: of everything random; the same seed gives the same models on the same machine.
         teaching: what a teacher says of the data, if it was asked.
-        leave_out: whether each model is trained without each group of search words too.
+        leave_out_by: the column that `dataset.keywords` are from, if each model is to be trained
+            without each group of them too.
 
     Returns:
         The models in the recipe's order, and the parts the data was divided into.
+
+    Raises:
+        DataError: if the rows, or those that a group leaves, are too few or too much alike.
     """
     parts, folds = divide(recipe, dataset, seed, teaching)
+    to_leave_out = groups_to_leave_out(dataset, parts, leave_out_by) if leave_out_by else []
     corpus = Corpus(recipe, dataset, teaching)
     fitters = {name: new_fitter(name, recipe, corpus) for name in recipe.models}
     counters = {
@@ -111,10 +117,11 @@ def train(
     }
     origin = describe_origin(recipe_name, seed, dataset, parts)
     seen = np.concatenate([parts.train, parts.validation])
-    trained_on = normalized_hashes(corpus.texts(seen))
+    texts = corpus.texts(seen)
+    trained_on = np.concatenate([normalized_hashes(texts), word_hashes(texts)])
     held_out = HeldOutPart(dataset, parts)
     untaught = corpus  # by a teacher, who would know of the tweets that are left out
-    if leave_out and teaching is not None:
+    if to_leave_out and teaching is not None:
         untaught = Corpus(recipe, dataset)
     trained = []
     for name, architecture in recipe.models.items():
@@ -145,8 +152,10 @@ def train(
         threshold = points[BALANCED].threshold
         metrics = {part: evaluate(*scored[part], threshold) for part in rows_of}
         groups = []
-        if leave_out:
-            groups = _left_out(name, recipe, untaught, parts, seed, threshold, progress)
+        if to_leave_out:
+            groups = _left_out(
+                name, recipe, untaught, parts, to_leave_out, seed, threshold, progress
+            )
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -274,6 +283,7 @@ def _left_out(
     recipe: Recipe,
     corpus: Corpus,
     parts: Parts,
+    groups: list[Group],
     seed: int,
     threshold: float,
     progress: Progress,
@@ -287,10 +297,10 @@ def _left_out(
         calibrated = recipe.training_of(name).calibrate
         return fit_once(fitter, corpus, others, seed, calibrated, lambda _: None).scorer.score
 
-    def tell(done: int, groups: int) -> None:
-        progress(f"{name}, groups"[:22], done, groups, {})
+    def tell(done: int, count: int) -> None:
+        progress(f"{name}, groups"[:22], done, count, {})
 
-    return leave_groups_out(dataset, parts, threshold, fit_on, tell)
+    return leave_groups_out(dataset, groups, threshold, fit_on, tell)
 
 
 def describe_origin(recipe_name: str, seed: int, dataset: Dataset, parts: Parts) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from threadpoolctl import threadpool_limits
 from shared.models import Floats
 from shared.tokens import WordVectors
 
+WIDTH = 50
+"""Dimensions of a vector."""
+
 _NEIGHBOURS = 10
 _CANDIDATES = 20_000
 _KNOWN = 100_000

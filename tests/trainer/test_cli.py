@@ -100,6 +100,26 @@ class TestRegister:
         said = f"registered LSTM as version 3 (trial) in {registry.url}\n"
         assert program("register", bundle, "--alias", "trial") == Ran(0, said, "")
 
+    @pytest.mark.parametrize(
+        ("alias", "named"),
+        [
+            ("production", "expected another alias: `promote` moves it"),
+            ("previous", "`promote` and `rollback` move it"),
+            ("1", "expected a name"),
+            ("7", "expected a name"),
+            ("", "expected a name"),
+        ],
+    )
+    def test_alias_that_is_not_to_be_had_is_refused(
+        self, program: Program, registry: FolderRegistry, trained: Trained, alias: str, named: str
+    ) -> None:
+        ran = program("register", trained.bundles / "LSTM", "--alias", alias)
+        ran.is_refused(2, f"--alias {alias}" if alias.isalpha() else f"--alias {alias!r}", named)
+        if alias != "production":
+            program("promote", "1", "--alias", alias).is_refused(2, "--alias ", named)
+        assert registry.aliases() == {"candidate": 1, "production": 1}
+        assert len(registry.versions()) == 1
+
     def test_what_is_no_bundle_is_refused(self, program: Program, tmp_path: Path) -> None:
         program("register", tmp_path).is_refused(4, str(tmp_path), "no complete bundle")
 
@@ -130,12 +150,38 @@ class TestEvaluate:
         rows = len(read_dataset(trained.held_out).texts)
         threshold = model["operating_points"]["balanced"]["threshold"]
         named = {"version": 1, "name": model["name"], "rows": rows, "threshold": threshold}
+        assert (found.pop("part"), found.pop("near_duplicates")) == ("all rows", 0)
         assert found == pytest.approx({**named, **model["test"]}, abs=1e-6)
         for name, point in model["operating_points"].items():
             arguments = ("--data", trained.held_out, "--threshold", name, "--json", "-")
             found = json.loads(program("evaluate", "1", *arguments).out)
             assert found["threshold"] == point["threshold"]
             assert found["recall"] == pytest.approx(point["figures"]["test"]["recall"])
+
+    def test_own_data_is_measured_on_its_test_part(
+        self, program: Program, trained: Trained
+    ) -> None:
+        ran = program("evaluate", "1", "--data", SAMPLE, "--json", "-")
+        assert (ran.code, ran.err) == (0, "")
+        found = json.loads(ran.out)
+        assert (found["part"], found["rows"], found["near_duplicates"]) == ("test part", 192, 0)
+        (model,) = [model for model in trained.figures["models"] if model["version"] == 1]
+        assert {metric: found[metric] for metric in COLUMNS} == pytest.approx(
+            {metric: model["test"][metric] for metric in COLUMNS}, abs=1e-6
+        )
+        ran = program("evaluate", "1", "--data", SAMPLE)
+        assert (ran.code, ran.err) == (0, "")
+        assert "192 tweets (the test part of 640), relevant from" in ran.out
+
+    def test_training_rows_in_other_data_are_told(self, program: Program, tmp_path: Path) -> None:
+        grown = tmp_path / "grown.csv"
+        grown.write_text(SAMPLE.read_text("utf-8") + "nothing new,Not Relevant\n", "utf-8")
+        ran = program("evaluate", "1", "--data", grown, "--json", "-")
+        assert ran.code == 0
+        assert ran.err.startswith("warning: ")
+        assert "trained on near-duplicates of 448 of these 641 tweets" in ran.err
+        found = json.loads(ran.out)
+        assert (found["part"], found["rows"], found["near_duplicates"]) == ("all rows", 641, 448)
 
     def test_text_and_own_columns(self, program: Program, trained: Trained, tmp_path: Path) -> None:
         text = trained.held_out.read_text("utf-8").replace('"Relevant"', '"yes"')

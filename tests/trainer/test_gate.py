@@ -24,7 +24,7 @@ from shared.models import Calibration
 from shared.tokens import vectors_from_bytes
 from tests.conftest import SAMPLE, Trained
 from tests.trainer.conftest import Program, Ran
-from trainer.dataset import Hashes, cut_test, normalized_hashes, read_dataset
+from trainer.dataset import Hashes, cut_test, normalized_hashes, read_dataset, write_rows
 from trainer.statistics import Scores, draw, measure_difference
 
 Change = Callable[[Calibration], Calibration]
@@ -206,6 +206,20 @@ class TestOnData:
         rows = len(cut_test(read_dataset(SAMPLE))[0])
         refused(ran, registry, f"version 2 (LSTM) was trained on near-duplicates of {rows} of")
         assert "193 tweets that are new to both" in ran.out
+
+    def test_tweets_that_repeat_each_other_are_judged_once(
+        self, program: Program, make: Make, trained: Trained, tmp_path: Path
+    ) -> None:
+        make("LSTM")
+        once = read_dataset(trained.held_out)
+        texts = [f"{text} http://t.co/{n}" for text in once.texts for n in range(10)]
+        repeated = msgspec.structs.replace(once, texts=texts, labels=np.repeat(once.labels, 10))
+        data = tmp_path / "repeated.csv"
+        write_rows(repeated, np.arange(len(texts)), data)
+        ran = program("promote", "2", "--data", data)
+        assert (ran.code, ran.err) == (0, "")
+        assert "on 192 tweets that are new to both" in ran.out
+        assert "1728 of the 1920 tweets of repeated.csv repeat the words of another" in ran.out
 
     def test_too_few_new_tweets_are_refused(
         self, program: Program, registry: FolderRegistry, make: Make

@@ -123,6 +123,26 @@ def test_recipe_that_cannot_be_trained_is_refused(
     assert named in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "other", "named"),
+    [
+        ("keep_unknown = true", "keep_unknown = false", "LSTM.masked true: expected false, unless"),
+        ("vectors = 50", "vectors = 25", "models.LSTM.vectors 25: expected 0 or 50"),
+        ("keep_best_epoch = false", "keep_best_epoch = true", "keep_best_epoch true, for LSTM"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(
+    tmp_path: Path, given: str, other: str, named: str
+) -> None:
+    shipped = (ROOT / "trainer" / "recipes" / "tuned.toml").read_text("utf-8")
+    assert given in shipped
+    path = tmp_path / "own.toml"
+    path.write_text(shipped.replace(given, other))
+    with pytest.raises(UsageError) as raised:
+        load_recipe(str(path))
+    assert named in str(raised.value)
+
+
 def test_training_of_a_model_that_there_is_not_is_refused(tmp_path: Path) -> None:
     recipe = load_recipe("article")
     recipe = msgspec.structs.replace(recipe, trainings={"GRU": recipe.training})

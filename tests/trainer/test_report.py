@@ -201,6 +201,22 @@ def test_versions_of_the_registry_on_other_data(
     assert [model["near_duplicates"] for model in report["models"]] == [0, 0]
 
 
+def test_repeats_in_other_data_are_measured_once(
+    program: Program, trained: Trained, tmp_path: Path
+) -> None:
+    text = trained.held_out.read_text("utf-8")
+    data = tmp_path / "repeated.csv"
+    repeated = read_dataset(trained.held_out).texts[0]
+    data.write_text(f'{text}"RT @x: {repeated} http://t.co/x","Relevant"\n', "utf-8")
+    arguments = ("--data", data, "--bundles", trained.bundles / "LSTM", "--out", tmp_path)
+    ran = program("report", *arguments, "--other-data")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.endswith("on all of repeated.csv, 192 tweets, 1 repeats left out\n")
+    data = json.loads((tmp_path / "report.json").read_text("utf-8"))["data"]
+    assert (data["rows"], data["repeats"]) == (192, 1)
+    assert "but for 1 that repeat the words" in (tmp_path / "report.html").read_text("utf-8")
+
+
 def test_other_data_is_not_what_a_model_was_trained_on(
     program: Program, trained: Trained, tmp_path: Path
 ) -> None:

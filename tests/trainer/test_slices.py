@@ -8,8 +8,15 @@ import pytest
 
 from shared.bundle import TRAINED_ON, read_manifest
 from tests.conftest import SAMPLE, Trained
-from trainer.dataset import Dataset, cut_test, normalized_hashes, read_dataset
-from trainer.held_out import Mask, held_out_rows, near_duplicates, similar_to_any, trained_on
+from trainer.dataset import Dataset, cut_test, normalized_hashes, read_dataset, word_hashes
+from trainer.held_out import (
+    Mask,
+    held_out_rows,
+    near_duplicates,
+    similar_to_any,
+    trained_on,
+    without_repeats,
+)
 from trainer.slices import FEWEST, KEYWORD, Slice, slices
 
 
@@ -85,7 +92,8 @@ class TestHeldOut:
         training, test = cut_test(sample)
         texts = list(sample.texts)
         for place in range(7):  # retweets, as the sample has none
-            texts[test[place]] = f"@someone {texts[training[place]].upper()} http://t.co/{place}"
+            texts[test[place]] = f"RT @someone: {texts[training[place]]}!! http://t.co/{place}"
+        texts[test[7]] = f"{texts[training[0]]} they say"
         for number, hashed in enumerate(normalized_hashes(texts[:3])):
             assert (hashed in normalized_hashes(sample.texts)) == (texts[number] in sample.texts)
         changed = msgspec.structs.replace(sample, texts=texts)
@@ -96,6 +104,7 @@ class TestHeldOut:
         assert own is not None
         assert other is not None
         np.testing.assert_array_equal(own, other)
+        assert own[:8].tolist() == [True] * 7 + [False]
 
     def test_training_rows_are_known_for_what_they_are(
         self, trained: Trained, sample: Dataset
@@ -135,3 +144,27 @@ def test_normalized_hashes_are_what_bundles_carry() -> None:
     first, second, other = normalized_hashes([*same, "Fire near homes"]).tolist()
     assert first == second != other
     assert (first, other) == (1211927533656704783, 4844465762803656270)
+
+
+def test_word_hashes_are_what_bundles_carry_too() -> None:
+    same = [
+        "Fire near homes",
+        "RT @a: RT @b: FIRE, near 12 homes!! http://t.co/x",
+        "fire near homes https://t.co/y",
+    ]
+    first, *others = word_hashes(same).tolist()
+    assert others == [first] * 2
+    assert first == 4844465762803656270
+    assert word_hashes(["Fires near homes"]).tolist() != [first]
+
+
+def test_texts_without_words_are_not_all_the_same() -> None:
+    texts = ["http://t.co/x", "@someone", "RT @someone", "12", "!", "🔥", "a"]
+    hashes = word_hashes(texts)
+    assert len(set(hashes.tolist())) == len(texts)
+    np.testing.assert_array_equal(hashes[:-1], normalized_hashes(texts)[:-1])
+
+
+def test_the_first_of_repeats_is_kept() -> None:
+    dataset = made(["fire", "flood", "Fire http://t.co/x", "@a flood!", "quake"], [1] * 5, [])
+    assert without_repeats(dataset, np.array([2, 1, 0, 3])).tolist() == [2, 1]

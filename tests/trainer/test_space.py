@@ -51,6 +51,12 @@ def test_drawn_values_go_where_the_recipe_has_them() -> None:
     assert training.epochs == recipe.training.epochs
 
 
+def test_values_that_do_not_go_together_are_refused() -> None:
+    named = r"LSTM with vectors 0, units 0: models\.LSTM\.units 0: expected 1 or more"
+    with pytest.raises(UsageError, match=named):
+        applied(tiny_recipe("LSTM"), "LSTM", {"vectors": 0, "units": 0})
+
+
 def written(folder: Path, parameter: str, name: str = "embedding") -> Path:
     path = folder / "space.toml"
     path.write_text(f'method = "bayes"\n[parameters.{name}]\n{parameter}\n')
@@ -91,6 +97,8 @@ def test_unknown_parameter_is_refused_naming_those_that_there_are(tmp_path: Path
         ("values = [0.5, 1]", "dropout", "dropout 1"),
         ('distribution = "uniform"\nmin = 8\nmax = 16', "embedding", "embedding"),
         ('distribution = "uniform"\nmin = -1\nmax = 0.5', "dropout", "dropout -1"),
+        ("values = [50, 25]", "vectors", "vectors 25: models"),
+        ("values = [0, 32]", "ngrams", "ngrams 0: models"),
     ],
 )
 def test_value_that_a_model_cannot_have_is_refused_before_anything_is_trained(

@@ -12,7 +12,7 @@ import pytest
 from shared.bundle import WEIGHTS, load_bundle, read_trained_on, verify_bundle
 from shared.models import Calibration
 from tests.conftest import SAMPLE, Trained
-from trainer.dataset import Dataset, normalized_hashes, read_dataset, split
+from trainer.dataset import Dataset, normalized_hashes, read_dataset, split, word_hashes
 from trainer.evaluation import Metrics, evaluate
 from trainer.operating_points import decisions
 from trainer.recipes import Recipe, load_recipe
@@ -47,7 +47,8 @@ class TestSample:
         }
         seen = np.concatenate([parts.train, parts.validation])
         hashes = read_trained_on(trained.bundles / run)
-        expected = np.unique(normalized_hashes([dataset.texts[row] for row in seen]))
+        texts = [dataset.texts[row] for row in seen]
+        expected = np.unique([normalized_hashes(texts), word_hashes(texts)])
         np.testing.assert_array_equal(hashes, expected)
         assert manifest.packages == {
             name: importlib.metadata.version(name)

@@ -12,6 +12,7 @@ from msgspec import Meta
 from shared.errors import UsageError
 from shared.models import Architecture
 from shared.text import TextSettings
+from trainer.vectors import WIDTH
 
 DEFAULT = "tuned"
 
@@ -116,7 +117,7 @@ def load_recipe(name: str) -> Recipe:
         recipe = msgspec.toml.decode(path.read_bytes(), type=Recipe)
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise UsageError(f"recipe {name!r}: expected a recipe: {error}") from error
-    problems = [problem for run in recipe.models for problem in _problems(run, recipe)]
+    problems = problems_of(recipe)
     unknown = sorted(recipe.trainings.keys() - recipe.models.keys())
     problems += [f"trainings.{run}: expected one of {', '.join(recipe.models)}" for run in unknown]
     if problems:
@@ -136,8 +137,12 @@ def seed_of(recipe: Recipe, asked: int | None) -> int:
     return seed
 
 
+def problems_of(recipe: Recipe) -> list[str]:
+    """What of the models' names, architectures and trainings cannot be, in words."""
+    return [problem for run in recipe.models for problem in _problems(run, recipe)]
+
+
 def _problems(run: str, recipe: Recipe) -> Iterator[str]:
-    """What of a model's name and architecture cannot be, in words."""
     model = recipe.models[run]
     kind = f"kind {model.kind}, masked" if model.masked else f"kind {model.kind}"
     summaries = ["mean-max"]
@@ -152,8 +157,12 @@ def _problems(run: str, recipe: Recipe) -> Iterator[str]:
         yield f"models.{run}.summary {model.summary!r}: expected {expected} for {kind}"
     if model.kind != "feed-forward" and model.units == 0:
         yield f"models.{run}.units 0: expected 1 or more for {kind}"
+    if model.masked and not recipe.text.keep_unknown:  # an empty text would be nothing but padding
+        yield f"models.{run}.masked true: expected false, unless keep_unknown"
     if model.ngrams and not (model.masked and recipe.text.keep_unknown):
         yield f"models.{run}.ngrams {model.ngrams}: expected 0, unless masked and keep_unknown"
+    if model.vectors not in (0, WIDTH):
+        yield f"models.{run}.vectors {model.vectors}: expected 0 or {WIDTH}"
     if model.vectors and not model.ngrams:
         yield f"models.{run}.vectors {model.vectors}: expected 0 where there are no ngrams"
     if model.ngrams and model.summary != "mean-max":
@@ -161,3 +170,5 @@ def _problems(run: str, recipe: Recipe) -> Iterator[str]:
     if model.num_words < recipe.text.num_words:
         expected = f"text.num_words, {recipe.text.num_words}, or more"
         yield f"models.{run}.num_words {model.num_words}: expected {expected}"
+    if recipe.cross_validate and recipe.training_of(run).keep_best_epoch:
+        yield f"keep_best_epoch true, for {run}: expected false where cross_validate"

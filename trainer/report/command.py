@@ -11,7 +11,7 @@ from shared.bundle import MANIFEST, load_bundle
 from shared.errors import BundleError, DataError, UsageError
 from shared.registry import Registry, Version
 from trainer.dataset import Dataset, Indices, read_dataset
-from trainer.held_out import held_out_rows, trained_on
+from trainer.held_out import held_out_rows, trained_on, without_repeats
 from trainer.report.contents import Contender, contents
 from trainer.report.write import PAGE, write_report
 
@@ -35,9 +35,10 @@ def report(
         found, measured = contents(contenders, dataset, rows, test_part=test_part, created=created)
         write_report(found, measured, arguments.out)
     part = "the test part" if test_part else "all"
+    repeats = f", {found.data.repeats} repeats left out" if found.data.repeats else ""
     out.print(
         f"{arguments.out / PAGE} compares {', '.join(c.name for c in contenders)} "
-        f"on {part} of {dataset.name}, {len(rows)} tweets"
+        f"on {part} of {dataset.name}, {len(rows)} tweets{repeats}"
     )
 
 
@@ -75,7 +76,10 @@ def load_contenders(
 def _rows(
     contenders: Sequence[Contender], dataset: Dataset, *, other_data: bool
 ) -> tuple[Indices, bool]:
-    """The rows to measure on, and whether they are the test part of a model's own data."""
+    """The rows to measure on, and whether they are the test part of a model's own data.
+
+    Of other data's rows that repeat each other there is the first alone.
+    """
     own = [c.name for c in contenders if trained_on(c.bundle.manifest, dataset)]
     if own and other_data:
         raise UsageError(f"--other-data: {own[0]} was trained on {dataset.name}")
@@ -84,4 +88,5 @@ def _rows(
             f"{dataset.name} is not what {' or '.join(c.name for c in contenders)} was trained on, "
             "so that there is no test part; with --other-data all of its rows are measured"
         )
-    return held_out_rows(dataset, [c.bundle.manifest for c in contenders])
+    rows, test_part = held_out_rows(dataset, [c.bundle.manifest for c in contenders])
+    return (rows if test_part else without_repeats(dataset, rows)), test_part

@@ -145,13 +145,18 @@ class SliceFigures(msgspec.Struct, frozen=True):
 
 
 class Data(msgspec.Struct, frozen=True):
-    """The rows that the models are judged by."""
+    """The rows that the models are judged by.
+
+    Attributes:
+        repeats: rows of other data that were left out, as they repeat the words of another.
+    """
 
     name: str
     sha256: str
     part: str
     rows: int
     relevant: int
+    repeats: int = 0
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +220,7 @@ def contents(
             "test part" if test_part else "all rows",
             len(rows),
             int(labels.sum()),
+            0 if test_part else len(dataset.texts) - len(rows),
         ),
         models=[
             _model(contender, scores[contender.name], seen, dataset, rows, counts)
