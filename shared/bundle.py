@@ -129,7 +129,7 @@ def write_bundle(
         manifest: without `files`, which is filled in here.
         pipeline: as `shared.text.pipeline_to_bytes` gives it.
         scorer: of the same model; it scores the golden texts.
-        trained_on: hashes of the texts that training and validation saw, uint64, shape (texts,).
+        trained_on: hashes of the texts that training and validation saw, uint64, shape (hashes,).
         card: the model card, in Markdown.
         vectors: those that the model looks up, if any.
 

@@ -5,6 +5,7 @@ which keeps them in its cache with a lock file of their hashes. Nothing else has
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
@@ -65,8 +66,13 @@ appender.out.layout.pattern=%d %p %c: %m%n
 """
 
 
-def fetch_jars() -> list[Path]:
-    """Kafka's jars, downloaded if they are not in the cache.
+def fetch_jars(endpoint: str = KAFKA) -> list[Path]:
+    """The jars of a Java program, downloaded if they are not in the cache.
+
+    One process at a time: two that fill jgo's cache take each other's files away.
+
+    Args:
+        endpoint: as jgo names it; its group, artifact, version and class.
 
     Raises:
         DependencyError: if the download fails.
@@ -75,9 +81,13 @@ def fetch_jars() -> list[Path]:
     from jgo.maven import MavenContext
 
     try:
-        environment = EnvironmentBuilder(MavenContext()).from_endpoint(KAFKA)
+        builder = EnvironmentBuilder(MavenContext())
+        builder.cache_dir.mkdir(parents=True, exist_ok=True)
+        with (builder.cache_dir / "tweet-triage.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            environment = builder.from_endpoint(endpoint)
     except Exception as error:  # jgo raises whatever its parts raise
-        raise DependencyError(f"Kafka's jars cannot be downloaded: {error}") from error
+        raise DependencyError(f"{endpoint} cannot be downloaded: {error}") from error
     return [Path(jar) for jar in environment.all_jars]
 
 

