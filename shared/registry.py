@@ -157,9 +157,11 @@ def keep_in_cache(cache: Path, digest: str, bring: Callable[[Path], object]) -> 
                 verify_bundle(new)
                 if (found := digest_of(new)) != digest:
                     raise BundleError(f"{new / MANIFEST}: expected SHA-256 {digest}, got {found}")
-                if kept.exists():  # it does not verify
-                    kept.rename(Path(scratch) / "broken")
-                new.rename(kept)
+                # If another worker has brought it meanwhile, it may be reading it: that stays.
+                if not _is_bundle(kept, digest):
+                    if kept.exists():
+                        kept.rename(Path(scratch) / "broken")
+                    new.rename(kept)
         kept.touch()
         bundles = [path for path in cache.iterdir() if (path / MANIFEST).exists()]
         bundles.sort(key=lambda path: path.stat().st_mtime, reverse=True)
