@@ -28,7 +28,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 _LONGEST_START = 600
 """Seconds; a large bundle may take minutes to come over a slow line."""
 _LONGEST_TRY = 30
-"""Seconds; an attempt to reach what it waits for takes 10 and the pause before it 10 at most."""
+"""Seconds; an attempt to reach what it waits for takes some 10, the pause before it 10 at most."""
 
 
 class Health:

@@ -87,6 +87,18 @@ def test_recipe_from_a_file(tmp_path: Path) -> None:
     assert recipe.settings_of("LSTM")["training"]["batch_size"] == 8
 
 
+def refusal(folder: Path, recipe: str, given: str, other: str) -> str:
+    """What is said of a shipped recipe in which something else is given."""
+    shipped = (ROOT / "trainer" / "recipes" / f"{recipe}.toml").read_text("utf-8")
+    assert given in shipped
+    path = folder / "own.toml"
+    path.write_text(shipped.replace(given, other))
+    with pytest.raises(UsageError) as raised:
+        load_recipe(str(path))
+    assert str(path) in str(raised.value)
+    return str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("given", "other", "named"),
     [
@@ -113,14 +125,7 @@ def test_recipe_from_a_file(tmp_path: Path) -> None:
 def test_recipe_that_cannot_be_trained_is_refused(
     tmp_path: Path, given: str, other: str, named: str
 ) -> None:
-    shipped = (ROOT / "trainer" / "recipes" / "article.toml").read_text("utf-8")
-    assert given in shipped
-    path = tmp_path / "own.toml"
-    path.write_text(shipped.replace(given, other))
-    with pytest.raises(UsageError) as raised:
-        load_recipe(str(path))
-    assert str(path) in str(raised.value)
-    assert named in str(raised.value)
+    assert named in refusal(tmp_path, "article", given, other)
 
 
 @pytest.mark.parametrize(
@@ -134,13 +139,7 @@ def test_recipe_that_cannot_be_trained_is_refused(
 def test_settings_that_do_not_go_together_are_refused(
     tmp_path: Path, given: str, other: str, named: str
 ) -> None:
-    shipped = (ROOT / "trainer" / "recipes" / "tuned.toml").read_text("utf-8")
-    assert given in shipped
-    path = tmp_path / "own.toml"
-    path.write_text(shipped.replace(given, other))
-    with pytest.raises(UsageError) as raised:
-        load_recipe(str(path))
-    assert named in str(raised.value)
+    assert named in refusal(tmp_path, "tuned", given, other)
 
 
 def test_training_of_a_model_that_there_is_not_is_refused(tmp_path: Path) -> None:
