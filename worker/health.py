@@ -46,14 +46,12 @@ class Health:
         self._stall_seconds = stall_seconds
         self._clock = clock
         self._waiting: dict[str, str] = {"worker": "it is starting"}
-        self._may_be_silent = max(stall_seconds, _LONGEST_START)
         self._ticked = self._progressed = clock()
         self._lag = 0
 
     def tick(self) -> None:
         """The loop has come round."""
         self._ticked = self._clock()
-        self._may_be_silent = self._stall_seconds
 
     def progress(self) -> None:
         """Something was committed."""
@@ -76,8 +74,11 @@ class Health:
 
     def not_healthy(self) -> str | None:
         """Why this worker should be restarted, or None."""
-        now = self._clock()
-        most = max(self._may_be_silent, _LONGEST_TRY) if self._waiting else self._may_be_silent
+        now, most = self._clock(), self._stall_seconds
+        if "worker" in self._waiting:
+            most = max(most, _LONGEST_START)
+        elif self._waiting:
+            most = max(most, _LONGEST_TRY)
         if (silent := now - self._ticked) > most:
             return f"the loop has not come round for {silent:.0f} s\n{_threads()}"
         idle = now - self._progressed

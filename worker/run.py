@@ -114,6 +114,7 @@ class Worker:
             settings.group_id,
             settings.delivery,
         )
+        self._health.tick()
         self._goes_on("worker")
         _freeze()
         dead_letters = DeadLetterShare(settings.dead_letter_limit)

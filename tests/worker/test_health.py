@@ -45,6 +45,19 @@ def test_a_start_is_not_ready_and_may_take_minutes_but_not_for_ever(clock: Clock
     assert "has not come round for 601 s" in (health.not_healthy() or "")
 
 
+def test_a_start_that_had_to_try_again_may_take_as_long(clock: Clock) -> None:
+    health = Health(60, clock)
+    health.waits("kafka", "it is away")
+    health.tick()
+    health.goes_on("kafka")
+    clock.now += 500
+    assert health.not_healthy() is None
+    health.tick()
+    health.goes_on("worker")
+    clock.now += 61
+    assert "has not come round for 61 s" in (health.not_healthy() or "")
+
+
 def test_a_loop_that_does_not_come_round_is_unhealthy(health: Health, clock: Clock) -> None:
     clock.now += 60
     assert health.not_healthy() is None
