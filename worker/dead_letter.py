@@ -2,7 +2,7 @@
 
 import msgspec
 
-from worker.kafka_clients.records import Headers, Message, Record
+from worker.kafka_clients.records import Headers, Message, Record, RecordHeaders
 
 _LONGEST_ERROR = 1000
 """Characters of an error in a header; some errors repeat what they are about."""
@@ -27,7 +27,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     replays: int
     key: bytes | None
     value: bytes | None
-    headers: Headers
+    headers: RecordHeaders
     whole: bool
 
 
@@ -63,9 +63,7 @@ def read_dead_letter(record: Record) -> DeadLetter | None:
     return DeadLetter(
         reason,
         _text(added.get("triage-source-topic")),
-        max(
-            [int(count) for name, count in own if name == _REPLAYS and _is_count(count)], default=0
-        ),
+        max((_count(value) for name, value in own if name == _REPLAYS), default=0),
         record.key,
         record.value,
         [header for header in own if header[0] != _REPLAYS],
@@ -79,8 +77,8 @@ def as_it_came(letter: DeadLetter) -> Message:
     return Message(letter.topic, letter.key, letter.value, publishable(letter.headers), replays)
 
 
-def publishable(headers: Headers) -> Headers:
-    """The headers with b"" for a value of null, which kafka-python reads but does not publish."""
+def publishable(headers: RecordHeaders) -> Headers:
+    """The headers with b"" for a value of null, which kafka-python does not publish."""
     return [(name, value or b"") for name, value in headers]
 
 
@@ -88,5 +86,5 @@ def _text(value: bytes | None) -> str:
     return (value or b"").decode("utf-8", "replace")
 
 
-def _is_count(value: bytes | None) -> bool:
-    return value is not None and value.isdigit() and len(value) < 10
+def _count(value: bytes | None) -> int:
+    return int(value) if value is not None and value.isdigit() and len(value) < 10 else 0

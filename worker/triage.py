@@ -239,8 +239,8 @@ def _decode(
                 break
             tweets.append((record, tweet))
         except RecordError as error:
-            unreadable = getattr(record, "error", None)
-            failed.append((record, RecordError("unreadable", unreadable) if unreadable else error))
+            unreadable = record.error and RecordError("unreadable", record.error)
+            failed.append((record, unreadable or error))
     return tweets, failed
 
 

@@ -249,7 +249,7 @@ def _check_dead_letter(place: str, record: Record, given: Sent, wrong: _Violatio
 
 
 def _header(record: Record, name: str) -> str:
-    return next((value.decode() for header, value in record.headers if header == name), "none")
+    return next(((value or b"").decode() for key, value in record.headers if key == name), "none")
 
 
 def _source(record: Record) -> str:

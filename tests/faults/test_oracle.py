@@ -13,7 +13,7 @@ from tests.faults.group import Exit
 from tests.faults.oracle import Found, Verdict, judge
 from tests.faults.stream import Sent
 from tests.faults.versions import Scores, Versions
-from worker.kafka_clients.records import Headers
+from worker.kafka_clients.records import Record
 
 TRACE = [("traceparent", b"00-1-2-01")]
 VERSIONS = Versions(
@@ -33,20 +33,10 @@ SENT = {
 }
 
 
-class Lying(msgspec.Struct):
-    """A record as it lies in Kafka."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    timestamp: int = 1_700_000_001_000
-
+TIMESTAMP = 1_700_000_001_000
 
 INPUTS = [
-    Lying("in", 0, number, sent.key, sent.value, sent.headers)
+    Record("in", 0, number, TIMESTAMP, sent.key, sent.value, sent.headers)
     for number, sent in enumerate(list(SENT.values())[:3])
 ]
 ALERT = make_alert(
@@ -57,11 +47,12 @@ ALERT = make_alert(
     Source("in", 0, 0, datetime.fromtimestamp(1_700_000_000, UTC)),
     datetime.now(UTC),
 )
-ALERTED = Lying("alerts", 0, 0, b"0", encode_alert(ALERT), TRACE)
-DEAD = Lying(
+ALERTED = Record("alerts", 0, 0, TIMESTAMP, b"0", encode_alert(ALERT), TRACE)
+DEAD = Record(
     "dead",
     0,
     0,
+    TIMESTAMP,
     b"2",
     b"\xff",
     [
@@ -103,7 +94,7 @@ def test_nothing_is_wrong_with_what_is_right() -> None:
 
 
 def test_a_send_that_was_not_confirmed_may_have_succeeded() -> None:
-    late = Lying("in", 0, 3, b"3", SENT[b"3"].value, [])
+    late = Record("in", 0, 3, TIMESTAMP, b"3", SENT[b"3"].value, [])
     found = msgspec.structs.replace(RIGHT, inputs=[*INPUTS, late], ends={0: 4}, committed={0: 4})
     assert [v.split(":")[0] for v in verdict(found).violations] == [
         "1 × alert missing",

@@ -5,12 +5,10 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
-
 from shared.tweet import MAX_TEXT_LENGTH
 from tests.faults.malformed import malformed
 from tests.faults.texts import mixed_texts
-from worker.kafka_clients.records import Headers
+from worker.kafka_clients.records import Headers, Record
 
 _KEYS = (
     *("text", "full_text", "id", "id_str", "created_at", "user", "author_id", "extended_tweet"),
@@ -86,27 +84,15 @@ _BYTES = (
 )
 
 
-class Input(msgspec.Struct):
-    """A record of the input topic, as the worker's code takes one."""
-
-    value: bytes | None
-    offset: int
-    key: bytes | None
-    headers: Headers
-    topic: str = "tweets.raw"
-    partition: int = 0
-    timestamp: int = 1_700_000_000_000
-
-
-def inputs(seed: int) -> Iterator[Input]:
-    """Records without end, the same for the same seed."""
+def inputs(seed: int) -> Iterator[Record]:
+    """Records of the input topic without end, the same for the same seed."""
     choose = random.Random(seed)
     texts = mixed_texts(choose)
     offset = 0
     while True:
         value = _value(choose, texts)
         key = choose.choice((None, b"", b"key", choose.randbytes(8)))
-        yield Input(value, offset, key, _headers(choose), timestamp=_timestamp(choose))
+        yield Record("tweets.raw", 0, offset, _timestamp(choose), key, value, _headers(choose))
         offset += 1
 
 

@@ -14,8 +14,9 @@ from shared.alert import Model, decode_alert
 from shared.bundle import Bundle
 from shared.errors import RecordError
 from shared.tweet import decode_tweet
-from tests.fuzz.records import Input, inputs
+from tests.fuzz.records import inputs
 from worker.dead_letter import as_it_came, publishable, read_dead_letter
+from worker.kafka_clients.records import Record
 from worker.triage import Outcome, Triage
 
 _BATCH = 200
@@ -42,18 +43,6 @@ class Fuzzed(msgspec.Struct):
     violations: list[str]
 
 
-class _Copy(msgspec.Struct):
-    """A record as it would be read from another topic."""
-
-    value: bytes | None
-    key: bytes | None
-    headers: list[tuple[str, bytes]]
-    offset: int = 0
-    topic: str = "dead"
-    partition: int = 0
-    timestamp: int = 0
-
-
 def fuzz(bundle: Bundle, count: int, seed: int) -> Fuzzed:
     """Sends so many records through a bundle's triage."""
     triage = Triage(
@@ -68,7 +57,7 @@ def fuzz(bundle: Bundle, count: int, seed: int) -> Fuzzed:
     report = Fuzzed(count, seed, 0.0, Counter(), 0.0, [])
     begun = time.monotonic()
     records = islice(inputs(seed), count)
-    rest: list[Input] = []
+    rest: list[Record] = []
     while batch := rest or list(islice(records, _BATCH)):
         rest = []
         try:
@@ -93,7 +82,7 @@ def fuzz(bundle: Bundle, count: int, seed: int) -> Fuzzed:
     return report
 
 
-def violations(batch: Sequence[Input], outcome: Outcome) -> Iterator[str]:
+def violations(batch: Sequence[Record], outcome: Outcome) -> Iterator[str]:
     """What does not hold of a batch's outcome."""
     ends: dict[int, str] = {}
     for message in outcome.messages:
@@ -102,7 +91,7 @@ def violations(batch: Sequence[Input], outcome: Outcome) -> Iterator[str]:
         else:
             headers = message.headers + message.added
             offset = int(dict(headers)["triage-source-offset"])
-            letter = read_dead_letter(_Copy(message.value, message.key, headers))
+            letter = read_dead_letter(Record("dead", 0, 0, 0, message.key, message.value, headers))
             record = batch[offset - batch[0].offset]
             end = letter.reason if letter else "no dead letter"
             kept = [h for h in publishable(record.headers) if h[0] != "triage-replays"]
@@ -127,7 +116,7 @@ def violations(batch: Sequence[Input], outcome: Outcome) -> Iterator[str]:
         yield f"a probability that is none: {_shown(batch)}"
 
 
-def _expected(record: Input) -> str | None:
+def _expected(record: Record) -> str | None:
     """The reason for which it cannot be a tweet, or None."""
     try:
         decode_tweet(record.value)
@@ -143,7 +132,7 @@ def _stopwatch() -> Iterator[list[float]]:
     taken[0] = time.process_time() - taken[0]
 
 
-def _shown(records: Sequence[Input]) -> str:
+def _shown(records: Sequence[Record]) -> str:
     first = records[0]
     value = repr(first.value)
     shown = value if len(value) < 300 else f"{value[:300]}… ({len(first.value or b'')} bytes)"

@@ -4,10 +4,10 @@ import numpy as np
 
 from shared.bundle import Bundle
 from tests.faults.malformed import MALFORMED
-from tests.fuzz.records import Input, inputs
+from tests.fuzz.records import inputs
 from tests.fuzz.run import fuzz, violations
 from worker.dead_letter import make_dead_letter
-from worker.kafka_clients.records import Message
+from worker.kafka_clients.records import Message, Record
 from worker.triage import Outcome
 
 
@@ -25,12 +25,16 @@ def test_the_same_seed_gives_the_same_records() -> None:
     assert first != list(islice(inputs(4), 200))
 
 
+def input_of(value: bytes, offset: int) -> Record:
+    return Record("tweets.raw", 0, offset, value=value)
+
+
 def outcome(messages: list[Message], not_relevant: int) -> Outcome:
     return Outcome(2, messages, [], not_relevant, [], [], np.empty(0, np.float32), 0, 0)
 
 
 def test_what_does_not_hold_is_told() -> None:
-    tweet, broken = Input(b"fire", 5, None, []), Input(b"{", 6, None, [])
+    tweet, broken = input_of(b"fire", 5), input_of(b"{", 6)
     error = ValueError("bad")
     dead = make_dead_letter("dead", broken, "invalid_json", error)
     changed = make_dead_letter("dead", broken, "wrong_type", error)
@@ -44,6 +48,6 @@ def test_what_does_not_hold_is_told() -> None:
         ([dead, make_dead_letter("dead", tweet, "no_text", error)], 0, "expected a score"),
     ):
         assert any(told in said for said in violations(both, outcome(messages, not_relevant)))
-    other = make_dead_letter("dead", Input(b"other", 6, None, []), "invalid_json", error)
+    other = make_dead_letter("dead", input_of(b"other", 6), "invalid_json", error)
     (said,) = violations(both, outcome([other], 1))
     assert "does not hold its record" in said

@@ -20,19 +20,18 @@ from tests.integration.processes import (
     settings_of,
     wait_for,
 )
-from tests.worker.test_triage import FakeRecord
+from tests.worker.test_triage import record_of
 from worker.dead_letter import make_dead_letter
 from worker.kafka_clients.publisher import Publisher
-from worker.kafka_clients.records import Message
+from worker.kafka_clients.records import Message, Record
 from worker.kafka_clients.sink import shorten
-from worker.kafka_clients.unreadable import Unreadable
 from worker.local_kafka import LocalKafka
 from worker.replay import MOST_REPLAYS, Account, Selection, replay
 
 
 def letter(settings: Settings, number: int, reason: str, **changes: object) -> Message:
     """A dead letter of a record of its own."""
-    record = FakeRecord(
+    record = record_of(
         json.dumps({"id": number, "text": f"forest fire {number}"}).encode(),
         number,
         str(number).encode(),
@@ -72,7 +71,7 @@ def put_back_until_killed(settings: Settings) -> int:
 
 def test_those_asked_for_go_and_what_cannot_go_stays(kafka: LocalKafka) -> None:
     settings = settings_of(kafka, "selected")
-    unreadable = Unreadable(settings.input_topic, 0, 0, "CorruptRecordError")
+    unreadable = Record(settings.input_topic, 0, 0, error="CorruptRecordError")
     dead = settings.dead_letters_topic
     publish(
         settings,

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -15,8 +14,7 @@ from shared.alert import Model, decode_alert
 from shared.bundle import Bundle
 from shared.encoding import EncodedTexts
 from shared.errors import UnavailableError
-from worker.kafka_clients.records import Headers, Message, Record
-from worker.kafka_clients.unreadable import Unreadable
+from worker.kafka_clients.records import Message, Record, RecordHeaders
 from worker.triage import Triage
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -25,14 +23,16 @@ RELEVANT = "BREAKING: 12 killed as earthquake collapses buildings, residents eva
 NOT_RELEVANT = "lol my new album is fire, love this song"
 
 
-class FakeRecord(msgspec.Struct):
-    value: bytes | None
-    offset: int = 0
-    key: bytes | None = None
-    headers: Headers = []
-    topic: str = "tweets.raw"
-    partition: int = 3
-    timestamp: int = 1_700_000_000_000
+def record_of(
+    value: bytes | None,
+    offset: int = 0,
+    key: bytes | None = None,
+    headers: RecordHeaders = (),
+    topic: str = "tweets.raw",
+    partition: int = 3,
+    timestamp: int = 1_700_000_000_000,
+) -> Record:
+    return Record(topic, partition, offset, timestamp, key, value, headers)
 
 
 class FakeScorer:
@@ -103,7 +103,7 @@ def test_every_record_ends_in_one_place(bundle: Bundle) -> None:
         None,
         json.dumps({"data": {"id": "9", "text": RELEVANT}}).encode(),
     ]
-    records = [FakeRecord(value, offset) for offset, value in enumerate(values)]
+    records = [record_of(value, offset) for offset, value in enumerate(values)]
     outcome = new_triage(bundle.scorer)(records)
     assert [alert.source.offset for alert in outcome.alerts] == [0, 4]
     assert outcome.not_relevant == 1
@@ -119,7 +119,7 @@ def test_an_alert_says_what_was_decided_and_why(bundle: Bundle) -> None:
         "created_at": "Wed Oct 10 20:19:24 +0000 2018",
     }
     trace = ("traceparent", b"00-1-2-01")
-    record = FakeRecord(
+    record = record_of(
         json.dumps(tweet).encode(), 17, b"key", [trace, ("other", b"x"), ("X-B3-TraceId", b"y")]
     )
     (message,) = new_triage(bundle.scorer)([record]).messages
@@ -144,7 +144,7 @@ def test_an_alert_says_what_was_decided_and_why(bundle: Bundle) -> None:
 
 
 def test_a_dead_letter_is_the_record_with_its_reason(bundle: Bundle) -> None:
-    record = FakeRecord(b'{"text": 5}', 8, b"key", [("kept", b"1")])
+    record = record_of(b'{"text": 5}', 8, b"key", [("kept", b"1")])
     (message,) = new_triage(bundle.scorer)([record]).messages
     assert (message.key, message.value) == (b"key", b'{"text": 5}')
     headers = headers_of(message)
@@ -162,14 +162,14 @@ def test_a_dead_letter_is_the_record_with_its_reason(bundle: Bundle) -> None:
 
 
 def test_a_tombstone_without_key_can_be_published(bundle: Bundle) -> None:
-    (message,) = new_triage(bundle.scorer)([FakeRecord(None)]).messages
+    (message,) = new_triage(bundle.scorer)([record_of(None)]).messages
     assert message.value == b""
-    (message,) = new_triage(bundle.scorer)([FakeRecord(None, key=b"k")]).messages
+    (message,) = new_triage(bundle.scorer)([record_of(None, key=b"k")]).messages
     assert message.value is None
 
 
 def test_a_batch_of_dead_letters_alone_is_no_problem(bundle: Bundle) -> None:
-    outcome = new_triage(bundle.scorer)([FakeRecord(b"")])
+    outcome = new_triage(bundle.scorer)([record_of(b"")])
     assert (outcome.not_relevant, outcome.alerts) == (0, [])
     assert outcome.dead_letter_reasons == ["empty_text"]
 
@@ -177,7 +177,7 @@ def test_a_batch_of_dead_letters_alone_is_no_problem(bundle: Bundle) -> None:
 def test_a_text_that_cannot_be_encoded_costs_only_itself() -> None:
     texts = [f"text {n}".encode() for n in range(1000)]
     texts[617] = b"bad"
-    records = [FakeRecord(text, n) for n, text in enumerate(texts)]
+    records = [record_of(text, n) for n, text in enumerate(texts)]
     outcome = new_triage(FakeScorer(refuse("bad")))(records)
     assert [alert.source.offset for alert in outcome.alerts] == [n for n in range(1000) if n != 617]
     assert outcome.texts == [text.decode() for text in texts if text != b"bad"]
@@ -193,7 +193,7 @@ def test_a_text_that_cannot_be_encoded_costs_only_itself() -> None:
 
 def test_several_of_them_are_all_found_and_the_order_is_kept() -> None:
     bad = {3, 4, 99, 100}
-    records = [FakeRecord(b"bad" if n in bad else b"good %d" % n, n) for n in range(101)]
+    records = [record_of(b"bad" if n in bad else b"good %d" % n, n) for n in range(101)]
     outcome = new_triage(FakeScorer(refuse("bad")))(records)
     assert [alert.source.offset for alert in outcome.alerts] == sorted(set(range(101)) - bad)
     dead = [headers_of(m)["triage-source-offset"] for m in outcome.messages if m.topic == "dead"]
@@ -205,7 +205,7 @@ def test_a_scorer_that_fails_for_any_text_blames_no_record() -> None:
     def check(_: list[str]) -> None:
         raise RuntimeError("the graph is broken")
 
-    records = [FakeRecord(b"good %d" % n, n) for n in range(8)]
+    records = [record_of(b"good %d" % n, n) for n in range(8)]
     with pytest.raises(RuntimeError, match="the graph is broken"):
         new_triage(FakeScorer(check))(records)
 
@@ -214,7 +214,7 @@ def test_a_traceback_does_not_quote_tweets() -> None:
     def check(texts: list[str]) -> None:
         raise ValueError(f"cannot score {texts[0]!r}")
 
-    tweet = FakeRecord(b"private".upper())  # so that no line of source has it
+    tweet = record_of(b"private".upper())  # so that no line of source has it
     with pytest.raises(ValueError, match="cannot score 'any text'") as caught:
         new_triage(FakeScorer(check))([tweet])
     shown = "".join(traceback.format_exception(caught.value))
@@ -227,7 +227,7 @@ def test_batches_are_halved_until_they_fit_into_memory_and_stay_so() -> None:
     scorer = FakeScorer(no_memory_for(300))
     triage = new_triage(scorer, retried=lambda: retries.append("memory"))
     for batch in range(2):
-        outcome = triage([FakeRecord(b"good %d %d" % (batch, n), n) for n in range(1000)])
+        outcome = triage([record_of(b"good %d %d" % (batch, n), n) for n in range(1000)])
         assert [alert.source.offset for alert in outcome.alerts] == list(range(1000))
         assert (outcome.dead_letter_reasons, outcome.words) == ([], 1000)
     assert scorer.batches == [1000, 500, 250, 250, 250, 250, 250, 250, 250, 250]
@@ -239,7 +239,7 @@ def test_a_text_that_comes_again_is_not_scored_again() -> None:
     triage = new_triage(scorer)
     values = [b"a retweet", b"a tweet", b"a retweet", b"too long to be remembered " * 20]
     for _ in range(2):
-        outcome = triage([FakeRecord(value, n) for n, value in enumerate(values)])
+        outcome = triage([record_of(value, n) for n, value in enumerate(values)])
         assert [alert.source.offset for alert in outcome.alerts] == [0, 1, 2, 3]
         assert outcome.probabilities.tolist() == pytest.approx([0.9] * 4)
     assert scorer.batches == [3, 1]
@@ -247,8 +247,8 @@ def test_a_text_that_comes_again_is_not_scored_again() -> None:
 
 def test_a_batch_ends_before_its_texts_take_too_long() -> None:
     triage = new_triage(FakeScorer(no_memory_for(12)))
-    records: list[Record] = [FakeRecord(b"%5d " % n * 4000, n) for n in range(24)]
-    records.insert(3, FakeRecord(None, 24))
+    records: list[Record] = [record_of(b"%5d " % n * 4000, n) for n in range(24)]
+    records.insert(3, record_of(None, 24))
     taken: list[int] = []
     while records:
         outcome = triage(records)
@@ -261,14 +261,14 @@ def test_a_batch_ends_before_its_texts_take_too_long() -> None:
 
 
 def test_without_memory_for_a_single_record_it_waits() -> None:
-    records = [FakeRecord(b"good %d" % n, n) for n in range(4)]
+    records = [record_of(b"good %d" % n, n) for n in range(4)]
     with pytest.raises(UnavailableError, match="1 are too many"):
         new_triage(FakeScorer(no_memory_for(0)))(records)
 
 
 def test_an_unreadable_record_is_a_dead_letter_without_content() -> None:
-    unreadable = Unreadable("tweets.raw", 3, 17, "CorruptRecordError: failed crc check")
-    records: list[Record] = [FakeRecord(b"good"), unreadable, FakeRecord(b"fine", 18)]
+    unreadable = Record("tweets.raw", 3, 17, error="CorruptRecordError: failed crc check")
+    records: list[Record] = [record_of(b"good"), unreadable, record_of(b"fine", 18)]
     outcome = new_triage(FakeScorer())(records)
     assert [alert.source.offset for alert in outcome.alerts] == [0, 18]
     assert outcome.dead_letter_reasons == ["unreadable"]
@@ -288,8 +288,8 @@ def test_an_unreadable_record_is_a_dead_letter_without_content() -> None:
 def test_headers_can_be_published_whatever_they_hold() -> None:
     """kafka-python reads a null value but does not publish one; some errors repeat their input."""
     headers: Any = [("traceparent", None), ("other", None)]
-    unreadable = Unreadable("tweets.raw", 3, 17, "bad name: " + "x" * 1_000_000)
-    good, empty_text = (FakeRecord(value, headers=headers) for value in (b"good", b""))
+    unreadable = Record("tweets.raw", 3, 17, error="bad name: " + "x" * 1_000_000)
+    good, empty_text = (record_of(value, headers=headers) for value in (b"good", b""))
     records: list[Record] = [good, empty_text, unreadable]
     alert, empty, cut = new_triage(FakeScorer())(records).messages
     assert alert.headers == [("traceparent", b"")]
@@ -299,21 +299,21 @@ def test_headers_can_be_published_whatever_they_hold() -> None:
 
 def test_words_are_counted(bundle: Bundle) -> None:
     assert bundle.manifest.text.keep_unknown
-    few = new_triage(bundle.scorer)([FakeRecord(b"fire and flood")])
+    few = new_triage(bundle.scorer)([record_of(b"fire and flood")])
     assert (few.words, few.unknown_words) == (3, 0)
-    records = [FakeRecord(b"fire and flood"), FakeRecord(b"qqxzv fire zzxqk"), FakeRecord(b"")]
+    records = [record_of(b"fire and flood"), record_of(b"qqxzv fire zzxqk"), record_of(b"")]
     more = new_triage(bundle.scorer)(records)
     assert (more.words, more.unknown_words) == (6, 2)
 
 
 def test_the_threshold_itself_is_relevant() -> None:
     at = float(np.float32(0.9))
-    assert len(new_triage(FakeScorer(), at)([FakeRecord(b"a")]).alerts) == 1
+    assert len(new_triage(FakeScorer(), at)([record_of(b"a")]).alerts) == 1
     above = float(np.nextafter(np.float32(0.9), np.float32(1)))
-    assert new_triage(FakeScorer(), above)([FakeRecord(b"a")]).not_relevant == 1
+    assert new_triage(FakeScorer(), above)([record_of(b"a")]).not_relevant == 1
 
 
 def test_the_longest_timestamp_is_no_problem(bundle: Bundle) -> None:
-    record = FakeRecord(RELEVANT.encode(), timestamp=2**63 - 1)
+    record = record_of(RELEVANT.encode(), timestamp=2**63 - 1)
     (message,) = new_triage(bundle.scorer)([record]).messages
     assert decode_alert(message.value or b"").source.timestamp is None

@@ -7,13 +7,13 @@ connection     new clients by the settings, and kafka-python's errors turned int
 topics         look for the topics, create them
 unpack         bounds what compressed batches take of memory
 record_batches record batches → records, and messages → record batches
-unreadable     what stands for a record that cannot be unpacked
+unreadable     what stands for records that cannot be unpacked
 mends          faults of kafka-python's consumer, mended from outside
 transactions   the protocol of transactions that kafka-python does not speak
 sender         does a producer's network work in the thread that waits for it
 producer       kafka-python's with this sender; takes messages, commits them with offsets
 source         a member of the consumer group; gives batches of records
 sink           publishes a batch's messages together with its offsets, in one transaction
-publisher      publishes tweets to be triaged
-follow         all committed records of a topic as they come
+publisher      publishes messages outside the group, in transactions if told so
+follow         all committed records of a topic, as they come or once
 """

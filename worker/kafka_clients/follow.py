@@ -10,6 +10,7 @@ from kafka import TopicPartition
 from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
 from worker.kafka_clients.connection import connecting, kafka_errors, new_consumer
+from worker.kafka_clients.record_batches import PartitionRecords
 from worker.kafka_clients.records import Record, flat
 
 _PATIENCE = 60
@@ -65,6 +66,7 @@ def _reader(
         consumer = new_consumer(
             settings, group_id=None, isolation_level=isolation, auto_offset_reset=begin
         )
+    consumer._fetcher.PartitionRecords = PartitionRecords
     with contextlib.closing(consumer), kafka_errors(f"read {topic}"):
         if topic not in consumer.topics():
             raise DependencyError(

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-import msgspec
 from kafka.consumer.fetcher import Fetcher, IsolationLevel
 from kafka.errors import CorruptRecordError
 from kafka.record import MemoryRecordsBuilder
 from kafka.record.util import decode_varint, encode_varint
 
-from worker.kafka_clients.records import Headers, Message
+from worker.kafka_clients.records import Message, Record
 
 RECORD_BATCH = 2
 """The version of batches since Kafka 0.11; before, a message was a batch of its own, or of those
@@ -24,23 +23,6 @@ that it held compressed."""
 _NULL = 1
 """The byte for a length of -1."""
 _NO_BYTES, _NO_ATTRIBUTES_NOR_AGE = bytes([_NULL]), b"\0\0"
-
-
-class FetchedRecord(msgspec.Struct, gc=False):
-    """A record as it lies in Kafka.
-
-    Attributes:
-        timestamp: milliseconds since 1970, or -1.
-        headers: a value may be None.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-python: no types
@@ -52,7 +34,7 @@ class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka
 
     def _unpack_records(
         self, partition: Any, records: Any, _key: None, _value: None
-    ) -> Iterator[FetchedRecord]:
+    ) -> Iterator[Record]:
         topic, number = partition
         while (batch := records.next_batch()) is not None:
             if self.check_crcs and not batch.validate_crc():
@@ -84,7 +66,7 @@ class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka
         return bool(batch.is_control_batch)
 
 
-def unpack(batch: Any, topic: str, partition: int) -> Iterator[FetchedRecord]:
+def unpack(batch: Any, topic: str, partition: int) -> Iterator[Record]:
     """The records of a batch, of version 2, of kafka-python's.
 
     Raises:
@@ -105,35 +87,34 @@ def unpack(batch: Any, topic: str, partition: int) -> Iterator[FetchedRecord]:
             key, place = _bytes(buffer, place)
             value, place = _bytes(buffer, place)
             count, place = _number(buffer, place)
-            headers: Headers = []
+            headers = list[tuple[str, bytes | None]]()
             for _ in range(count):
                 name, place = _bytes(buffer, place)
                 content, place = _bytes(buffer, place)
                 if name is None:
                     raise ValueError("a header without a name")
-                headers.append((name.decode(), content))  # type: ignore[arg-type]  # or None
+                headers.append((name.decode(), content))
             if count < 0:
                 raise ValueError(f"{count} headers")
             if place != end or end > len(buffer):
                 read, there = length - (end - place), length - (end - len(buffer))
                 raise ValueError(f"expected {length} bytes, got {min(read, there)}")
             timestamp = first + delta if last is None else last
-            yield FetchedRecord(topic, partition, base + offset, timestamp, key, value, headers)
+            yield Record(topic, partition, base + offset, timestamp, key, value, headers)
     except (ValueError, IndexError) as error:
         raise CorruptRecordError(f"a record is not what it says: {error!r}") from error
     if place != len(buffer):
         raise CorruptRecordError(f"{len(buffer) - place} bytes behind the last record")
 
 
-def _unpack_old(
-    batch: Any, topic: str, partition: int, check_crcs: bool
-) -> Iterator[FetchedRecord]:
+def _unpack_old(batch: Any, topic: str, partition: int, check_crcs: bool) -> Iterator[Record]:
     """The records of a batch of version 0 or 1, by kafka-python's own way."""
     for record in batch:
         if check_crcs and not record.validate_crc():
             raise CorruptRecordError(f"the record at offset {record.offset} has a wrong checksum")
-        yield FetchedRecord(
-            *(topic, partition, record.offset, record.timestamp),
+        yield Record(
+            *(topic, partition, record.offset),
+            -1 if record.timestamp is None else record.timestamp,
             *(record.key, record.value, record.headers),
         )
 

@@ -1,23 +1,35 @@
 """Records as they are read, messages as they are published, and batches between the two."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 Headers = list[tuple[str, bytes]]
+RecordHeaders = Sequence[tuple[str, bytes | None]]
+"""Kafka allows values of null in them."""
 
 
-class Record(Protocol):
-    """A record as kafka-python gives it; only these attributes are used."""
+class Record(msgspec.Struct, gc=False):
+    """A record as it lies in Kafka, or the place of one that cannot be unpacked.
+
+    A batch of its producer has a wrong checksum, broken compression, a header whose name is not
+    UTF-8, or would take too much memory; the records behind it in that batch cannot be unpacked
+    either.
+
+    Attributes:
+        timestamp: milliseconds since 1970, or -1.
+        error: what was met there, if it cannot be unpacked; nothing but its place is known then.
+    """
 
     topic: str
     partition: int
     offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
+    timestamp: int = -1
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: RecordHeaders = []
+    error: str | None = None
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Unreadable: what stands for a record that cannot be unpacked."""
+"""Unreadable records: what stands for those that cannot be unpacked."""
 
 import traceback
 from collections.abc import Callable, Mapping
@@ -9,26 +9,8 @@ from kafka.errors import KafkaError
 
 from shared.errors import UnavailableError
 from worker.kafka_clients.record_batches import RECORD_BATCH
-from worker.kafka_clients.records import Headers, Record, flat
+from worker.kafka_clients.records import Record, flat
 from worker.kafka_clients.unpack import EnoughError, TooLargeError
-
-
-class Unreadable(msgspec.Struct):
-    """Stands for a record that is not unpacked.
-
-    A batch of its producer has a wrong checksum, broken compression, a header whose name is not
-    UTF-8, or would take too much memory; the records behind it in that batch cannot be unpacked
-    either. Only the place is known, and `error` says what was met there.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    error: str
-    timestamp: int = -1
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: Headers = []
 
 
 def unpacked_or_unreadable(
@@ -36,7 +18,7 @@ def unpacked_or_unreadable(
     seek: Callable[[Any, int], object],
     max_records: int,
 ) -> list[Record]:
-    """What a poll gives; `Unreadable` stands for a record that cannot be unpacked.
+    """What a poll gives; a record that cannot be unpacked is its place, and the error.
 
     A poll that fails so has taken nothing, and the next one would never return: kafka-python keeps
     the records that it was unpacking and asks them again and again. It lets go of them when the
@@ -76,7 +58,7 @@ def unpacked_or_unreadable(
         partition, told = records.topic_partition, f"{type(error).__name__}: {what}"
         seek(partition, behind)
         return [
-            Unreadable(partition.topic, partition.partition, place, told)
+            Record(partition.topic, partition.partition, place, error=told)
             for place in range(offset, behind)
         ]
 
