@@ -255,6 +255,28 @@ def test_what_is_not_committed_yet_does_not_wait(settings: Settings, feed: Feed)
         drain(source, lambda batch: batch.records[-1].offset == 7)
 
 
+def test_what_waits_takes_no_more_memory_the_longer_it_goes_on(settings: Settings) -> None:
+    producer = KafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        compression_type="zstd",
+        max_request_size=8 << 20,
+    )
+    with closing(producer):
+        for _ in range(60):
+            producer.send(settings.input_topic, value=bytes(4 << 20), partition=0)
+        producer.flush()
+    held: list[int] = []
+
+    def deliver(batch: Batch) -> bool:
+        sink.deliver(batch, [])
+        held.append(sum(len(record.value or b"") for record in source._held))
+        return batch.records[-1].offset == 59
+
+    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
+        drain(source, deliver)
+    assert max(held) < 1.5 * unpack.MOST_BYTES
+
+
 def test_batches_are_apart_and_the_first_does_not_wait(settings: Settings, feed: Feed) -> None:
     settings = msgspec.structs.replace(settings, batch_wait_ms=15_000)
     with closing(Source(settings)) as source:

@@ -1,11 +1,11 @@
 """What a poll does when Kafka's answer comes just then."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaTimeoutError, UnknownBrokerIdError
 from kafka.future import Future
 
 from worker.kafka_clients.mends import keep_awake
@@ -13,6 +13,8 @@ from worker.kafka_clients.mends import keep_awake
 
 class Fetcher:
     """Like kafka-python's: an answer comes when it is asked for, or `early`, just before that."""
+
+    leaders: Sequence[str] = ("node",)
 
     def __init__(self, answer: list[str], *, early: bool = False) -> None:
         self._answer = answer
@@ -22,6 +24,13 @@ class Fetcher:
         self._fetch_futures: list[Future] = []
         self._reset_task: Future | None = None
         self._manager = self
+        self._conns = {"node": "a connection"}
+        self._session_handlers = {"node": "what was asked before", "new": "what was just made"}
+        self.cluster = SimpleNamespace(
+            broker_metadata={"known": "a broker"}.get,
+            request_update=lambda: self.updates.append("asked for"),
+        )
+        self.updates: list[str] = []
         self.requests = 0
         self.waited_ms: list[float] = []
 
@@ -54,7 +63,7 @@ class Fetcher:
             self._fetch_futures[0].success("answer")
 
     def _create_fetch_requests(self) -> dict[str, tuple[SimpleNamespace, str]]:
-        return {"node": (SimpleNamespace(max_wait_ms=500), "offsets")}
+        return {node: (SimpleNamespace(max_wait_ms=500), "offsets") for node in self.leaders}
 
 
 class Idle(Fetcher):
@@ -125,3 +134,23 @@ def test_kafka_does_not_wait_for_some_partitions_while_records_of_others_are_hel
     assert holds()
     ((request, _),) = fetcher._create_fetch_requests().values()
     assert request.max_wait_ms == 0
+
+
+def test_a_leader_that_the_metadata_lack_is_not_asked_before_they_are_renewed() -> None:
+    fetcher = Fetcher([])
+    fetcher.leaders = ("node", "known", "new")
+    keep_awake(fetcher)
+    assert fetcher._create_fetch_requests().keys() == {"node", "known"}
+    assert fetcher._session_handlers.keys() == {"node"}
+    assert fetcher.updates == ["asked for"]
+
+
+def test_what_was_taken_is_given_even_if_more_cannot_be_asked_for() -> None:
+    class Refusing(Fetcher):
+        def send_fetches(self) -> None:
+            raise UnknownBrokerIdError
+
+    fetcher = Refusing([])
+    keep_awake(fetcher)
+    fetcher._completed_fetches = ["record"] * 10
+    assert poll(fetcher) == ({"partition": ["record"] * 10}, False)

@@ -7,6 +7,7 @@ from typing import Any
 
 from kafka.errors import (
     KafkaConnectionError,
+    KafkaError,
     KafkaTimeoutError,
     LeaderNotAvailableError,
     UnknownMemberIdError,
@@ -40,7 +41,7 @@ class Client(KafkaNetClient):  # type: ignore[misc]  # kafka-python ships no typ
 
 
 def keep_awake(fetcher: Any) -> Callable[[], bool]:
-    """Mends four ways in which a poll of kafka-python waits while Kafka has records.
+    """Mends four ways in which a poll waits while Kafka has records, and one in which it loses some.
 
     When an answer of Kafka's comes just before it looks for what to wait for, it finds nothing, and
     sleeps for a tenth of a second; or it has asked again, and waits for that answer. And it asks
@@ -50,6 +51,10 @@ def keep_awake(fetcher: Any) -> Callable[[], bool]:
     once: the answer brings the few records that came meanwhile, and while those are held nobody can
     ask again. So it looks, asks and waits in its own thread, where answers come, in one go.
 
+    And when a broker says that another leads a partition now, of which the metadata do not know
+    yet, it asks that one at once, which fails: what the poll has just taken is lost, and it takes
+    the request to be under way for ever. So who is not known is not asked.
+
     Returns:
         Whether it holds records that it has fetched before.
     """
@@ -57,6 +62,10 @@ def keep_awake(fetcher: Any) -> Callable[[], bool]:
 
     def holds() -> bool:
         return bool(fetcher._completed_fetches or fetcher._next_partition_records)
+
+    def known(node: Any) -> bool:
+        manager = fetcher._manager
+        return node in manager._conns or manager.cluster.broker_metadata(node) is not None
 
     async def ask(timeout_ms: float) -> bool:
         """Returns whether there was something to wait for."""
@@ -83,11 +92,16 @@ def keep_awake(fetcher: Any) -> Callable[[], bool]:
                 return {}, True
             records, partial = fetcher.fetched_records(most, update_offsets=update_offsets)
         if not partial and sum(map(len, records.values())) >= most:
-            fetcher.send_fetches()
+            with contextlib.suppress(KafkaError):  # or what was taken would be lost
+                fetcher.send_fetches()
         return records, False
 
     def create_fetch_requests() -> Any:
         created = requests()
+        for node in [node for node in created if not known(node)]:
+            del created[node]
+            fetcher._session_handlers.pop(node, None)  # what was made for it is not sent
+            fetcher._manager.cluster.request_update()
         if holds():
             for request, _ in created.values():
                 request.max_wait_ms = 0

@@ -128,7 +128,9 @@ class Source:
 
         def poll(seconds: float = 0) -> None:
             with kafka_errors("poll"):
-                records.extend(self._poll(int(seconds * 1000), max(1, max_records - len(records))))
+                # There is no more room in memory for what waits than for a batch.
+                most = 1 if enough() else max_records - len(records)
+                records.extend(self._poll(int(seconds * 1000), most))
                 memberships.append(self.consumer.group_metadata())
 
         def enough() -> bool:
