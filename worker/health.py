@@ -82,7 +82,7 @@ class Health:
         if (silent := now - self._ticked) > most:
             return f"the loop has not come round for {silent:.0f} s\n{_threads()}"
         idle = now - self._progressed
-        if self._lag and idle > self._stall_seconds:
+        if self._lag and idle > most:
             return f"no commit for {idle:.0f} s, while {self._lag} records wait\n{_threads()}"
         return None
 

@@ -299,7 +299,6 @@ class Worker:
     def _account(self, outcome: Outcome) -> None:
         metrics, now = self._metrics, time.time()
         metrics.batch_size.observe(outcome.records)
-        metrics.consumed.inc(outcome.records)
         metrics.alerts.inc(len(outcome.alerts))
         metrics.not_relevant.inc(outcome.not_relevant)
         for reason in outcome.dead_letter_reasons:
@@ -314,6 +313,7 @@ class Worker:
             (metrics.tweet_to_alert_seconds, [a.tweet.created_at for a in outcome.alerts]),
         ):
             histogram.observe([max(0.0, now - m.timestamp()) for m in moments if m is not None])
+        metrics.consumed.inc(outcome.records)  # last, so that who reads it finds the rest counted
         metrics.last_progress.set(now)
         self._health.progress()
 

@@ -112,6 +112,19 @@ def test_waiting_for_kafka_is_healthy_but_not_ready(health: Health, clock: Clock
     assert (health.not_healthy(), health.not_ready()) == (None, None)
 
 
+def test_a_worker_that_pauses_commits_nothing_meanwhile(clock: Clock) -> None:
+    health = Health(2, clock)
+    health.goes_on("worker")
+    health.lag(5)
+    health.waits("records", "most are dead letters")
+    for _ in range(6):
+        clock.now += 5
+        health.tick()
+        assert health.not_healthy() is None
+    clock.now += 1
+    assert "no commit for 31 s" in (health.not_healthy() or "")
+
+
 def test_attempts_to_reach_kafka_take_their_time(clock: Clock) -> None:
     health = Health(2, clock)
     health.goes_on("worker")
