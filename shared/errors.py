@@ -13,6 +13,7 @@ Exit code 0 is success, 1 a fault of the program itself (with a traceback: pleas
 130 an interruption by Ctrl-C.
 """
 
+import io
 import sys
 from collections.abc import Callable
 from typing import ClassVar, TextIO
@@ -73,10 +74,15 @@ class RecordError(TriageError):
 def run_program(main: Callable[[], int], stderr: TextIO | None = None) -> int:
     """Runs a program's body and turns its errors into one line on stderr and an exit code.
 
+    What the locale's encoding lacks is printed as `?`.
+
     Returns:
         The exit code, as listed above. An error of any other class than `TriageError` propagates.
     """
     out = stderr or sys.stderr
+    for stream in (sys.stdout, out):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         code = main()
         sys.stdout.flush()  # here, because Python's own flush at the end would exit with 120

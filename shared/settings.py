@@ -21,9 +21,12 @@ PREFIX = "TRIAGE_"
 FILE_VARIABLE = "TRIAGE_SETTINGS_FILE"
 
 Name = Annotated[str, Meta(min_length=1)]
+Topic = Annotated[str, Meta(pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")]
 Threshold = Annotated[float, Meta(gt=0, lt=1)] | OperatingPointName
-_SERVER = r"([^\s,:\[\]]+|\[[\da-fA-F:.]+\]):\d{1,5}"
-_REGISTRY = r"file:.+|wandb:[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){2}"
+_PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_TOPIC = "a topic: up to 249 letters, digits, dots, underscores and hyphens"
+_SERVER = rf"([^\s,:\[\]]+|\[[\da-fA-F:.]+\]):{_PORT}"
+_REGISTRY = r"file:(?!//[^/]).+|wandb:[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){2}"
 _THIS_HOST = r"(localhost|127\.0\.0\.1|\[::1\])"
 
 
@@ -35,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the programs can be told. The annotations are the settings' documentation."""
 
     kafka_bootstrap_servers: Annotated[
-        Annotated[str, Meta(pattern=rf"^{_SERVER}(,{_SERVER})*$")],
+        Annotated[str, Meta(pattern=rf"^{_SERVER}(,{_SERVER})*\Z")],
         _setting("host:port, more of them separated by commas", "where Kafka is"),
     ] = "localhost:9092"
     kafka_security_protocol: Annotated[
@@ -85,24 +88,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Name | None, _setting("names separated by spaces", "what the token shall be good for")
     ] = None
     kafka_oauth_extensions: Annotated[
-        Annotated[str, Meta(pattern=r"^[A-Za-z]+=[^,]+(,[A-Za-z]+=[^,]+)*$")] | None,
+        Annotated[str, Meta(pattern=r"^[A-Za-z]+=[^,]+(,[A-Za-z]+=[^,]+)*\Z")] | None,
         _setting(
             "name=value, more of them separated by commas",
             "sent along with the token; Confluent Cloud wants logicalCluster and identityPoolId",
         ),
     ] = None
-    input_topic: Annotated[Name, _setting("a topic", "raw tweets are read from it")] = "tweets.raw"
-    alerts_topic: Annotated[Name, _setting("a topic", "relevant tweets are published to it")] = (
+    input_topic: Annotated[Topic, _setting(_TOPIC, "raw tweets are read from it")] = "tweets.raw"
+    alerts_topic: Annotated[Topic, _setting(_TOPIC, "relevant tweets are published to it")] = (
         "tweets.alerts"
     )
     dead_letters_topic: Annotated[
-        Name, _setting("a topic", "records that cannot be read are kept in it")
+        Topic, _setting(_TOPIC, "records that cannot be read are kept in it")
     ] = "tweets.dead-letters"
     group_id: Annotated[
         Name, _setting("a name", "the consumer group, whose members share the partitions")
     ] = "tweet-triage"
     registry: Annotated[
-        Annotated[str, Meta(pattern=rf"^({_REGISTRY})$")],
+        Annotated[str, Meta(pattern=rf"^({_REGISTRY})\Z")],
         _setting(
             "file:FOLDER or wandb:ENTITY/REGISTRY/COLLECTION",
             "where bundles are registered, with their aliases",

@@ -9,8 +9,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from shared.console import Console, print_json_as_utf8
 from shared.errors import run_program
 from shared.settings import Settings, read_settings
 
@@ -43,6 +42,8 @@ def _alerts(arguments: argparse.Namespace, settings: Settings) -> None:
     from worker.alerts import print_alerts
 
     console = Console(soft_wrap=True, highlight=False, emoji=False)
+    if arguments.json:
+        print_json_as_utf8()
     print_alerts(
         settings,
         (lambda line: print(line, flush=True)) if arguments.json else console.print,
@@ -77,14 +78,17 @@ def _create_topics(arguments: argparse.Namespace, settings: Settings) -> None:
 def _demo(arguments: argparse.Namespace, _: Settings) -> None:
     from worker.demo import demo
 
-    demo(arguments.data, arguments.picture)
+    columns = {name: getattr(arguments, name) for name in _OF_LABELLED_DATA}
+    demo(arguments.data, arguments.picture, {k: v for k, v in columns.items() if v is not None})
+
+
+_OF_LABELLED_DATA = ("text_column", "label_column", "positive")
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return int(text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -147,6 +151,9 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--data", type=Path, metavar="FILE", help="labelled tweets; default: a sample of our own"
     )
+    for name in _OF_LABELLED_DATA:
+        option = f"--{name.replace('_', '-')}"
+        demo.add_argument(option, metavar="NAME", help="of FILE, as of `triage-trainer train`")
     demo.add_argument(
         "--picture", type=Path, metavar="FILE", help="write what was shown to FILE as SVG"
     )

@@ -18,19 +18,19 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from shared.alert import Alert, decode_alert
-from shared.errors import DependencyError, UsageError
+from shared.console import Console
+from shared.errors import DataError, DependencyError, UsageError
 from shared.settings import Settings
 from worker.alerts import alert_line
 from worker.kafka_clients.publisher import Publisher
@@ -60,18 +60,25 @@ class _Replayed(msgspec.Struct, frozen=True):
     relevant: bool | None
 
 
-def demo(data: Path | None, picture: Path | None) -> None:
+def demo(data: Path | None, picture: Path | None, columns: Mapping[str, str]) -> None:
     """Runs the demonstration; every process that it starts has ended when it returns.
 
     Args:
         data: labelled tweets, as `triage-trainer train` reads them; None for the sample.
         picture: where to write what was shown, as SVG.
+        columns: options of `triage-trainer train` by name, which say how to read `data`.
 
     Raises:
+        UsageError: if a file is not what it should be.
+        DataError: if `data` cannot be trained on.
         DependencyError: if Kafka or one of the programs does not do its part.
     """
     if data is not None and not data.is_file():
         raise UsageError(f"--data {data}: expected a file")
+    if data is None and columns:
+        raise UsageError(f"--{next(iter(columns)).replace('_', '-')} goes with --data")
+    if picture is not None and not _can_be_written(picture):
+        raise UsageError(f"--picture {picture}: expected a file that can be written")
     width = None if sys.stdout.isatty() and picture is None else 100
     console = Console(record=picture is not None, highlight=False, width=width)
     started = time.monotonic()
@@ -79,13 +86,23 @@ def demo(data: Path | None, picture: Path | None) -> None:
         signal.signal(number, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="triage-demo-")))
-        _demo(data or SAMPLE, folder, console, stack)
+        _demo(data or SAMPLE, columns, folder, console, stack)
         console.print(f"[dim]{time.monotonic() - started:.0f} s in all; stopping[/]")
     if picture is not None:
         console.save_svg(str(picture), title="triage-worker demo")
 
 
-def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStack) -> None:
+def _can_be_written(path: Path) -> bool:
+    return not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+
+
+def _demo(
+    data: Path,
+    columns: Mapping[str, str],
+    folder: Path,
+    console: Console,
+    stack: contextlib.ExitStack,
+) -> None:
     kafka = LocalKafka()
     stack.callback(kafka.stop)
     settings = Settings(kafka_bootstrap_servers=kafka.bootstrap_servers)
@@ -98,8 +115,9 @@ def _demo(data: Path, folder: Path, console: Console, stack: contextlib.ExitStac
     starting = threading.Thread(target=_start, args=(kafka, failed))
     starting.start()
     stack.callback(starting.join)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in columns.items()]
     trained = programs.call(
-        "trainer", "train", "--data", str(data.resolve()), "--test-out", str(held_out)
+        "trainer", "train", f"--data={data.resolve()}", f"--test-out={held_out}", *options
     )
     console.print(Text.from_ansi(trained))
     _say(console, "triage-trainer promote candidate", "lets workers score with it")
@@ -169,9 +187,8 @@ class _Programs:
         process = self._popen(package, arguments, stderr=None)
         output, _ = process.communicate()
         if process.returncode:
-            raise DependencyError(
-                f"triage-{package} {arguments[0]} ended with exit code {process.returncode}"
-            )
+            kind = DataError if process.returncode == DataError.exit_code else DependencyError
+            raise kind(f"triage-{package} {arguments[0]} ended with exit code {process.returncode}")
         return output.rstrip()
 
     def start(self, package: str, *arguments: str) -> subprocess.Popen[str]:
@@ -222,7 +239,7 @@ def _start_worker(programs: _Programs, console: Console) -> str:
     """Starts the worker, waits until it consumes, and returns the address of its metrics."""
     worker = programs.start("worker", "run")
     log = programs.log("run")
-    with console.status("loading TensorFlow and the bundle"):
+    with console.status("loading the bundle"):
         while "consuming" not in log.read_text():
             if worker.poll() is not None:
                 raise DependencyError(f"triage-worker run ended: {log.read_text()}")

@@ -75,16 +75,37 @@ def test_ctrl_c_ends_everything(tmp_path: Path, when: str) -> None:
     wait_for(lambda: any(demo.shows(text) for text in when.split("|")), 120)
     wait_for(lambda: demo.shows("") and len(demo.started) >= 3, 120)
     demo.process.send_signal(signal.SIGINT)
-    assert demo.process.wait(60) == 130, demo.output.read_text()
+    assert demo.process.wait(240) == 130, demo.output.read_text()
     assert "Traceback" not in demo.output.read_text()
     assert demo.output.read_text().endswith("interrupted\n")
     demo.expect_nothing_left()
 
 
-def test_a_missing_file_is_said_at_once(tmp_path: Path) -> None:
-    demo = Demo(tmp_path, "--data", "no-such.csv")
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--data no-such.csv", "--data no-such.csv: expected a file"),
+        ("--label-column about", "--label-column goes with --data"),
+        ("--picture none/x.svg", "--picture none/x.svg: expected a file that can be written"),
+        ("--picture .", "--picture .: expected a file that can be written"),
+    ],
+)
+def test_what_cannot_be_done_is_said_at_once(tmp_path: Path, options: str, told: str) -> None:
+    demo = Demo(tmp_path, *options.split())
     assert demo.process.wait(60) == 2
-    assert demo.output.read_text() == "error: --data no-such.csv: expected a file\n"
+    assert demo.output.read_text() == f"error: {told}\n"
+
+
+def test_own_columns_and_what_training_says_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text("message,about\n" + "a fire,yes\nno fire,no\n" * 5)
+    options = ["--text-column", "message", "--label-column", "about", "--positive", "maybe"]
+    demo = Demo(tmp_path, "--data", str(file), *options)
+    assert demo.process.wait(240) == 3
+    shown = demo.output.read_text()
+    assert "'maybe'" in shown
+    assert shown.endswith("error: triage-trainer train ended with exit code 3\n")
+    assert list(demo.scratch.iterdir()) == []
 
 
 def test_stop_ends_the_broker_and_removes_its_data(tmp_path: Path) -> None:

@@ -79,16 +79,18 @@ def test_stderr_is_where_errors_go(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("lines", [1, 1000])
-def test_a_reader_that_has_seen_enough_is_no_error(lines: int) -> None:
+@pytest.mark.parametrize("printed_by", ["print", "Console().print"])
+def test_a_reader_that_has_seen_enough_is_no_error(lines: int, printed_by: str) -> None:
     """As in `triage-trainer predict … | head -1`, with less and with more than a buffer holds."""
     script = f"""
 import sys
+from shared.console import Console
 from shared.errors import run_program
 
 def body():
     sys.stdin.readline()
     for _ in range({lines}):
-        print("line " * 20)
+        {printed_by}("line " * 20)
     return 0
 
 sys.exit(run_program(body))
@@ -100,3 +102,26 @@ sys.exit(run_program(body))
         program.stdout.close()
         _, written = program.communicate(b"go\n", timeout=60)
     assert (program.returncode, written) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("before", "printed"),
+    [("", b"caf\xe9 ?\n"), ("print_json_as_utf8()", "café 🔥\n".encode())],
+)
+def test_what_the_locale_lacks_ends_no_program(before: str, printed: bytes) -> None:
+    script = f"""
+import sys
+from shared.console import print_json_as_utf8
+from shared.errors import run_program
+
+def body():
+    {before}
+    print("caf\\xe9 \\U0001f525")
+    return 0
+
+sys.exit(run_program(body))
+"""
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    program = [sys.executable, "-c", script]
+    done = subprocess.run(program, env=environment, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, b"")

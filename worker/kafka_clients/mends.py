@@ -41,7 +41,7 @@ class Client(KafkaNetClient):  # type: ignore[misc]  # kafka-python ships no typ
 
 
 def keep_awake(fetcher: Any) -> Callable[[], bool]:
-    """Mends four ways in which a poll waits while Kafka has records, and one in which it loses some.
+    """Mends four ways in which a poll waits while Kafka has records, and one to lose some.
 
     When an answer of Kafka's comes just before it looks for what to wait for, it finds nothing, and
     sleeps for a tenth of a second; or it has asked again, and waits for that answer. And it asks
