@@ -2,7 +2,9 @@
 
 import copy
 import re
+import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -133,6 +135,26 @@ def test_it_scales_within_the_partitions_and_never_to_zero(overlay: str) -> None
     (job,) = pod("topics")["containers"]
     partitions = {v["name"]: v["value"] for v in job["env"]}["PARTITIONS"]
     assert scaled["maxReplicaCount"] == int(partitions)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_with_models_in_weights_and_biases_no_volume_is_claimed(
+    overlay: str, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    kustomization = folder / overlay / "kustomization.yaml"
+    text = kustomization.read_text()
+    kustomization.write_text(text.replace("../../keda]", "../../keda, ../../wandb-registry]"))
+    without = build(str(folder / overlay))
+
+    expected = copy.deepcopy(build(overlay))
+    expected.remove(one(overlay, "PersistentVolumeClaim"))
+    (spec,) = (m["spec"]["template"]["spec"] for m in expected if m["kind"] == "Deployment")
+    (volume,) = (v for v in spec["volumes"] if "persistentVolumeClaim" in v)
+    spec["volumes"].remove(volume)
+    mounts = spec["containers"][0]["volumeMounts"]
+    mounts.remove(next(mount for mount in mounts if mount["name"] == volume["name"]))
+    assert without == expected
 
 
 def test_what_is_selected_is_there() -> None:

@@ -8,6 +8,7 @@ import msgspec
 from shared.settings import FILE_VARIABLE, PREFIX, Settings, expected, read_settings
 from tests.conftest import ROOT
 from tests.deploy.dashboard import PANELS
+from worker.health import Health
 
 README = (ROOT / "deploy" / "README.md").read_text("utf-8")
 SECTIONS = {part.partition("\n")[0]: part for part in re.split(r"^## ", README, flags=re.MULTILINE)}
@@ -77,6 +78,16 @@ def test_the_security_examples_are_settings() -> None:
         assert environment.keys() <= known
         assert own
     assert read_settings({}).kafka_bootstrap_servers
+
+
+def test_the_runbook_says_what_a_worker_may_wait_for() -> None:
+    program = (ROOT / "worker" / "run.py").read_text("utf-8")
+    reasons = set(re.findall(r'(?:waits|_failed|_keep_trying)\("(\w+)"', program))
+    assert len(reasons) > 3
+    reasons |= {line.partition(":")[0] for line in (Health(60).not_ready() or "").splitlines()}
+    entry = re.search(r"^### TriageNotReady\n(.+?)^###", README, re.MULTILINE | re.DOTALL)
+    assert entry is not None
+    assert set(re.findall(r"`(\w+)`:", entry[1])) == reasons
 
 
 def _number(text: str) -> int:

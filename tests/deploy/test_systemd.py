@@ -41,6 +41,19 @@ def test_systemd_would_say_if_it_did_not(unit: Path) -> None:
     assert "ProtectSytem" in analyze("verify", unit).stderr
 
 
+def test_systemd_takes_what_the_readme_adds(unit: Path) -> None:
+    readme = (ROOT / "deploy" / "README.md").read_text("utf-8")
+    added = re.findall(r"\b(?:LoadCredential|Environment)=[^\s`]+", readme)
+    assert len(added) == 3
+    override = unit.parent / "tweet-triage@.service.d" / "override.conf"
+    override.parent.mkdir()
+    override.write_text("\n".join(["[Service]", *added]))
+    done = analyze("verify", unit)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    override.write_text("\n".join(["[Service]", *added, "LoadCredentials=tls.key:/tls.key"]))
+    assert "LoadCredentials" in analyze("verify", unit).stderr
+
+
 def test_it_is_shut_off(unit: Path) -> None:
     done = analyze("security", "--offline=true", "--threshold=15", unit)  # tenths, of 10.0 at worst
     assert done.returncode == 0, done.stdout

@@ -21,6 +21,8 @@ topic "$INPUT_TOPIC" --config retention.ms=$((3 * day))
 topic "$ALERTS_TOPIC" --config retention.ms=$((30 * day))
 topic "$DEAD_LETTERS_TOPIC" --config retention.ms=$((30 * day))
 
+[ -n "$WORKER" ] || exit 0 # a Kafka without rights
+
 # The worker reads the one topic as its group, and publishes to the others in transactions of its own.
 # Read and Write imply Describe.
 allow "$WORKER" --operation Read --topic "$INPUT_TOPIC" --group "$GROUP_ID"
