@@ -5,7 +5,7 @@ import numpy as np
 from shared.models import Floats
 from shared.text import fit_vocabulary, new_pipeline
 from shared.tokens import EncodedTokens, Featurizer, TokenEncoder
-from trainer.dataset import Dataset, Indices
+from trainer.dataset import Dataset, Indices, soft_targets
 from trainer.recipes import Recipe
 from trainer.teaching import Teaching
 from trainer.vectors import read_vectors
@@ -51,22 +51,16 @@ class Corpus:
             raise ValueError("the recipe's models are fed words")
         return self._tokens
 
-    def texts(self, rows: Indices) -> list[str]:
-        """The texts of some rows."""
-        return [self.dataset.texts[row] for row in rows]
-
     def vocabulary(self, rows: Indices) -> list[str]:
         """The words of some rows, as `shared.text.fit_vocabulary` orders them."""
         key = rows.tobytes()
         if key not in self._vocabularies:
-            found = fit_vocabulary(self.texts(rows), self.pipeline, self.settings)
+            found = fit_vocabulary(self.dataset.texts_of(rows), self.pipeline, self.settings)
             self._vocabularies[key] = found
         return self._vocabularies[key]
 
     def targets(self, rows: Indices, *, soft: bool) -> Floats:
-        """Labels, or the share of the annotators' trust that holds the tweet relevant."""
-        labels = self.dataset.labels[rows].astype(np.float32)
-        if not soft:
-            return labels
-        agreement = self.dataset.agreement[rows]
-        return np.where(labels == 1, agreement, 1 - agreement)
+        """Labels, or soft targets: float32, shape (rows,)."""
+        if soft:
+            return soft_targets(self.dataset, rows)
+        return self.dataset.labels[rows].astype(np.float32)

@@ -5,6 +5,7 @@ encodings, all of which hold the same damage: its typographic punctuation was wr
 as UTF-8 read as Windows-1252, and then read as Latin-1. `_repair` undoes it.
 """
 
+import argparse
 import csv
 import hashlib
 import io
@@ -21,6 +22,7 @@ import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
 from shared.errors import DataError
+from shared.models import Floats
 from shared.text import Ids, rewrite_chunk
 
 TEXT_COLUMN = "text"
@@ -58,6 +60,10 @@ class Dataset(msgspec.Struct, frozen=True):
     agreement: npt.NDArray[np.float32]
     sha256: str
     keywords: list[str] = []
+
+    def texts_of(self, rows: Indices) -> list[str]:
+        """The texts of some rows."""
+        return [self.texts[row] for row in rows]
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -118,6 +124,27 @@ def read_dataset(
     return Dataset(path.name, texts, labels, agreement, sha256, keywords)
 
 
+def read_asked(arguments: argparse.Namespace, keyword_column: str | None = None) -> Dataset:
+    """Reads the labelled file that a command's options name, as `read_dataset` does.
+
+    Raises:
+        DataError: as `read_dataset` does.
+    """
+    return read_dataset(
+        arguments.data,
+        arguments.text_column,
+        arguments.label_column,
+        arguments.positive,
+        keyword_column,
+    )
+
+
+def soft_targets(dataset: Dataset, rows: Indices) -> Floats:
+    """The share of the annotators' trust that holds each tweet relevant: float32, shape (rows,)."""
+    agreement = dataset.agreement[rows]
+    return np.where(dataset.labels[rows] == 1, agreement, 1 - agreement)
+
+
 def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
     """Divides the rows as the article did, and cuts validation off the training part.
 
@@ -150,7 +177,7 @@ def cut_validation(
     Raises:
         DataError: if the rows are too much alike.
     """
-    hashes = normalized_hashes([dataset.texts[row] for row in rows]).tolist()
+    hashes = normalized_hashes(dataset.texts_of(rows)).tolist()
     numbers = {key: number for number, key in enumerate(dict.fromkeys(hashes))}
     groups = np.array([numbers[key] for key in hashes])
     if groups.max() == 0:
@@ -182,7 +209,7 @@ def grouped_folds(dataset: Dataset, rows: Indices, count: int) -> Ids:
     Raises:
         DataError: if the rows are too few, or too much alike.
     """
-    groups = normalized_hashes([dataset.texts[row] for row in rows])
+    groups = normalized_hashes(dataset.texts_of(rows))
     labels = dataset.labels[rows]
     folds = np.zeros(len(rows), np.int32)
     cut = StratifiedGroupKFold(count, shuffle=True, random_state=0)
@@ -205,7 +232,7 @@ def write_rows(dataset: Dataset, rows: Indices, path: Path) -> None:
         DataError: if the file cannot be written.
     """
     labels = np.where(dataset.labels[rows] == 1, POSITIVE, f"Not {POSITIVE}")
-    table = pd.DataFrame({TEXT_COLUMN: [dataset.texts[r] for r in rows], LABEL_COLUMN: labels})
+    table = pd.DataFrame({TEXT_COLUMN: dataset.texts_of(rows), LABEL_COLUMN: labels})
     try:
         # Quoted by need alone, a text with a carriage return would be read as two records.
         table.to_csv(path, index=False, quoting=csv.QUOTE_ALL)

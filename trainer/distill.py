@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from shared.errors import UsageError
 from trainer.augmentation import TAUGHT, make_variants
-from trainer.dataset import cut_test, grouped_folds, read_dataset
+from trainer.dataset import cut_test, grouped_folds, read_asked, soft_targets
 from trainer.output import expect_to_write
 from trainer.teacher import EPOCHS, Teacher
 from trainer.teaching import FOLDS, SEED, Teaching, write_teaching
@@ -28,16 +28,13 @@ def distill(arguments: argparse.Namespace, out: Console, err: Console) -> None:
     if arguments.rounds < 1:
         raise UsageError(f"--rounds {arguments.rounds}: expected 1 or more")
     with err.status("reading the data"):
-        dataset = read_dataset(
-            arguments.data, arguments.text_column, arguments.label_column, arguments.positive
-        )
+        dataset = read_asked(arguments)
         expect_to_write(arguments.out)
         rows, _ = cut_test(dataset)
         folds = grouped_folds(dataset, rows, FOLDS)
-        texts = [dataset.texts[row] for row in rows]
+        texts = dataset.texts_of(rows)
         variants = make_variants(texts, folds, SEED)
-        agreement = dataset.agreement[rows]
-        targets = np.where(dataset.labels[rows] == 1, agreement, 1 - agreement)
+        targets = soft_targets(dataset, rows)
     teachers = []
     for name in arguments.teacher:
         with err.status(f"loading {name}"):

@@ -10,7 +10,7 @@ from shared.bundle import load_bundle
 from shared.registry import Registry
 from trainer.behaviour import behaviour
 from trainer.behaviour import table as behaviour_table
-from trainer.dataset import read_dataset
+from trainer.dataset import read_asked
 from trainer.evaluation import comparison
 from trainer.evaluation import evaluate as measure
 from trainer.held_out import OVERLAP, held_out_rows, near_duplicates
@@ -28,9 +28,7 @@ def evaluate(
         BundleError: if the version lacks the operating point that is asked for.
     """
     version = registry.resolve(arguments.version)
-    dataset = read_dataset(
-        arguments.data, arguments.text_column, arguments.label_column, arguments.positive
-    )
+    dataset = read_asked(arguments)
     manifest = version.manifest
     name, called = manifest.name, f"{manifest.name} (version {version.number})"
     threshold = manifest.threshold_at(arguments.threshold)
@@ -46,7 +44,7 @@ def evaluate(
             f"warning: {called} was trained on near-duplicates of {int(seen.sum())} of these "
             f"{len(rows)} tweets: its figures are too good"
         )
-    texts = [dataset.texts[row] for row in rows]
+    texts = dataset.texts_of(rows)
     with err.status(f"scoring {len(rows)} tweets"):
         figures = measure(dataset.labels[rows], scorer.score(texts), threshold)
         behaves = behaviour(scorer, threshold, texts)

@@ -126,6 +126,13 @@ def decide_resamples(
         }
 
 
+def decisions(labels: Labels, probabilities: Floats, threshold: float) -> Metrics:
+    """Accuracy, precision, recall, F1 and the share of `alerts`, of all the rows."""
+    once = np.ones((1, len(labels)), np.uint8)
+    figures = decide_resamples(labels, probabilities >= threshold, once)
+    return {metric: float(value[0]) for metric, value in figures.items()}
+
+
 def _rank_resamples(labels: Labels, probabilities: Floats, counts: Counts) -> dict[str, Values]:
     """ROC AUC and average precision, rows of the same probability taken together."""
     order = np.argsort(-probabilities, kind="stable")

@@ -63,18 +63,20 @@ class Examples(msgspec.Struct, frozen=True):
 
 
 class WordFitter:
-    """Fits a model that is fed word ids, by Keras' own loop."""
+    """Fits a model that is fed word ids, by Keras' own loop.
+
+    Attributes:
+        corpus: whose rows the model is fitted on.
+        training: how the recipe has it trained.
+    """
 
     def __init__(self, name: str, recipe: Recipe, corpus: Corpus) -> None:
-        self._spec, self._training, self._corpus = (
-            recipe.models[name],
-            recipe.training_of(name),
-            corpus,
-        )
+        self.corpus, self.training = corpus, recipe.training_of(name)
+        self._spec = recipe.models[name]
 
     def steps(self, rows: Indices) -> int:
         """Batches of a fit."""
-        epochs, steps = _epochs(self._training, len(rows))
+        epochs, steps = _epochs(self.training, len(rows))
         return epochs * steps
 
     def fit(
@@ -89,7 +91,7 @@ class WordFitter:
     ) -> Fitted:
         """Fits the model, as `TokenFitter.fit` does."""
         keras = import_keras()
-        corpus, training = self._corpus, self._training
+        corpus, training = self.corpus, self.training
         vocabulary = corpus.vocabulary(rows)
         encoder = TextEncoder(corpus.pipeline, vocabulary, corpus.settings)
         keras.utils.set_random_seed(seed)
@@ -110,7 +112,7 @@ class WordFitter:
             after_epoch(scorer, history.latest)
 
         model.fit(
-            scorer.pad(scorer.encode(corpus.texts(rows))),
+            scorer.pad(scorer.encode(corpus.dataset.texts_of(rows))),
             corpus.targets(rows, soft=training.soft_targets),
             batch_size=training.batch_size,
             epochs=epochs,
@@ -125,15 +127,16 @@ class WordFitter:
 
 
 class TokenFitter:
-    """Fits a model that is fed tokens; on variants of the texts too, if a teacher labelled them."""
+    """Fits a model that is fed tokens; on variants of the texts too, if a teacher labelled them.
+
+    Attributes:
+        corpus, training: as of `WordFitter`.
+    """
 
     def __init__(self, name: str, recipe: Recipe, corpus: Corpus) -> None:
-        self._spec, self._training, self._corpus = (
-            recipe.models[name],
-            recipe.training_of(name),
-            corpus,
-        )
-        self._teaching = corpus.teaching if self._training.teacher_share else None
+        self.corpus, self.training = corpus, recipe.training_of(name)
+        self._spec = recipe.models[name]
+        self._teaching = corpus.teaching if self.training.teacher_share else None
         self._tokens = corpus.tokens
         self._starts = np.cumsum(self._tokens.lengths, dtype=np.int64) - self._tokens.lengths
         self._lengths = np.minimum(self._tokens.lengths, self._spec.length)
@@ -147,7 +150,7 @@ class TokenFitter:
     def steps(self, rows: Indices) -> int:
         """Batches of a fit."""
         count = len(self._examples(rows, None).places)
-        epochs, steps = _epochs(self._training, count, taught=self._teaching is not None)
+        epochs, steps = _epochs(self.training, count, taught=self._teaching is not None)
         return epochs * steps
 
     def fit(
@@ -168,7 +171,7 @@ class TokenFitter:
                 teachers that did not see a row's own fold.
             validation: rows whose figures are told after each epoch.
         """
-        corpus, training = self._corpus, self._training
+        corpus, training = self.corpus, self.training
         vocabulary = corpus.vocabulary(rows)
         features = self._features(vocabulary)
         examples = self._examples(rows, held_out)
@@ -216,23 +219,23 @@ class TokenFitter:
 
         Variants that say the same have their text's target, the others what the teacher says.
         """
-        targets = self._corpus.targets(rows, soft=self._training.soft_targets)
+        targets = self.corpus.targets(rows, soft=self.training.soft_targets)
         teaching = self._teaching
         if teaching is None:
             return Examples(rows, targets)
-        numbers = np.full(len(self._corpus.dataset.texts), -1)
+        numbers = np.full(len(self.corpus.dataset.texts), -1)
         numbers[teaching.rows] = np.arange(len(teaching.rows))
         own = numbers[rows]
         if own.min() < 0:
             raise ValueError("a teacher was asked about the training part alone")
         folds = teaching.folds[own] if held_out is None else np.full(len(own), held_out)
         taught = teaching.probabilities[folds, own]
-        share = self._training.teacher_share
+        share = self.training.teacher_share
         targets = share * taught[:, 0] + (1 - share) * targets
         of_variants = np.column_stack([taught[:, 1:], np.repeat(targets[:, None], SAME, axis=1)])
         variants = (VARIANTS * own[:, None] + np.arange(VARIANTS)).ravel()
         allowed = np.isin(teaching.variants.others[variants], own)
-        places = len(self._corpus.dataset.texts) + variants[allowed]
+        places = len(self.corpus.dataset.texts) + variants[allowed]
         return Examples(
             np.concatenate([rows, places]),
             np.concatenate([targets, of_variants.ravel()[allowed]]),
@@ -240,7 +243,7 @@ class TokenFitter:
 
     def _features(self, vocabulary: list[str]) -> Features:
         """Of all tokens of the corpus, by their number; padding's are 0."""
-        corpus = self._corpus
+        corpus = self.corpus
         lemmas = lemma_table(corpus.pipeline) if corpus.settings.respell else None
         found = Featurizer(vocabulary, corpus.vectors, lemmas)(self._tokens.table.tokens)
         columns = (found.words, found.ngrams, found.vectors)
@@ -263,7 +266,7 @@ class TokenFitter:
 
     def _batches(self, examples: Examples, draw: np.random.Generator) -> Iterator[Indices]:
         """Examples of about the same length, in random order."""
-        size = self._training.batch_size
+        size = self.training.batch_size
         order = draw.permutation(len(examples.places))
         portions = []
         for start in range(0, len(order), _PORTION * size):
@@ -278,7 +281,7 @@ class TokenFitter:
         keras.utils.set_random_seed(seed)
         fresh = build_model(self._spec)
         if self._model is None:
-            training = self._training
+            training = self.training
             optimizer = keras.optimizers.Adam()
             if training.optimizer == "adamw":
                 optimizer = keras.optimizers.AdamW(
@@ -316,7 +319,7 @@ class History:
         if rows is None:
             self.epochs.append(dict(logs))
             return
-        logits = scorer.logits(self._corpus.texts(rows))
+        logits = scorer.logits(self._corpus.dataset.texts_of(rows))
         loss = _loss(logits, self._corpus.targets(rows, soft=self._training.soft_targets))
         accuracy = float(np.mean((logits >= 0) == self._corpus.dataset.labels[rows]))
         self.epochs.append({**logs, "val_loss": loss, "val_accuracy": accuracy})

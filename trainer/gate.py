@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from shared.bundle import Bundle
 from shared.quality import Figure
 from shared.registry import Version
 from trainer.dataset import Dataset
+from trainer.evaluation import figures_table
 from trainer.held_out import (
     OVERLAP,
     held_out_rows,
@@ -39,7 +39,7 @@ _FEWEST = 10
 """Tweets of each label that a comparison takes."""
 
 
-class Contender(msgspec.Struct, frozen=True):
+class LoadedVersion(msgspec.Struct, frozen=True):
     """A version of the registry, and its bundle: the folder it was fetched to, and loaded."""
 
     version: Version
@@ -61,7 +61,7 @@ class Verdict(msgspec.Struct, frozen=True):
     refusals: list[str]
 
 
-def judge(candidate: Contender, production: Contender, dataset: Dataset) -> Verdict:
+def judge(candidate: LoadedVersion, production: LoadedVersion, dataset: Dataset) -> Verdict:
     """Compares both versions on labelled tweets that are held out and new to both.
 
     Held out is the test part if one of them was trained on this data, or else every tweet. Those
@@ -103,7 +103,7 @@ def judge(candidate: Contender, production: Contender, dataset: Dataset) -> Verd
             f"takes {_FEWEST} of each label at least"
         )
         return Verdict(None, notes, refusals)
-    texts, labels = [dataset.texts[row] for row in rows], dataset.labels[rows]
+    texts, labels = dataset.texts_of(rows), dataset.labels[rows]
     first, second = (
         Scores(contender.bundle.scorer.score(texts), contender.bundle.manifest.threshold)
         for contender in contenders
@@ -171,8 +171,7 @@ def _table(
 ) -> Table:
     """Both versions' figures and their difference; 80 columns wide for the recipes' names."""
     title = f"{_called(candidate)} against {_called(production)} in production, on {rows}"
-    table = Table("version", title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.show_edge = table.pad_edge = False
+    table = figures_table(title, "version")
     shown = [metric for metric in _JUDGED if metric in figures[0]]
     for metric in shown:
         table.add_column(_JUDGED[metric], no_wrap=True)

@@ -74,7 +74,7 @@ def near_duplicates(
     seen = read_trained_on(bundle)
     if seen is None:
         return None
-    normalized = normalized_hashes([dataset.texts[row] for row in rows])
+    normalized = normalized_hashes(dataset.texts_of(rows))
     return np.isin(words[rows], seen) | np.isin(normalized, seen)
 
 
@@ -83,7 +83,7 @@ def without_repeats(dataset: Dataset, rows: Indices) -> Indices:
 
     They are no evidence of their own: intervals and tests take rows for independent.
     """
-    hashes = word_hashes([dataset.texts[row] for row in rows])
+    hashes = word_hashes(dataset.texts_of(rows))
     _, first = np.unique(hashes, return_index=True)
     return rows[np.sort(first)]
 

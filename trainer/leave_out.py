@@ -118,7 +118,7 @@ def leave_groups_out(
         tell(done, len(groups))
         score = fit(group.others)
         labels = dataset.labels[group.members]
-        scores = Scores(score([dataset.texts[row] for row in group.members]), threshold)
+        scores = Scores(score(dataset.texts_of(group.members)), threshold)
         figures = measure(labels, scores, draw(len(labels)))
         found.append(Subset("left out", group.name, len(labels), int(labels.sum()), figures))
     tell(len(groups), len(groups))

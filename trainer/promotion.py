@@ -73,20 +73,18 @@ def _refusals(
     if production.digest == version.digest:
         return []
     with err.status("comparing with production"):
-        from trainer.dataset import read_dataset
-        from trainer.gate import Contender, judge, judge_recorded
+        from trainer.dataset import read_asked
+        from trainer.gate import LoadedVersion, judge, judge_recorded
 
         if arguments.data is None:
             verdict = judge_recorded(version, production)
         else:
-            dataset = read_dataset(
-                arguments.data, arguments.text_column, arguments.label_column, arguments.positive
-            )
+            dataset = read_asked(arguments)
             folder = registry.fetch(version, cache)
-            candidate = Contender(version, folder, load_bundle(folder))
+            candidate = LoadedVersion(version, folder, load_bundle(folder))
             try:
                 folder = registry.fetch(production, cache)
-                current = Contender(production, folder, load_bundle(folder))
+                current = LoadedVersion(production, folder, load_bundle(folder))
             except BundleError as error:
                 return [f"there is nothing to compare with: {error}"]
             verdict = judge(candidate, current, dataset)

@@ -18,8 +18,8 @@ class HeldOutPart:
     """The test part: which of its rows to look at, and how often to draw them."""
 
     def __init__(self, dataset: Dataset, parts: Parts) -> None:
-        self.texts = [dataset.texts[row] for row in parts.test]
-        seen = [dataset.texts[row] for part in (parts.train, parts.validation) for row in part]
+        self.texts = dataset.texts_of(parts.test)
+        seen = dataset.texts_of(parts.train) + dataset.texts_of(parts.validation)
         found = slices(dataset, parts.test, None, similar_to_any(self.texts, seen))
         self.slices: list[Slice] = [one for one in found if one.group != KEYWORD]
         self.counts: Counts = draw(len(parts.test))

@@ -50,7 +50,7 @@ def slices(
     if similar is not None:
         found.append(Slice("training texts", UNLIKE, ~similar))
         found.append(Slice("training texts", "like one", similar))
-    words = np.array([len(dataset.texts[row].split()) for row in rows])
+    words = np.array([len(text.split()) for text in dataset.texts_of(rows)])
     for low, high in _LENGTHS:
         if high is None:
             found.append(Slice("length", f"{low} words or more", words >= low))

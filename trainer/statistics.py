@@ -21,6 +21,7 @@ from trainer.evaluation import (
     Values,
     bins,
     decide_resamples,
+    decisions,
     evaluate,
     evaluate_resamples,
 )
@@ -77,9 +78,8 @@ def measure(labels: Labels, scores: Scores, counts: Counts) -> dict[str, Figure]
 
 def measure_decisions(labels: Labels, scores: Scores, counts: Counts) -> dict[str, Figure]:
     """Accuracy, precision, recall, F1 and the share of alerts, with intervals."""
+    values = decisions(labels, scores.probabilities, scores.threshold)
     relevant = scores.probabilities >= scores.threshold
-    all_rows = decide_resamples(labels, relevant, np.ones((1, len(labels)), np.uint8))
-    values = {name: float(value[0]) for name, value in all_rows.items()}
     return _figures(values, decide_resamples(labels, relevant, counts))
 
 

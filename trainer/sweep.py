@@ -13,14 +13,13 @@ from typing import Any
 
 import msgspec
 import tomli_w
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from shared.errors import TriageError, UsageError
 from shared.models import count_parameters
-from trainer.dataset import Dataset, read_dataset
-from trainer.evaluation import Metrics, evaluate
+from trainer.dataset import Dataset, read_asked
+from trainer.evaluation import Metrics, evaluate, figures_table
 from trainer.operating_points import UNCALIBRATED
 from trainer.recipes import Recipe, load_recipe, seed_of
 from trainer.space import Drawn, Space, applied, draw, load_space, parameters_of
@@ -59,9 +58,7 @@ def sweep(arguments: argparse.Namespace, out: Console, err: Console) -> None:
         parameters_of(space, recipe, model)
     mode = tracking_mode(arguments.wandb)
     with err.status("reading the data"):
-        dataset = read_dataset(
-            arguments.data, arguments.text_column, arguments.label_column, arguments.positive
-        )
+        dataset = read_asked(arguments)
     tracker = None
     if mode is not None:
         group = f"sweep-{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
@@ -140,8 +137,7 @@ class Search:
     def table(self) -> Table:
         """The best of each model beside the recipe as it was."""
         title = f"Best on {len(self._parts.validation)} validation tweets, by ROC AUC"
-        table = Table("model", title=title, title_justify="left", box=box.SIMPLE_HEAD)
-        table.show_edge = table.pad_edge = False
+        table = figures_table(title, "model")
         for column in ("trials", "roc auc", "was", "accuracy", "was"):
             table.add_column(column, justify="right")
         for best in self.best():
@@ -183,20 +179,12 @@ class Search:
                 config = {**self._origin, **recipe.settings_of(model)}
                 tracker.begin(f"{model}-{number}", config, parts)
             fitter = self._fitting.new_fitter(model, recipe, self._corpus)
-            calibrated = recipe.training_of(model).calibrate
             scorer = self._training.fit_once(
-                fitter,
-                self._corpus,
-                parts,
-                self._seed,
-                calibrated,
-                _unseen,
-                tracker,
-                self._held_out,
+                fitter, parts, self._seed, _unseen, tracker, self._held_out
             ).scorer
             metrics = {}
             for part, rows in (("train", parts.train), ("validation", parts.validation)):
-                probabilities = scorer.score(self._corpus.texts(rows))
+                probabilities = scorer.score(self._dataset.texts_of(rows))
                 labels = self._dataset.labels[rows]
                 metrics[part] = evaluate(labels, probabilities, UNCALIBRATED)
             if tracker:

@@ -87,7 +87,7 @@ def read_teaching(dataset: Dataset, path: Path | None = None) -> Teaching | None
         raise DataError(f"{path}: the teacher was asked about other data than {dataset.name}")
     rows, _ = cut_test(dataset)
     fits = probabilities.shape == (FOLDS, len(rows), 1 + TAUGHT) and folds.shape == rows.shape
-    variants = make_variants([dataset.texts[row] for row in rows], folds, SEED) if fits else None
+    variants = make_variants(dataset.texts_of(rows), folds, SEED) if fits else None
     if variants is None or _hash(variants.taught) != stated["variants"]:
         raise DataError(
             f"{path or SHIPPED}: the teacher was asked about other variants of the texts; ask it "

@@ -14,7 +14,7 @@ from shared.errors import TriageError, UnavailableError
 from shared.manifest import Manifest
 from shared.registry import CANDIDATE, Registry
 from trainer.behaviour import table as behaviour_table
-from trainer.dataset import read_dataset, write_rows
+from trainer.dataset import read_asked, write_rows
 from trainer.evaluation import Metrics, comparison
 from trainer.leave_out import table as groups_table
 from trainer.operating_points import table as points_table
@@ -36,13 +36,7 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
     seed = seed_of(recipe, arguments.seed)
     mode = tracking_mode(arguments.wandb)
     with err.status("reading the data"):
-        dataset = read_dataset(
-            arguments.data,
-            arguments.text_column,
-            arguments.label_column,
-            arguments.positive,
-            arguments.leave_out_by,
-        )
+        dataset = read_asked(arguments, arguments.leave_out_by)
         teaching = read_teaching(dataset, arguments.teaching) if recipe.has_teacher else None
     _expect_to_write(arguments, registry, err)
     err.print(

@@ -34,7 +34,7 @@ from trainer.fitting import Fitted, Step, TokenFitter, WordFitter, new_fitter
 from trainer.leave_out import Group, groups_to_leave_out, leave_groups_out
 from trainer.model_card import model_card
 from trainer.operating_points import operating_points
-from trainer.quality import HeldOutPart, measure_quality
+from trainer.quality import HeldOutPart, Scored, measure_quality
 from trainer.recipes import Recipe
 from trainer.statistics import Scores
 from trainer.teaching import FOLDS, Teaching
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 
 FEWEST_TO_CROSS_VALIDATE = 1000
 """Tweets of the training part; a model of fewer is compiled longer than fitted."""
-
-Scored = tuple[npt.NDArray[np.int8], Floats]
-"""Labels and calibrated probabilities of some rows."""
 
 Progress = Callable[[str, int, int, Metrics], None]
 """Called with the model's name, training steps done and to do, and the latest epoch's figures."""
@@ -117,7 +114,7 @@ def train(
     }
     origin = describe_origin(recipe_name, seed, dataset, parts)
     seen = np.concatenate([parts.train, parts.validation])
-    texts = corpus.texts(seen)
+    texts = dataset.texts_of(seen)
     trained_on = np.concatenate([normalized_hashes(texts), word_hashes(texts)])
     held_out = HeldOutPart(dataset, parts)
     untaught = corpus  # by a teacher, who would know of the tweets that are left out
@@ -128,14 +125,11 @@ def train(
         if tracker:
             tracker.begin(name, {**origin, **recipe.settings_of(name)}, parts)
         fitter, step = fitters[name], counters[name]
-        calibrated = recipe.training_of(name).calibrate
         if folds is None:
-            fitted = fit_once(fitter, corpus, parts, seed, calibrated, step, tracker)
+            fitted = fit_once(fitter, parts, seed, step, tracker)
             history, scored = fitted.history, {}
         else:
-            fitted, history, judged = cross_fit(
-                fitter, corpus, parts, folds, seed, calibrated, step, tracker
-            )
+            fitted, history, judged = cross_fit(fitter, parts, folds, seed, step, tracker)
             scored = {"validation": judged}
         step.end(history[-1])
         rows_of = {
@@ -145,10 +139,10 @@ def train(
         }
         for part, rows in rows_of.items():
             if part not in scored:
-                scored[part] = dataset.labels[rows], fitted.scorer.score(corpus.texts(rows))
+                scored[part] = dataset.labels[rows], fitted.scorer.score(dataset.texts_of(rows))
         chosen_on = "out-of-fold" if folds else "validation"
         judged_by = {chosen_on: scored["validation"], "test": scored["test"]}
-        points = operating_points(chosen_on, judged_by, calibrated=calibrated)
+        points = operating_points(chosen_on, judged_by, calibrated=fitter.training.calibrate)
         threshold = points[BALANCED].threshold
         metrics = {part: evaluate(*scored[part], threshold) for part in rows_of}
         groups = []
@@ -210,39 +204,37 @@ def divide(
 
 def fit_once(
     fitter: WordFitter | TokenFitter,
-    corpus: Corpus,
     parts: Parts,
     seed: int,
-    calibrated: bool,
     step: Step,
     tracker: "Tracker | None" = None,
     held_out: int | None = None,
 ) -> Fitted:
-    """Fits a model on the training part, and calibrates it on the validation part if asked to."""
+    """Fits a model on the training part, calibrated on the validation part if it is to be."""
     fitted = _fit_watched(fitter, parts, seed, step, tracker, held_out)
-    if calibrated:
-        logits = fitted.scorer.logits(corpus.texts(parts.validation))
-        fitted.scorer.calibration = calibrate(logits, corpus.dataset.labels[parts.validation])
+    if fitter.training.calibrate:
+        dataset, rows = fitter.corpus.dataset, parts.validation
+        logits = fitted.scorer.logits(dataset.texts_of(rows))
+        fitted.scorer.calibration = calibrate(logits, dataset.labels[rows])
     return fitted
 
 
 def cross_fit(
     fitter: WordFitter | TokenFitter,
-    corpus: Corpus,
     parts: Parts,
     folds: Folds,
     seed: int,
-    calibrated: bool,
     step: Step,
     tracker: "Tracker | None" = None,
 ) -> tuple[Fitted, list[Metrics], Scored]:
     """Fits a model without each of the folds, and then on all of them.
 
     Returns:
-        The last model, calibrated by what the others say of the folds that they did not see, if
-        asked to; the figures of the first one's epochs; and labels and calibrated probabilities of
+        The last model, calibrated by what the others say of the folds that they did not see, if it
+        is to be; the figures of the first one's epochs; and labels and calibrated probabilities of
         the others, in the order of `folds.rows`.
     """
+    dataset = fitter.corpus.dataset
     logits = np.empty(len(folds.rows), np.float32)
     history: list[Metrics] = []
     for fold in range(FOLDS):
@@ -251,10 +243,11 @@ def cross_fit(
         else:
             fitted = _fit_watched(fitter, parts, seed, step, tracker, held_out=0)
             history = fitted.history
-        logits[folds.numbers == fold] = fitted.scorer.logits(corpus.texts(folds.inside(fold)))
-    labels = corpus.dataset.labels[folds.rows]
+        texts = dataset.texts_of(folds.inside(fold))
+        logits[folds.numbers == fold] = fitted.scorer.logits(texts)
+    labels = dataset.labels[folds.rows]
     fitted = fitter.fit(folds.rows, seed, step=step)
-    if calibrated:
+    if fitter.training.calibrate:
         fitted.scorer.calibration = calibrate(logits, labels)
     return fitted, history, (labels, fitted.scorer.calibration.probabilities(logits))
 
@@ -294,8 +287,7 @@ def _left_out(
     def fit_on(rows: Indices) -> Callable[[list[str]], Floats]:
         train, validation = cut_validation(dataset, rows, recipe.validation_size, seed)
         others = Parts(train, validation, parts.test)
-        calibrated = recipe.training_of(name).calibrate
-        return fit_once(fitter, corpus, others, seed, calibrated, lambda _: None).scorer.score
+        return fit_once(fitter, others, seed, lambda _: None).scorer.score
 
     def tell(done: int, count: int) -> None:
         progress(f"{name}, groups"[:22], done, count, {})

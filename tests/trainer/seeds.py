@@ -50,7 +50,7 @@ def main() -> None:
             seed = first.manifest.seed + more
             scorer = fitter.fit(training, seed).scorer if more else first.scorer
             scorer.calibration = first.manifest.calibration
-            probabilities = scorer.score(corpus.texts(test))
+            probabilities = scorer.score(dataset.texts_of(test))
             figures = evaluate(labels, probabilities, threshold)
             right = (probabilities >= threshold) == labels
             figures["unanimous"] = float(right[unanimous].mean())

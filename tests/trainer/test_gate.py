@@ -170,7 +170,7 @@ class TestOnData:
         dataset = read_dataset(SAMPLE)
         test = cut_test(dataset)[1]
         seen = test[: round(share * len(test))]
-        hashes = normalized_hashes([dataset.texts[row] for row in seen])
+        hashes = normalized_hashes(dataset.texts_of(seen))
         make("LSTM", hashes=hashes, sha256="of other data", name="other.csv")
         ran = program("promote", "2", "--data", SAMPLE)
         said = f"was trained on near-duplicates of {len(seen)} of the 192 tweets of {SAMPLE.name}"
@@ -186,7 +186,7 @@ class TestOnData:
     ) -> None:
         dataset = read_dataset(SAMPLE)
         seen = cut_test(dataset)[1][:100]
-        hashes = normalized_hashes([dataset.texts[row] for row in seen])
+        hashes = normalized_hashes(dataset.texts_of(seen))
         make("LSTM", hashes=hashes, sha256="of other data")
         registry.promote("2")
         make("Vanilla-Feedforward-NN")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from shared.quality import OPERATING_POINTS
-from trainer.evaluation import Labels
-from trainer.operating_points import F1_WEIGHT, FEWEST, decisions, operating_points, thresholds
+from trainer.evaluation import Labels, decisions
+from trainer.operating_points import F1_WEIGHT, FEWEST, operating_points, thresholds
 
 
 def scored(rows: int, seed: int = 1) -> tuple[Labels, np.ndarray[tuple[int], np.dtype[np.float32]]]:

@@ -153,7 +153,7 @@ def test_summary_holds_what_came_out(tracked: Tracked, name: str) -> None:
 def test_predictions_on_the_same_tweets_after_every_epoch(tracked: Tracked) -> None:
     tables = [tracked.table("LSTM", "predictions", epoch) for epoch in range(EPOCHS)]
     texts = [row["text"] for row in tables[0]]
-    validation = [tracked.dataset.texts[row] for row in tracked.parts.validation]
+    validation = tracked.dataset.texts_of(tracked.parts.validation)
     assert len(texts) == min(100, len(validation))
     assert set(texts) <= set(validation)
     assert [[row["text"] for row in table] for table in tables] == [texts] * EPOCHS
@@ -176,7 +176,7 @@ def test_plots_of_the_test_part(tracked: Tracked) -> None:
     rows = tracked.parts.test
     labels = tracked.dataset.labels[rows]
     bundle = load_bundle(tracked.bundles / "LSTM")
-    probabilities = bundle.scorer.score([tracked.dataset.texts[row] for row in rows])
+    probabilities = bundle.scorer.score(tracked.dataset.texts_of(rows))
 
     matrix = tracked.table("LSTM", "test/confusion_matrix_table")
     counts = {(row["Actual"], row["Predicted"]): row["nPredictions"] for row in matrix}
@@ -192,9 +192,12 @@ def test_plots_of_the_test_part(tracked: Tracked) -> None:
     assert {row["class"] for row in precision_recall} == {"relevant"}
     assert min(row["precision"] for row in precision_recall) >= labels.mean() - 0.01
 
-    for row in tracked.table("LSTM", "test/calibration_table"):
-        assert 0 <= row["mean probability"] <= 1
-        assert 0 <= row["share that is relevant"] <= 1
+    quality = bundle.manifest.quality
+    assert quality is not None
+    assert tracked.table("LSTM", "test/calibration_table") == [
+        {"mean probability": one.mean_probability, "share that is relevant": one.relevant.value}
+        for one in quality.reliability["test"]
+    ]
 
 
 def test_learning_curves(tracked: Tracked) -> None:

@@ -13,8 +13,7 @@ from shared.bundle import WEIGHTS, load_bundle, read_trained_on, verify_bundle
 from shared.models import Calibration
 from tests.conftest import SAMPLE, Trained
 from trainer.dataset import Dataset, normalized_hashes, read_dataset, split, word_hashes
-from trainer.evaluation import Metrics, evaluate
-from trainer.operating_points import decisions
+from trainer.evaluation import Metrics, decisions, evaluate
 from trainer.recipes import Recipe, load_recipe
 from trainer.training import Trained as TrainedModel
 from trainer.training import train
@@ -47,7 +46,7 @@ class TestSample:
         }
         seen = np.concatenate([parts.train, parts.validation])
         hashes = read_trained_on(trained.bundles / run)
-        texts = [dataset.texts[row] for row in seen]
+        texts = dataset.texts_of(seen)
         expected = np.unique([normalized_hashes(texts), word_hashes(texts)])
         np.testing.assert_array_equal(hashes, expected)
         assert manifest.packages == {
@@ -122,7 +121,7 @@ class TestSample:
         recipe = load_recipe("tuned")
         parts = split(dataset, recipe.validation_size, recipe.seed)
         for part, rows in msgspec.structs.asdict(parts).items():
-            probabilities = bundle.scorer.score([dataset.texts[row] for row in rows])
+            probabilities = bundle.scorer.score(dataset.texts_of(rows))
             figures = evaluate(dataset.labels[rows], probabilities, bundle.manifest.threshold)
             assert figures == pytest.approx(bundle.manifest.metrics[part], abs=1e-6), part
             for point in bundle.manifest.operating_points.values():

@@ -14,8 +14,6 @@ from shared.models import Architecture
 from shared.text import TextSettings
 from trainer.vectors import WIDTH
 
-DEFAULT = "tuned"
-
 _SEEDS = 2**32  # NumPy and scikit-learn take no more
 _Count = Annotated[int, Meta(ge=1)]
 
@@ -61,8 +59,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         cross_validate: whether models are fitted without each fold of the training part, and judged
             and calibrated by what they say of the folds that they did not see, before they are
             fitted on all of it. The first fold takes the place of the validation part.
-        models: by the run's name, in the order of training.
-        trainings: by the run's name, of the models that are trained otherwise than `training`.
+        models: by the model's name, in the order of training.
+        trainings: by the model's name, of the models that are trained otherwise than `training`.
     """
 
     seed: Annotated[int, Meta(ge=0, lt=_SEEDS)]
@@ -119,7 +117,8 @@ def load_recipe(name: str) -> Recipe:
         raise UsageError(f"recipe {name!r}: expected a recipe: {error}") from error
     problems = problems_of(recipe)
     unknown = sorted(recipe.trainings.keys() - recipe.models.keys())
-    problems += [f"trainings.{run}: expected one of {', '.join(recipe.models)}" for run in unknown]
+    expected = ", ".join(recipe.models)
+    problems += [f"trainings.{model}: expected one of {expected}" for model in unknown]
     if problems:
         raise UsageError(f"recipe {name!r}: {'; '.join(problems)}")
     return recipe
@@ -139,36 +138,36 @@ def seed_of(recipe: Recipe, asked: int | None) -> int:
 
 def problems_of(recipe: Recipe) -> list[str]:
     """What of the models' names, architectures and trainings cannot be, in words."""
-    return [problem for run in recipe.models for problem in _problems(run, recipe)]
+    return [problem for name in recipe.models for problem in _problems(name, recipe)]
 
 
-def _problems(run: str, recipe: Recipe) -> Iterator[str]:
-    model = recipe.models[run]
+def _problems(name: str, recipe: Recipe) -> Iterator[str]:
+    model = recipe.models[name]
     kind = f"kind {model.kind}, masked" if model.masked else f"kind {model.kind}"
     summaries = ["mean-max"]
     if model.kind != "feed-forward":
         summaries.append("last")
     elif not model.masked:
         summaries.append("flat")
-    if not re.fullmatch(r"[\w-][\w.-]*", run):
-        yield f"models.{run}: expected a name of letters, digits, '-', '_' and '.'"
+    if not re.fullmatch(r"[\w-][\w.-]*", name):
+        yield f"models.{name}: expected a name of letters, digits, '-', '_' and '.'"
     if model.summary not in summaries:
         expected = " or ".join(summaries)
-        yield f"models.{run}.summary {model.summary!r}: expected {expected} for {kind}"
+        yield f"models.{name}.summary {model.summary!r}: expected {expected} for {kind}"
     if model.kind != "feed-forward" and model.units == 0:
-        yield f"models.{run}.units 0: expected 1 or more for {kind}"
+        yield f"models.{name}.units 0: expected 1 or more for {kind}"
     if model.masked and not recipe.text.keep_unknown:  # an empty text would be nothing but padding
-        yield f"models.{run}.masked true: expected false, unless keep_unknown"
+        yield f"models.{name}.masked true: expected false, unless keep_unknown"
     if model.ngrams and not (model.masked and recipe.text.keep_unknown):
-        yield f"models.{run}.ngrams {model.ngrams}: expected 0, unless masked and keep_unknown"
+        yield f"models.{name}.ngrams {model.ngrams}: expected 0, unless masked and keep_unknown"
     if model.vectors not in (0, WIDTH):
-        yield f"models.{run}.vectors {model.vectors}: expected 0 or {WIDTH}"
+        yield f"models.{name}.vectors {model.vectors}: expected 0 or {WIDTH}"
     if model.vectors and not model.ngrams:
-        yield f"models.{run}.vectors {model.vectors}: expected 0 where there are no ngrams"
+        yield f"models.{name}.vectors {model.vectors}: expected 0 where there are no ngrams"
     if model.ngrams and model.summary != "mean-max":
-        yield f"models.{run}.summary {model.summary!r}: expected mean-max where there are ngrams"
+        yield f"models.{name}.summary {model.summary!r}: expected mean-max where there are ngrams"
     if model.num_words < recipe.text.num_words:
         expected = f"text.num_words, {recipe.text.num_words}, or more"
-        yield f"models.{run}.num_words {model.num_words}: expected {expected}"
-    if recipe.cross_validate and recipe.training_of(run).keep_best_epoch:
-        yield f"keep_best_epoch true, for {run}: expected false where cross_validate"
+        yield f"models.{name}.num_words {model.num_words}: expected {expected}"
+    if recipe.cross_validate and recipe.training_of(name).keep_best_epoch:
+        yield f"keep_best_epoch true, for {name}: expected false where cross_validate"

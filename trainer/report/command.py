@@ -10,7 +10,7 @@ from rich.console import Console
 from shared.bundle import MANIFEST, load_bundle
 from shared.errors import BundleError, DataError, UsageError
 from shared.registry import Registry, Version
-from trainer.dataset import Dataset, Indices, read_dataset
+from trainer.dataset import Dataset, Indices, read_asked
 from trainer.held_out import held_out_rows, trained_on, without_repeats
 from trainer.report.contents import Contender, contents
 from trainer.report.write import PAGE, write_report
@@ -23,9 +23,7 @@ def report(
     versions = [registry.resolve(version) for version in arguments.version]
     bundles = arguments.bundles or (None if versions else Path("bundles"))
     with err.status("reading the data"):
-        dataset = read_dataset(
-            arguments.data, arguments.text_column, arguments.label_column, arguments.positive
-        )
+        dataset = read_asked(arguments)
     with err.status("loading the models"):
         fetched = [(version, registry.fetch(version, cache)) for version in versions]
         contenders = load_contenders(bundles, fetched)

@@ -93,6 +93,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model's part of the report.
 
     Attributes:
+        name: what it is called here.
+        model: what its recipe calls it.
         trained_here: whether this data is what it was trained on (and tested on its test part).
         near_duplicates: rows that are near-duplicates of its training texts; None if unknown.
         figures: metric → figure with its interval.
@@ -104,7 +106,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     bundle: str
     digest: str
-    run: str
+    model: str
     recipe: str
     seed: int
     created: str
@@ -199,7 +201,7 @@ def contents(
     Raises:
         BundleError: if a bundle's hashes of its training texts cannot be read.
     """
-    texts = [dataset.texts[row] for row in rows]
+    texts = dataset.texts_of(rows)
     labels = dataset.labels[rows]
     counts = draw(len(rows))
     scores = {
@@ -256,8 +258,7 @@ def _similar(contenders: Sequence[Contender], dataset: Dataset, rows: Indices) -
     if not any(trained_on(contender.bundle.manifest, dataset) for contender in contenders):
         return None
     seen, _ = cut_test(dataset)
-    texts = [dataset.texts[row] for row in rows]
-    return similar_to_any(texts, [dataset.texts[row] for row in seen])
+    return similar_to_any(dataset.texts_of(rows), dataset.texts_of(seen))
 
 
 def _model(
@@ -282,7 +283,7 @@ def _model(
         name=contender.name,
         bundle=str(contender.folder),
         digest=contender.bundle.digest,
-        run=manifest.name,
+        model=manifest.name,
         recipe=manifest.recipe,
         seed=manifest.seed,
         created=manifest.created,
@@ -341,7 +342,7 @@ def _confusion(labels: Labels, scores: Scores) -> Confusion:
 def _mistakes(
     bundle: Bundle, scores: Scores, dataset: Dataset, rows: Indices, wrong: Indices
 ) -> list[Mistake]:
-    texts = [dataset.texts[rows[place]] for place in wrong]
+    texts = dataset.texts_of(rows[wrong])
     mistakes = []
     for place, text, words in zip(wrong, texts, occlude(bundle.scorer, texts), strict=True):
         probability = float(scores.probabilities[place])

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from shared.errors import UnavailableError
-from shared.wandb_client import errors_explained
-from trainer.tracking.run import PROJECT, import_wandb
+from shared.wandb_client import errors_explained, project
+from trainer.tracking.run import import_wandb
 
 
 def run_agent(
@@ -36,9 +36,8 @@ def run_agent(
         UnavailableError: if W&B cannot be reached, or asks for nothing any more.
     """
     wandb = import_wandb()
-    project = os.environ.get("WANDB_PROJECT") or PROJECT
     with errors_explained("sweep"), redirect_stdout(sys.stderr):
-        sweep = wandb.sweep(config, project=project, entity=os.environ.get("WANDB_ENTITY"))
+        sweep = wandb.sweep(config, project=project(), entity=os.environ.get("WANDB_ENTITY"))
     failures: list[Exception] = []
     interrupted = False
 
@@ -66,7 +65,7 @@ def run_agent(
     try:
         with errors_explained("sweep"), redirect_stdout(sys.stderr):
             wandb.agent(
-                sweep, function=one, project=project, count=count, max_consecutive_failed_runs=1
+                sweep, function=one, project=project(), count=count, max_consecutive_failed_runs=1
             )
     finally:
         signal.alarm(0)

@@ -9,21 +9,19 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from sklearn.calibration import calibration_curve
 
 from shared.bundle import read_manifest
 from shared.errors import UsageError
 from shared.models import Floats
-from shared.wandb_client import bound_waits
+from shared.wandb_client import bound_waits, project
 from shared.wandb_registry import labelled_data
 from trainer.dataset import Dataset, Indices, Parts
 from trainer.evaluation import Metrics
 from trainer.operating_points import UNCALIBRATED
-from trainer.statistics import Scores
+from trainer.statistics import Scores, reliability
 
 Mode = Literal["online", "offline"]
 
-PROJECT = "tweet-triage"
 CLASSES = ("not relevant", "relevant")
 CURVES = ("loss", "accuracy", "f1", "roc_auc")
 """Figures of every epoch; those of the validation part have the prefix `val_`, as in Keras."""
@@ -92,7 +90,7 @@ class Run:
         self._online = mode == "online"
         self.wandb = wandb.init(
             entity=os.environ.get("WANDB_ENTITY") or entity,
-            project=os.environ.get("WANDB_PROJECT") or PROJECT,
+            project=project(),
             group=record.group,
             id=None if in_sweep else os.urandom(4).hex(),
             name=record.name,
@@ -204,9 +202,10 @@ class Run:
         probabilities = scores.probabilities
         relevant = (probabilities >= scores.threshold).astype(int)
         both = np.column_stack([1 - probabilities, probabilities]).tolist()
-        shares, means = calibration_curve(labels, probabilities, n_bins=10)
         columns = ["mean probability", "share that is relevant"]
-        bins = wandb.Table(columns=columns, data=np.column_stack([means, shares]).tolist())
+        found = reliability(self._record.dataset.labels[rows], probabilities)
+        points = [[one.mean_probability, one.relevant.value] for one in found]
+        bins = wandb.Table(columns=columns, data=points)
         mistakes = np.flatnonzero(relevant != labels)
         worst = mistakes[np.argsort(-np.abs(probabilities - labels)[mistakes], kind="stable")]
         worst = worst[:MISTAKES]

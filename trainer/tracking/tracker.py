@@ -18,7 +18,7 @@ from shared.errors import UnavailableError, UsageError
 from shared.registry import Registry, Version
 from shared.scorer import Scorer
 from shared.wandb_client import forget_process
-from trainer.dataset import Dataset, Indices, Parts
+from trainer.dataset import Dataset, Parts
 from trainer.evaluation import Metrics, evaluate
 from trainer.operating_points import UNCALIBRATED
 from trainer.statistics import Scores
@@ -124,11 +124,11 @@ class Tracker:
         found = dict(figures)
         parts = self._record.parts
         for prefix, rows in (("", parts.train), ("val_", parts.validation)):
-            probabilities = scorer.score(self._texts(rows))
+            probabilities = scorer.score(self._dataset.texts_of(rows))
             measured = evaluate(self._dataset.labels[rows], probabilities, UNCALIBRATED)
             for metric in ("accuracy", "f1", "roc_auc"):
                 found.setdefault(prefix + metric, measured[metric])
-        epoch = Epoch(found, scorer.score(self._texts(self._record.sample)))
+        epoch = Epoch(found, scorer.score(self._dataset.texts_of(self._record.sample)))
         self._record.epochs.append(epoch)
         self._attempt(lambda record: self._under_way.tell_epoch(len(record.epochs), epoch))
 
@@ -248,6 +248,3 @@ class Tracker:
         if run is not None:
             with suppress(Exception):
                 run.wandb.finish(exit_code)
-
-    def _texts(self, rows: Indices) -> list[str]:
-        return [self._dataset.texts[row] for row in rows]
