@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, settings
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from shared.bundle import Bundle, load_bundle
@@ -18,6 +19,9 @@ from tests.wandb_server.server import WandbServer, environment
 from trainer import cli as trainer_cli
 from worker.kafka_clients.mends import Client
 from worker.local_kafka import LocalKafka
+
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")  # or a loaded machine would fail tests
 
 for each in (KafkaAdminClient, KafkaConsumer, KafkaProducer):
     each.DEFAULT_CONFIG["kafka_client"] = Client  # or what tests close may leave a socket open
@@ -113,7 +117,7 @@ def _wandb_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbSe
         yield server
         if "wandb" in sys.modules:
             sys.modules["wandb"].teardown()
-    server.stop()
+    server.close()
 
 
 @pytest.fixture

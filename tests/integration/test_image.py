@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import pytest
 from tests.conftest import ROOT, Trained
 from tests.integration.images import Stages
 from tests.integration.processes import environment_of, settings_of, wait_for
-from worker.local_kafka import LocalKafka
+from worker.local_kafka import LocalKafka, hold_port
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 
@@ -65,6 +64,13 @@ def namespaces(tmp_path: Path) -> None:
         pytest.skip(f"no namespaces of our own: {done.stderr}")
 
 
+@pytest.fixture
+def port() -> Iterator[int]:
+    """One that nobody else takes."""
+    with hold_port() as held:
+        yield held.getsockname()[1]
+
+
 def test_the_programs_are_there_and_nothing_that_they_do_not_need(
     image: tuple[Stages, Path],
 ) -> None:
@@ -92,15 +98,12 @@ def test_the_programs_are_there_and_nothing_that_they_do_not_need(
 
 @pytest.mark.usefixtures("namespaces")
 def test_it_runs_as_pid_1_unprivileged_with_a_read_only_root(
-    image: tuple[Stages, Path], kafka: LocalKafka, trained: Trained
+    image: tuple[Stages, Path], kafka: LocalKafka, trained: Trained, port: int
 ) -> None:
     stages, folder = image
     cache = folder / "cache"
     cache.mkdir()
     settings = settings_of(kafka, "image")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     image_environment = stages.environment_of("cpu")
     environment = environment_of(settings, trained) | {
         "PATH": image_environment["PATH"].replace("/opt/triage", f"{folder}/opt/triage"),

@@ -149,7 +149,7 @@ def test_partitions_of_a_killed_member_move_on(
         f"kill -9 of a member: its partition stood still for {takeover:.1f} s, the other one "
         f"for {stop:.1f} s; while a member joined, they stood still for {joining:.1f} s at most"
     )
-    assert takeover < 20
+    assert takeover < 30  # up to 20 s until Kafka aborts a transaction that was left open
     assert stop < 10
     assert joining < 10
 

@@ -1,13 +1,15 @@
 """The producer, which works in the thread that waits for it, against a real Kafka."""
 
+import socket
 import threading
 import time
 from contextlib import closing
+from typing import Any
 
 import pytest
 
 from shared.settings import Settings
-from tests.integration.processes import read_all, settings_of
+from tests.integration.processes import read_all, settings_of, wait_for
 from worker.kafka_clients.connection import new_producer
 from worker.kafka_clients.producer import Producer
 from worker.kafka_clients.records import Message
@@ -29,6 +31,17 @@ def deliver(producer: Producer, settings: Settings, *values: bytes) -> None:
 
 def delivered(settings: Settings) -> list[bytes]:
     return sorted(value for value, _ in read_all(settings, settings.alerts_topic))
+
+
+def has_ended(connection: Any) -> bool:
+    """Whether the broker has closed a connection, noticed or not."""
+    if connection.transport is None:
+        return True
+    try:
+        peeked: bytes = connection.transport._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return peeked == b""
 
 
 def test_the_thread_that_waits_does_the_work(
@@ -82,7 +95,7 @@ def test_a_connection_that_was_closed_meanwhile_does_no_harm() -> None:
             connections = producer._sender._client._manager._conns
             deliver(producer, settings, b"before")
             before = set(connections.values())
-            time.sleep(3)
+            wait_for(lambda: all(map(has_ended, before)))
             start = time.monotonic()
             deliver(producer, settings, b"after")
             assert time.monotonic() - start < 10

@@ -8,7 +8,7 @@ from kafka import KafkaAdminClient
 from kafka.producer.transaction_manager import ProducerIdAndEpoch
 
 from shared.errors import UnavailableError
-from tests.integration.processes import read_all, settings_of
+from tests.integration.processes import read_all, settings_of, wait_for
 from tests.integration.test_sink import Delivering, delivering
 from worker.kafka_clients.records import Message
 from worker.kafka_clients.sink import Sink
@@ -19,10 +19,15 @@ def agree_on(kafka: LocalKafka, version: int) -> None:
     """Lets the cluster speak a version of transactions."""
     servers = kafka.bootstrap_servers
     with closing(KafkaAdminClient(bootstrap_servers=servers)) as client:
-        before = client.describe_features()["transaction.version"]["finalized"][1]
-        change = "UPGRADE" if version > before else "SAFE_DOWNGRADE"
+        change = "UPGRADE" if version > finalized(client) else "SAFE_DOWNGRADE"
         client.update_features({"transaction.version": (change, version)})
-        assert client.describe_features()["transaction.version"]["finalized"][1] == version
+        wait_for(lambda: finalized(client) == version)
+
+
+def finalized(client: Any) -> int:
+    """The version of transactions that the broker knows to be agreed on."""
+    version: int = client.describe_features()["transaction.version"]["finalized"][1]
+    return version
 
 
 def manager_of(sink: Sink) -> Any:

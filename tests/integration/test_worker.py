@@ -187,7 +187,7 @@ def test_a_broker_that_hangs_costs_time_alone(
 ) -> None:
     settings = settings_of(kafka, "hanging")
     environment = environment_of(settings, trained) | {
-        "TRIAGE_BATCH_SIZE": "10",  # so that it takes seconds
+        "TRIAGE_BATCH_SIZE": "4",  # so that it is not done before its broker hangs
         "TRIAGE_THRESHOLD": "0.000001",  # every tweet becomes an alert
     }
     broker = broker_process(kafka)
@@ -200,7 +200,7 @@ def test_a_broker_that_hangs_costs_time_alone(
         finally:
             broker.resume()
         # Not the worker's own count, which lacks a batch whose commit it was not told of.
-        wait_for(lambda: len(read_all(settings, settings.alerts_topic)) >= len(identifiers))
+        wait_for(lambda: len(read_all(settings, settings.alerts_topic)) >= len(identifiers), 180)
         assert worker.stop() == 0
         assert "trying again" in worker.log()
     alerts = [decode_alert(value) for value, _ in read_all(settings, settings.alerts_topic)]

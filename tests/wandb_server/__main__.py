@@ -19,7 +19,7 @@ def main() -> None:
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            server.stop()
+            server.close()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tests.wandb_server.artifacts import Artifacts, manifest_of
 from tests.wandb_server.runs import Runs
 from tests.wandb_server.store import ENTITY, KEY, RefusedError, Store
 from tests.wandb_server.sweeps import Sweeps
+from worker.local_kafka import hold_port
 
 Kind = Literal["error", "refuse", "hang", "drop", "corrupt"]
 
@@ -69,19 +70,26 @@ class WandbServer:
         if self._answering:
             return
         if self._http.socket.fileno() == -1:
+            self._held.close()
             self._http = _Http(("127.0.0.1", self._port), self)
         self._answering = True
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Goes away at once: open connections break, new ones are refused."""
+        """Goes away at once: open connections break, new ones are refused; the port stays ours."""
         if not self._answering:
             return
         self._answering = False
         self._let_go()
         self._http.shutdown()
         self._http.server_close()
+        self._held = hold_port(self._port)
         self._http.break_connections()
+
+    def close(self) -> None:
+        """Stops for good, and lets go of the port."""
+        self.stop()
+        self._held.close()
 
     def fault(self, operation: str, kind: Kind, times: int | None = None, after: int = 0) -> None:
         """Lets requests go wrong from now on.

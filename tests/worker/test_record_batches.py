@@ -49,7 +49,10 @@ def batch_of(some: Sequence[Any], version: int = 2, compression: int = 0) -> byt
 
 
 def told(record: Any) -> tuple[Any, ...]:
-    return tuple(getattr(record, name) for name in NAMES)
+    values = [getattr(record, name) for name in NAMES]
+    if record.timestamp is None:  # of Kafka's oldest messages, for which ours is -1
+        values[NAMES.index("timestamp")] = -1
+    return tuple(values)
 
 
 def steps(kind: Any, content: bytes, first: int, most: int, **options: Any) -> list[Any]:
