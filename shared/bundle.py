@@ -137,7 +137,7 @@ def write_bundle(
         The manifest as written.
 
     Raises:
-        BundleError: if the folder cannot be written.
+        BundleError: if the folder cannot be written, or holds anything but a bundle.
     """
     golden = [
         {"text": text, "probability": round(float(probability), 6)}
@@ -165,6 +165,11 @@ def write_bundle(
             for name, content in contents.items():
                 (new / name).write_bytes(content)
             if folder.exists():
+                names = {path.name for path in folder.iterdir()}
+                if names and MANIFEST not in names:
+                    raise BundleError(
+                        f"{folder} is there and is no bundle: expected another folder"
+                    )
                 folder.rename(Path(scratch) / "replaced")
             new.rename(folder)
     except OSError as error:
@@ -179,6 +184,15 @@ def read_manifest(folder: Path) -> Manifest:
         BundleError: if there is none, or it is of another format.
     """
     return _parse_manifest(folder, read_file(folder, MANIFEST))
+
+
+def digest_of(folder: Path) -> str:
+    """A bundle's digest: the SHA-256 of its manifest, which holds those of its other files.
+
+    Raises:
+        BundleError: if there is no manifest.
+    """
+    return hashlib.sha256(read_file(folder, MANIFEST)).hexdigest()
 
 
 def verify_bundle(folder: Path) -> Manifest:
@@ -252,8 +266,7 @@ def load_bundle(folder: Path, token_model: TokenModel | None = None) -> Bundle:
                 f"{folder} does not reproduce its golden probabilities: "
                 f"expected {entry.probability:.6f} for {entry.text!r}, got {probability:.6f}"
             )
-    digest = hashlib.sha256(read_file(folder, MANIFEST)).hexdigest()
-    return Bundle(manifest, digest, scorer)
+    return Bundle(manifest, digest_of(folder), scorer)
 
 
 def new_scorer(

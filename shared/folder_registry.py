@@ -12,22 +12,21 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from shared.bundle import copy_bundle, read_manifest, verify_bundle
-from shared.errors import RegistryError, UnavailableError
+from shared.bundle import copy_bundle, digest_of, read_manifest, verify_bundle
+from shared.errors import BundleError, RegistryError, UnavailableError
 from shared.registry import (
     CANDIDATE,
     PREVIOUS,
     PRODUCTION,
     Event,
     Version,
-    digest_of,
     keep_in_cache,
     user_name,
 )
@@ -56,7 +55,8 @@ class FolderRegistry:
         with self._writing():
             versions = self.folder / "versions"
             versions.mkdir(exist_ok=True)
-            number = max(self._numbers(), default=0) + 1
+            given = {event.version for event in self.history()}  # also if it was removed
+            number = max(self._numbers() | given, default=0) + 1
             with tempfile.TemporaryDirectory(dir=versions, prefix=".new-") as scratch:
                 copy_bundle(bundle, Path(scratch) / "bundle")
                 (Path(scratch) / "bundle").rename(versions / str(number))
@@ -104,8 +104,11 @@ class FolderRegistry:
 
     def versions(self) -> list[Version]:
         """As `shared.registry.Registry` says."""
-        aliases = self.aliases()
-        return [self._version(number, aliases) for number in sorted(self._numbers())]
+        aliases, versions = self.aliases(), []
+        for number in sorted(self._numbers()):
+            with suppress(BundleError):
+                versions.append(self._version(number, aliases))
+        return versions
 
     def aliases(self) -> dict[str, int]:
         """What each alias means now."""

@@ -8,18 +8,18 @@ The address chooses the implementation: `file:FOLDER` or `wandb:ENTITY/REGISTRY/
 """
 
 import getpass
-import hashlib
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
 
-from shared.bundle import MANIFEST, read_file, verify_bundle
+from shared.bundle import MANIFEST, digest_of, verify_bundle
 from shared.errors import BundleError, UnavailableError, UsageError
 from shared.manifest import Manifest
 
@@ -28,7 +28,9 @@ PRODUCTION = "production"
 PREVIOUS = "previous"
 
 _KEPT_IN_CACHE = 5
-"""Bundles; the least recently used others are removed."""
+"""Bundles; the least recently used others are removed, but not a worker's last good one."""
+_ABANDONED = 3600
+"""Seconds after which what is being brought into the cache was given up; it takes minutes."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +112,10 @@ class Registry(Protocol):
         """
 
     def versions(self) -> list[Version]:
-        """All versions, the oldest first."""
+        """All versions whose manifests can be read, the oldest first.
+
+        One that is damaged hides no other; the history still has it.
+        """
 
     def history(self) -> list[Event]:
         """What happened, the oldest first."""
@@ -162,23 +167,11 @@ def keep_in_cache(cache: Path, digest: str, bring: Callable[[Path], object]) -> 
                     if kept.exists():
                         kept.rename(Path(scratch) / "broken")
                     new.rename(kept)
-        kept.touch()
-        bundles = [path for path in cache.iterdir() if (path / MANIFEST).exists()]
-        bundles.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in bundles[_KEPT_IN_CACHE:]:
-            shutil.rmtree(old, ignore_errors=True)
+        os.utime(kept)
+        _tidy(cache)
     except OSError as error:
         raise UnavailableError(f"TRIAGE_CACHE: {cache} cannot be written: {error}") from error
     return kept
-
-
-def digest_of(bundle: Path) -> str:
-    """A bundle's digest: the SHA-256 of its manifest, which holds those of its other files.
-
-    Raises:
-        BundleError: if there is no manifest.
-    """
-    return hashlib.sha256(read_file(bundle, MANIFEST)).hexdigest()
 
 
 def user_name() -> str:
@@ -187,6 +180,27 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have a number and no name
         return str(os.getuid())
+
+
+def _tidy(cache: Path) -> None:
+    """Removes bundles that were not used lately, and what killed processes left half done."""
+    noted = b"".join(note.read_bytes() for note in cache.glob("last-good-*.json"))
+    bundles = [path for path in cache.iterdir() if re.fullmatch("[0-9a-f]{64}", path.name)]
+    bundles.sort(key=_last_used, reverse=True)
+    for old in bundles[_KEPT_IN_CACHE:]:
+        if old.name.encode() not in noted:
+            shutil.rmtree(old, ignore_errors=True)
+    for left in cache.glob(".new-*"):
+        if time.time() - _last_used(left) > _ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _last_used(path: Path) -> float:
+    """In seconds since 1970; 0 if another process has removed it meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0
 
 
 def _is_bundle(folder: Path, digest: str) -> bool:

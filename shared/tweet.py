@@ -24,6 +24,8 @@ from shared.errors import RecordError
 
 MAX_TEXT_LENGTH = 25_000
 """Characters, as in X's longest posts; a longer text is no tweet and becomes a dead letter."""
+_LONGEST_NAME = 1000
+"""Characters of an id or an author, which are a few tens; the topic refuses an alert of a MB."""
 
 
 class Tweet(msgspec.Struct, frozen=True):
@@ -31,7 +33,8 @@ class Tweet(msgspec.Struct, frozen=True):
 
     Attributes:
         text: never empty, never with lone surrogates (they become U+FFFD).
-        id, author, created_at: as the record wrote them, or None where it did not.
+        id, author: as the record wrote them, 1000 characters at most, or None where it did not.
+        created_at: as the record wrote it, or None where it did not.
     """
 
     text: str
@@ -107,6 +110,12 @@ def decode_tweet(value: bytes | None) -> Tweet:
         text = mark + colon + retweeted if colon and mark.startswith("RT @") else retweeted
     identifier = status.id_str or (None if status.id is None else str(status.id))
     author = (status.user.screen_name if status.user else None) or status.author_id
+    for what, part in (("id", identifier), ("author", author)):
+        if part is not None and len(part) > _LONGEST_NAME:
+            raise RecordError(
+                "wrong_type",
+                f"the tweet's {what} has {len(part)} characters, more than {_LONGEST_NAME}",
+            )
     return Tweet(_checked(text), identifier, author, status.created_at)
 
 
@@ -155,7 +164,10 @@ def _without_lone_surrogates(data: Any) -> Any:
     if isinstance(data, list):
         return [_without_lone_surrogates(item) for item in data]
     if isinstance(data, dict):
-        return {key: _without_lone_surrogates(item) for key, item in data.items()}
+        return {
+            _without_lone_surrogates(key): _without_lone_surrogates(item)
+            for key, item in data.items()
+        }
     return data
 
 

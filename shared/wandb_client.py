@@ -28,6 +28,11 @@ def bound_waits() -> None:
         os.environ.setdefault(name, value)
 
 
+def project() -> str:
+    """The project of our runs: the user's `WANDB_PROJECT`, or ours."""
+    return os.environ.get("WANDB_PROJECT") or "tweet-triage"
+
+
 @contextmanager
 def errors_explained(where: str) -> Iterator[None]:
     """Turns the client's errors into ours.

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from shared.bundle import MANIFEST, verify_bundle
+from shared.bundle import MANIFEST, digest_of, verify_bundle
 from shared.errors import BundleError, RegistryError
 from shared.manifest import FORMAT, Manifest
 from shared.registry import (
@@ -32,11 +32,10 @@ from shared.registry import (
     PRODUCTION,
     Event,
     Version,
-    digest_of,
     keep_in_cache,
     user_name,
 )
-from shared.wandb_client import errors_explained
+from shared.wandb_client import errors_explained, project
 from shared.wandb_download import download
 
 if TYPE_CHECKING:
@@ -141,7 +140,11 @@ class WandbRegistry:
     def versions(self) -> list[Version]:
         """As `shared.registry.Registry` says; artifacts that are no bundles are left out."""
         with self._asking() as api:
-            return [self._version(member) for member in self._members(api)]
+            versions = []
+            for member in self._members(api):
+                with suppress(BundleError):
+                    versions.append(self._version(member))
+            return versions
 
     def history(self) -> list[Event]:
         """As `shared.registry.Registry` says."""
@@ -159,7 +162,7 @@ class WandbRegistry:
         with tempfile.TemporaryDirectory() as folder:
             run = wandb.init(
                 entity=self._entity,
-                project=os.environ.get("WANDB_PROJECT", "tweet-triage"),
+                project=project(),
                 job_type="register",
                 name=f"register {metadata['manifest']['name']}",
                 mode="online",

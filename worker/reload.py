@@ -9,6 +9,7 @@ is noted in the cache, and a worker that starts while the registry is away score
 import contextlib
 import hashlib
 import logging
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -141,7 +142,7 @@ class Follower:
             return
         self._refused = _NOWHERE  # so that it is tried again if it comes again
         with contextlib.suppress(OSError):
-            (self._cache / place.digest).touch()  # or newer ones would push it out of the cache
+            os.utime(self._cache / place.digest)  # or newer ones would push it out of the cache
 
     def _say(self, error: Exception) -> None:
         """Says why the alias cannot be followed, in the log once."""

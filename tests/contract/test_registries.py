@@ -17,16 +17,23 @@ from shared.folder_registry import FolderRegistry
 from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry
 from shared.wandb_registry import WandbRegistry
 from tests.shared.test_folder_registry import START, make_bundle
+from tests.shared.test_wandb_registry import change, stored
 from tests.wandb_server.server import WandbServer
 from tests.wandb_server.store import ENTITY
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """A kind of registry: an empty one, its first number, and how its copies get damaged."""
+    """A kind of registry: an empty one, its first number, and how its copies get damaged.
+
+    Attributes:
+        corrupt: damages the files that every fetch gives.
+        obscure: damages the manifest of a version.
+    """
 
     registry: Registry
     first: int
     corrupt: Callable[[], object]
+    obscure: Callable[[int], object]
 
 
 @pytest.fixture(params=["folder", "wandb"])
@@ -39,12 +46,14 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
             registry=FolderRegistry(folder, lambda: next(times)),
             first=1,
             corrupt=lambda: [path.write_bytes(b"!") for path in folder.rglob(WEIGHTS)],
+            obscure=lambda number: (folder / "versions" / f"{number}/{MANIFEST}").write_bytes(b"!"),
         )
     server: WandbServer = request.getfixturevalue("wandb_server")
     return Kind(
         registry=WandbRegistry(ENTITY, "model", "tweet-triage", lambda: next(times)),
         first=0,
         corrupt=lambda: server.fault(f"download {WEIGHTS}", "corrupt"),
+        obscure=lambda number: change(stored(server)[number], manifest={"format": "another"}),
     )
 
 
@@ -190,6 +199,17 @@ def test_damaged_bundle_is_neither_fetched_nor_promoted(
         registry.rollback()
     assert registry.history() == before
     assert aliases(registry)[PREVIOUS] == kind.first
+
+
+def test_a_damaged_manifest_hides_no_other_version(kind: Kind, made: Path) -> None:
+    registry, broken = kind.registry, kind.first + 1
+    for _ in range(3):
+        registry.register(made)
+    kind.obscure(broken)
+    assert [version.number for version in registry.versions()] == [kind.first, kind.first + 2]
+    assert [event.version for event in registry.history()][1] == broken
+    with pytest.raises(BundleError):
+        registry.resolve(str(broken))
 
 
 WRITER = """

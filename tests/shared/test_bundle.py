@@ -271,6 +271,21 @@ def test_writing_replaces_a_former_bundle_whole(
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+def test_writing_replaces_nothing_but_a_bundle(
+    bundle: Bundle, original: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    rewritten(bundle, original, tmp_path / "notes")  # an empty folder is nothing to lose
+    (tmp_path / "notes" / MANIFEST).unlink()
+    (tmp_path / "file").write_text("not a folder")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(BundleError, match=r"notes is there and is no bundle: expected another"):
+        rewritten(bundle, original, tmp_path / "notes")
+    with pytest.raises(BundleError, match="file cannot be written"):
+        rewritten(bundle, original, tmp_path / "file")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_hashes_of_training_texts_are_kept_once_and_sorted(
     bundle: Bundle, original: Path, tmp_path: Path
 ) -> None:

@@ -5,15 +5,16 @@ import gzip
 import itertools
 import json
 import random
+import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 from zlib import crc32
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -23,14 +24,16 @@ from shared.text import (
     ChunkTokens,
     TextSettings,
     Token,
+    filtered_words,
     new_pipeline,
     pipeline_from_bytes,
     pipeline_to_bytes,
     plain_tokens,
+    plain_words,
     rewrite_chunk,
 )
 from tests.conftest import SAMPLE
-from tests.shared.test_text import rows_of
+from tests.shared.test_text import AWKWARD, awkward_texts, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,11 @@ def test_a_chunk_is_rewritten_as_it_is_behind_a_bracket(chunk: str) -> None:
     assert "(" + rewrite_chunk(chunk) == rewrite_chunk("(" + chunk)
 
 
+def words_of_whole(pipeline: Language, text: str) -> list[str]:
+    """The words of a text that spaCy is given as a whole."""
+    return filtered_words(" ".join(token.lemma_ for token in pipeline(text)))
+
+
 def test_spacys_special_cases_hold_within_a_chunk(pipeline: Language) -> None:
     """spaCy also looks for its special cases over several tokens, which must not cross a space."""
     tokenizer: Any = pipeline.tokenizer
@@ -65,8 +73,67 @@ def test_spacys_special_cases_hold_within_a_chunk(pipeline: Language) -> None:
     assert len(texts) > 1000
     tokens_of = ChunkTokens(pipeline, rewrite=False)
     for text in texts:
-        tokens = [token for chunk in text.split(" ") for token in tokens_of(chunk)]
-        assert tokens == plain_tokens(pipeline, text, rewrite=False), text
+        words = [word for chunk in text.split(" ") for word, _ in tokens_of(chunk)]
+        assert words == words_of_whole(pipeline, text), text
+
+
+@pytest.fixture(scope="module")
+def cut_at_a_quote(pipeline: Language) -> Callable[[str], bool]:
+    """Whether a space cuts a special case at a quote, and another one begins with its rest."""
+    tokenizer: Any = pipeline.tokenizer
+    cases = [case for case in tokenizer.rules if len(case) > 1]
+    cuts = {
+        (case[:at], other)
+        for case in cases
+        for at in range(1, len(case))
+        if {"'", "’"} & {case[:at], case[at]}
+        for other in cases
+        if other.startswith(case[at:])
+    }
+
+    def found(text: str) -> bool:
+        chunks = itertools.pairwise(text.split(" "))
+        return any(a.endswith(end) and b.startswith(case) for a, b in chunks for end, case in cuts)
+
+    return found
+
+
+QUOTED = st.lists(
+    st.sampled_from(["'", "’", "''", "’’", "'d", "d.", "Goin", "ol", ".", "fire", " ", " ", " "])
+    | st.sampled_from(AWKWARD),
+    max_size=12,
+).map("".join)
+
+
+@given(awkward_texts | QUOTED, st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_spacy_finds_the_same_words_in_the_text_as_a_whole(
+    pipeline: Language, cut_at_a_quote: Callable[[str], bool], text: str, rewrite: bool
+) -> None:
+    whole = " ".join(map(rewrite_chunk, text.split(" "))) if rewrite else text
+    whole = re.sub(r"\S{250}(?=\S)", r"\g<0> ", whole)
+    assume(not cut_at_a_quote(whole))
+    assert plain_words(pipeline, text, rewrite=rewrite) == words_of_whole(pipeline, whole)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "of_whole"),
+    [
+        ("dogs' ''fire'' is", "dog ' '' fire '' be", "dog ' ' ' fire '' be"),
+        ("Goin ''b", "goin '' b", "goin ' ' b"),
+        ("' 'd''", "' would ''", "' ' have ''"),
+    ],
+)
+def test_but_where_a_space_cuts_a_special_case_at_a_quote(
+    pipeline: Language,
+    cut_at_a_quote: Callable[[str], bool],
+    text: str,
+    words: str,
+    of_whole: str,
+) -> None:
+    assert cut_at_a_quote(text)
+    assert plain_words(pipeline, text, rewrite=False) == words.split()
+    assert words_of_whole(pipeline, text) == of_whole.split()
 
 
 def test_words_that_spacy_is_not_asked_for_are_what_it_would_say(pipeline: Language) -> None:

@@ -93,6 +93,17 @@ def test_ten_comes_after_nine(registry: FolderRegistry, made: Path) -> None:
     assert [version.number for version in registry.versions()] == list(range(1, 12))
 
 
+def test_a_number_is_not_given_twice(registry: FolderRegistry, made: Path) -> None:
+    for _ in range(2):
+        registry.register(made)
+    registry.promote("2")
+    shutil.rmtree(registry.folder / "versions" / "2")
+    assert registry.register(made).number == 3
+    with pytest.raises(BundleError, match="versions/2 is no complete bundle"):
+        registry.resolve(PRODUCTION)
+    assert [version.number for version in registry.versions()] == [1, 3]
+
+
 def test_promotion_keeps_the_previous_production_version(
     registry: FolderRegistry, made: Path
 ) -> None:
@@ -290,18 +301,6 @@ class TestFetch:
         make_bundle(registry.folder / "versions" / "1", "another")
         with pytest.raises(BundleError, match=f"expected SHA-256 {version.digest}"):
             registry.fetch(version, tmp_path / "cache")
-
-    def test_the_least_recently_used_are_removed(
-        self, registry: FolderRegistry, tmp_path: Path
-    ) -> None:
-        versions = [
-            registry.register(make_bundle(tmp_path / str(n), f"model {n}")) for n in range(7)
-        ]
-        cache = tmp_path / "cache"
-        for age, version in enumerate(versions):
-            fetched = registry.fetch(version, cache)
-            os.utime(fetched, (1000 + age, 1000 + age))
-        assert {path.name for path in cache.iterdir()} == {v.digest for v in versions[2:]}
 
     def test_a_cache_that_cannot_be_written(
         self, registry: FolderRegistry, made: Path, tmp_path: Path

@@ -21,7 +21,7 @@ from tests.wandb_server.server import Kind, WandbServer
 from tests.wandb_server.store import ENTITY, KEY, ORG_ENTITY, Artifact, Collection
 
 DATA = {"name": "my tweets.csv", "sha256": "5" * 64, "train": 70}
-DEADLINE = 90  # seconds within which a call must come back; each takes a few on an idle machine
+DEADLINE = 300  # seconds within which a call must come back; each takes a few on an idle machine
 
 
 @pytest.fixture
@@ -106,6 +106,20 @@ class TestLineage:
         (data,) = run.used
         assert data.contents["my tweets.csv"]["ref"] == "sha256:" + "5" * 64
         assert json.loads(data.metadata or "") == DATA
+
+    @pytest.mark.parametrize(("named", "project"), [("storms", "storms"), ("", "tweet-triage")])
+    def test_that_run_is_in_the_project_of_all_runs(
+        self,
+        registry: WandbRegistry,
+        made: Path,
+        wandb_server: WandbServer,
+        monkeypatch: pytest.MonkeyPatch,
+        named: str,
+        project: str,
+    ) -> None:
+        monkeypatch.setenv("WANDB_PROJECT", named)
+        registry.register(made)
+        assert [run.project for run in wandb_server.store.runs.values()] == [project]
 
     def test_a_run_under_way_is_the_one(
         self, registry: WandbRegistry, made: Path, wandb_server: WandbServer
@@ -230,6 +244,7 @@ class TestRegister:
         with refused(UnavailableError, registry.url):
             registry.register(made)
         wandb_server.mend()
+        registry._patience = 60
         assert registry.register(made).aliases == (CANDIDATE,)
 
 
