@@ -20,4 +20,4 @@ class Console(rich.console.Console):
 def print_json_as_utf8() -> None:
     """Lets standard output take JSON, which is UTF-8 by RFC 8259, whatever the locale."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")

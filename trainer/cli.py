@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 
+from shared.console import Console
 from shared.errors import UsageError, run_program
 from shared.quality import BALANCED, OPERATING_POINTS
 from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry, open_registry

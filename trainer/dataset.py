@@ -24,6 +24,7 @@ from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, tra
 from shared.errors import DataError
 from shared.models import Floats
 from shared.text import Ids, rewrite_chunk
+from trainer.output import readable
 
 TEXT_COLUMN = "text"
 LABEL_COLUMN = "choose_one"
@@ -44,7 +45,7 @@ class Dataset(msgspec.Struct, frozen=True):
     """Labelled texts.
 
     Attributes:
-        name: of the file.
+        name: of the file, with a replacement character for each byte that is not UTF-8.
         texts: one a row.
         labels: int8, shape (rows,), 1 for relevant.
         agreement: float32, shape (rows,): share of the annotators' trust that stands behind the
@@ -82,6 +83,8 @@ def read_dataset(
     keyword_column: str | None = None,
 ) -> Dataset:
     """Reads a labelled CSV file; rows labelled "Can't Decide" are dropped.
+
+    What is not UTF-8 is read as Windows-1252, which has the letters of Latin-1.
 
     Args:
         positive: the label of relevant tweets; there must be exactly one other label.
@@ -121,7 +124,7 @@ def read_dataset(
     if (column := keyword_column or _KEYWORD_COLUMN) in table.columns:
         # The published set writes them as in a URL.
         keywords = [unquote(keyword).strip() for keyword in table[column]]
-    return Dataset(path.name, texts, labels, agreement, sha256, keywords)
+    return Dataset(readable(path.name), texts, labels, agreement, sha256, keywords)
 
 
 def read_asked(arguments: argparse.Namespace, keyword_column: str | None = None) -> Dataset:
@@ -160,13 +163,22 @@ def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
     """
     training, test = cut_test(dataset)
     parts = Parts(*cut_validation(dataset, training, validation_size, seed), test)
+    expect_both_labels(dataset, parts)
+    return parts
+
+
+def expect_both_labels(dataset: Dataset, parts: Parts) -> None:
+    """Checks that each part can be measured.
+
+    Raises:
+        DataError: if a part holds one label alone.
+    """
     for part, rows in msgspec.structs.asdict(parts).items():
         if len(np.unique(dataset.labels[rows])) < 2:
             raise DataError(
                 f"{dataset.name}: the {part} part, {len(rows)} of {len(dataset.texts)} tweets, "
                 f"holds one label alone; more tweets are needed"
             )
-    return parts
 
 
 def cut_validation(
@@ -291,6 +303,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
         decoded = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         decoded = content.decode("latin-1")
+        if "\x89Û" not in decoded:  # which the published set alone holds
+            decoded = content.decode("sloppy-windows-1252")
     if "\0" in decoded:
         raise DataError(f"{path} is not a CSV file: it holds NUL characters")
     try:

@@ -10,7 +10,14 @@ from rich.progress import Progress
 
 from shared.errors import UsageError
 from trainer.augmentation import TAUGHT, make_variants
-from trainer.dataset import cut_test, grouped_folds, read_asked, soft_targets
+from trainer.dataset import (
+    Parts,
+    cut_test,
+    expect_both_labels,
+    grouped_folds,
+    read_asked,
+    soft_targets,
+)
 from trainer.output import expect_to_write
 from trainer.teacher import EPOCHS, Teacher
 from trainer.teaching import FOLDS, SEED, Teaching, write_teaching
@@ -23,6 +30,7 @@ def distill(arguments: argparse.Namespace, out: Console, err: Console) -> None:
     """Runs the command; a round of a small teacher on the published set is about a CPU hour.
 
     Raises:
+        DataError: if the rows are too few, or too much alike, for both labels in every part.
         UsageError: if a teacher cannot be loaded, or none is to be fine-tuned.
     """
     if arguments.rounds < 1:
@@ -30,8 +38,10 @@ def distill(arguments: argparse.Namespace, out: Console, err: Console) -> None:
     with err.status("reading the data"):
         dataset = read_asked(arguments)
         expect_to_write(arguments.out)
-        rows, _ = cut_test(dataset)
+        rows, test = cut_test(dataset)
         folds = grouped_folds(dataset, rows, FOLDS)
+        # What cannot be trained on afterwards is not worth hours.
+        expect_both_labels(dataset, Parts(rows[folds != 0], rows[folds == 0], test))
         texts = dataset.texts_of(rows)
         variants = make_variants(texts, folds, SEED)
         targets = soft_targets(dataset, rows)

@@ -13,6 +13,7 @@ import numpy as np
 from rich.table import Table
 
 from shared.bundle import Bundle
+from shared.manifest import Manifest
 from shared.quality import Figure
 from shared.registry import Version
 from trainer.dataset import Dataset
@@ -129,7 +130,9 @@ def judge_recorded(candidate: Version, production: Version) -> Verdict:
     """Compares what training said of both versions, which takes no data but says less.
 
     They must have been tested on the same test part. Of their accuracies each is a share of its own
-    then, and the difference has a wider interval than one of paired rows.
+    then, and the difference has a wider interval than one of paired rows. So has that of the areas
+    under the ROC curve, where both manifests hold them: their bootstrap intervals are combined as
+    those of the shares are (`share_difference`).
     """
     manifests = [candidate.manifest, production.manifest]
     data = [manifest.data for manifest in manifests]
@@ -140,17 +143,28 @@ def judge_recorded(candidate: Version, production: Version) -> Verdict:
         )
         return Verdict(None, [], [told])
     tests = int(data[0]["test"])
-    first, second = (
-        share(round(manifest.metrics["test"]["accuracy"] * tests), tests) for manifest in manifests
-    )
-    differences = {"accuracy": share_difference(first, second)}
+    first, second = (_recorded(manifest, tests) for manifest in manifests)
+    differences = {
+        metric: share_difference(first[metric], second[metric])
+        for metric in _JUDGED
+        if metric in first and metric in second
+    }
     table = _table(
         candidate,
         production,
-        [{"accuracy": first}, {"accuracy": second}, differences],
+        [first, second, differences],
         f"the {tests} tweets of their test part, as training measured them",
     )
     return Verdict(table, [], _worse(candidate, production, differences))
+
+
+def _recorded(manifest: Manifest, tests: int) -> dict[str, Figure]:
+    """What training measured on the test part, of so many tweets, with intervals."""
+    accuracy = manifest.metrics["test"]["accuracy"]
+    figures = {"accuracy": share(round(accuracy * tests), tests)}
+    if manifest.quality and "roc_auc" in manifest.quality.test:
+        figures["roc_auc"] = manifest.quality.test["roc_auc"]
+    return figures
 
 
 def _called(version: Version) -> str:
@@ -172,7 +186,7 @@ def _table(
     """Both versions' figures and their difference; 80 columns wide for the recipes' names."""
     title = f"{_called(candidate)} against {_called(production)} in production, on {rows}"
     table = figures_table(title, "version")
-    shown = [metric for metric in _JUDGED if metric in figures[0]]
+    shown = [metric for metric in _JUDGED if all(metric in values for values in figures)]
     for metric in shown:
         table.add_column(_JUDGED[metric], no_wrap=True)
     names = [f"{version.number} {version.manifest.name}" for version in (candidate, production)]

@@ -30,6 +30,10 @@ On the published set it is .143. Beyond it the file is held not to be held out.
 SIMILAR = 0.7
 """Cosine of the tf-idf vectors of two texts from which on they tell the same in similar words."""
 
+_AT_ONCE = 256
+"""Texts that are compared with all others; most share some word with one, so that the cosines of
+all of them would fill the memory."""
+
 
 def held_out_rows(dataset: Dataset, manifests: Sequence[Manifest]) -> tuple[Indices, bool]:
     """The test part, if the data is what one of the models was trained on; or else every row.
@@ -95,8 +99,12 @@ def similar_to_any(texts: Sequence[str], others: Sequence[str]) -> Mask:
     """
     vectorizer = TfidfVectorizer()  # of unit length, so that products are cosines
     try:
-        theirs = vectorizer.fit_transform(normalized_texts(others))
+        theirs = vectorizer.fit_transform(normalized_texts(others)).T.tocsr()
     except ValueError:  # there is no word in them
         return np.zeros(len(texts), np.bool_)
-    cosines = vectorizer.transform(normalized_texts(texts)) @ theirs.T
-    return np.asarray(cosines.max(axis=1).toarray().ravel() >= SIMILAR)
+    similar = np.zeros(len(texts), np.bool_)
+    for start in range(0, len(texts), _AT_ONCE):
+        portion = slice(start, start + _AT_ONCE)
+        cosines = vectorizer.transform(normalized_texts(texts[portion])) @ theirs
+        similar[portion] = cosines.max(axis=1).toarray().ravel() >= SIMILAR
+    return similar

@@ -6,7 +6,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shared.errors import DataError
+from shared.bundle import MANIFEST
+from shared.console import print_json_as_utf8
+from shared.errors import DataError, UsageError
+
+
+def readable(path: Path | str) -> str:
+    """A path as text that can be written anywhere, as its bytes need not be UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def expect_to_write(path: Path) -> None:
@@ -37,6 +44,21 @@ def make_folder(path: Path) -> None:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
+def expect_bundle_if_any(folder: Path) -> None:
+    """Finds out whether `shared.bundle.write_bundle` may replace what is there.
+
+    Raises:
+        DataError: if the folder cannot be read, or is none.
+        UsageError: if it holds anything but a bundle.
+    """
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror}") from error
+    if names and MANIFEST not in names:
+        raise UsageError(f"{folder} is there and is no bundle: expected another folder")
+
+
 def write_json(path: str, data: object) -> None:
     """Writes data to a file, or to standard output if the path is `-`.
 
@@ -45,6 +67,7 @@ def write_json(path: str, data: object) -> None:
     """
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     if path == "-":
+        print_json_as_utf8()
         sys.stdout.write(text)
         return
     try:

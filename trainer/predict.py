@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from shared.bundle import load_bundle
+from shared.console import print_json_as_utf8
 from shared.errors import UsageError
 from shared.registry import Registry
 
@@ -31,6 +32,8 @@ def predict(
     with err.status(f"loading {version.manifest.name}, version {version.number}"):
         bundle = load_bundle(registry.fetch(version, cache))
     threshold = bundle.manifest.threshold_at(arguments.threshold)
+    if arguments.json:
+        print_json_as_utf8()
     for text, probability in zip(texts, bundle.scorer.score(texts).tolist(), strict=True):
         relevant = probability >= threshold
         if arguments.json:

@@ -1,6 +1,7 @@
 """`triage-trainer promote`: lets an alias mean a version, `production` behind the gate."""
 
 import argparse
+import re
 from pathlib import Path
 
 from rich.console import Console
@@ -9,19 +10,27 @@ from shared.bundle import load_bundle
 from shared.errors import BundleError, RegistryError, UsageError
 from shared.registry import PREVIOUS, PRODUCTION, Registry, Version
 
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
+_VERSION = re.compile(r"v?\d+|latest", re.ASCII)
 _MOVED_BY = {PRODUCTION: "`promote` moves it", PREVIOUS: "`promote` and `rollback` move it"}
 
 
 def expect_free(alias: str, *taken: str) -> None:
     """Checks that an alias is a name, and none of those that other commands move.
 
+    W&B takes few characters, and numbers its versions v0, v1 and so on; what a folder could not
+    hand over to it is refused as well.
+
     Raises:
         UsageError: if it is not.
     """
     if alias in taken:
         raise UsageError(f"--alias {alias}: expected another alias: {_MOVED_BY[alias]}")
-    if not alias or (alias.isascii() and alias.isdigit()):
-        raise UsageError(f"--alias {alias!r}: expected a name; numbers are those of versions")
+    if not _NAME.fullmatch(alias) or _VERSION.fullmatch(alias):
+        raise UsageError(
+            f"--alias {alias!r}: expected a name of ASCII letters, digits, '-', '_' and '.'; "
+            "numbers, v3 and the like, and latest are those of versions"
+        )
 
 
 def promote(

@@ -133,10 +133,12 @@ def reliability(labels: Labels, probabilities: Floats) -> list[Bin]:
 
 
 def share_difference(first: Figure, second: Figure) -> Figure:
-    """The difference of two shares of which nothing is known row by row.
+    """The difference of two shares, or areas under the curve, of which no row by itself is known.
 
     Newcombe, "Interval estimation for the difference between independent proportions", 1998,
-    method 10. Where the rows were the same, it is wider than it need be.
+    method 10, of shares with Wilson's intervals; Zou and Donner, "Construction of confidence limits
+    about effect measures: a general approach", 2008, of other figures and their intervals. Where
+    the rows were the same, it is wider than it need be.
     """
     value = first.value - second.value
     low = value - math.hypot(first.value - first.low, second.high - second.value)

@@ -21,6 +21,7 @@ from shared.models import count_parameters
 from trainer.dataset import Dataset, read_asked
 from trainer.evaluation import Metrics, evaluate, figures_table
 from trainer.operating_points import UNCALIBRATED
+from trainer.output import readable
 from trainer.recipes import Recipe, load_recipe, seed_of
 from trainer.space import Drawn, Space, applied, draw, load_space, parameters_of
 from trainer.teaching import read_teaching
@@ -50,7 +51,7 @@ def sweep(arguments: argparse.Namespace, out: Console, err: Console) -> None:
         UnavailableError: when what was found is printed, if W&B went away or lacks some of it.
             Settings are tried at random then.
     """
-    recipe, name = load_recipe(arguments.recipe), Path(arguments.recipe).name
+    recipe, name = load_recipe(arguments.recipe), readable(Path(arguments.recipe).name)
     seed, space = seed_of(recipe, arguments.seed), load_space(arguments.space)
     if arguments.count < 1:
         raise UsageError(f"--count {arguments.count}: expected 1 or more")
@@ -155,6 +156,7 @@ class Search:
         best = self.best()
         recipe = msgspec.structs.replace(
             self._recipe,
+            seed=self._seed,
             models={trial.model: trial.recipe.models[trial.model] for trial in best},
             trainings={trial.model: trial.recipe.training for trial in best},
         )

@@ -3,14 +3,15 @@
 import argparse
 import shlex
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
 
-from shared.errors import TriageError, UnavailableError
+from shared.errors import TriageError, UnavailableError, UsageError
 from shared.manifest import Manifest
 from shared.registry import CANDIDATE, Registry
 from trainer.behaviour import table as behaviour_table
@@ -18,27 +19,38 @@ from trainer.dataset import read_asked, write_rows
 from trainer.evaluation import Metrics, comparison
 from trainer.leave_out import table as groups_table
 from trainer.operating_points import table as points_table
-from trainer.output import expect_to_write, make_folder, write_json
+from trainer.output import (
+    expect_bundle_if_any,
+    expect_to_write,
+    make_folder,
+    readable,
+    write_json,
+)
 from trainer.progress import bars
-from trainer.recipes import load_recipe, seed_of
+from trainer.recipes import Recipe, load_recipe, seed_of
 from trainer.slices import UNANIMOUS, UNLIKE
 from trainer.teaching import read_teaching
 from trainer.tracking.tracker import Tracker, tracking_mode
+
+if TYPE_CHECKING:
+    from trainer.training import Trained
 
 
 def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: Console) -> None:
     """Runs the command.
 
     Raises:
-        UnavailableError: when all is done, if W&B does not have all of it.
+        UsageError: if the outcome would replace the data, or what is no bundle.
+        TriageError: when all is done, if some of it could not be registered or written, or W&B does
+            not have all of it; the first of these, as the others are printed.
     """
-    recipe, name = load_recipe(arguments.recipe), Path(arguments.recipe).name
+    recipe, name = load_recipe(arguments.recipe), readable(Path(arguments.recipe).name)
     seed = seed_of(recipe, arguments.seed)
     mode = tracking_mode(arguments.wandb)
     with err.status("reading the data"):
         dataset = read_asked(arguments, arguments.leave_out_by)
         teaching = read_teaching(dataset, arguments.teaching) if recipe.has_teacher else None
-    _expect_to_write(arguments, registry, err)
+    _expect_to_write(arguments, recipe, registry, err)
     err.print(
         f"{dataset.name}: {len(dataset.texts)} tweets, {int(dataset.labels.sum())} of them relevant"
     )
@@ -73,55 +85,62 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
     )
     if arguments.leave_out_by:
         shown.print(groups_table([model.manifest for model in trained]))
-    if arguments.test_out:
-        write_rows(dataset, parts.test, arguments.test_out)
     chosen = training.best(trained)
-    number, failed = None, None
+    number = None
+    failures: list[TriageError] = []  # none of which keeps the steps after it from being taken
     try:
         if tracker:
             number = tracker.register(registry, chosen.name, chosen.bundle).number
         else:
             number = registry.register(chosen.bundle).number
     except TriageError as error:
-        failed = error
+        told = (
+            f"{chosen.name}, the best by ROC AUC on validation, is not registered: {error}; "
+            f"its bundle is in {chosen.bundle}, and this registers it: "
+            f"triage-trainer register {shlex.quote(str(chosen.bundle))}"
+        )
+        failures.append(type(error)(told))
     else:
         shown.print(
             f"registered {chosen.name}, the best by ROC AUC on validation, "
             f"as version {number} ({CANDIDATE}) in {registry.url}"
         )
-    if arguments.json:
-        write_json(
-            arguments.json,
-            {
-                "recipe": name,
-                "seed": seed,
-                "models": [
-                    {
-                        "name": model.name,
-                        **model.manifest.metrics,
-                        "operating_points": msgspec.to_builtins(model.manifest.operating_points),
-                        "quality": msgspec.to_builtins(model.manifest.quality),
-                        "parameters": model.parameters,
-                        "bundle": str(model.bundle),
-                        "version": number if model is chosen else None,
-                    }
-                    for model in trained
-                ],
-            },
-        )
-    try:
+    with _noting(failures):
+        if arguments.test_out:
+            write_rows(dataset, parts.test, arguments.test_out)
+    with _noting(failures):
+        if arguments.json:
+            figures = [_as_json(model, number if model is chosen else None) for model in trained]
+            write_json(arguments.json, {"recipe": name, "seed": seed, "models": figures})
+    with _noting(failures):
         if tracker:
             tracker.close()
-    except UnavailableError as error:
-        if failed is None:
-            raise
-        err.print(f"warning: {error}")
-    if failed is not None:
-        raise type(failed)(
-            f"{chosen.name}, the best by ROC AUC on validation, is not registered: {failed}; "
-            f"its bundle is in {chosen.bundle}, and this registers it: "
-            f"triage-trainer register {shlex.quote(str(chosen.bundle))}"
-        ) from failed
+    for failure in failures[1:]:
+        err.print(f"warning: {failure}")
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def _noting(failures: list[TriageError]) -> Iterator[None]:
+    """Puts off the error of a step."""
+    try:
+        yield
+    except TriageError as error:
+        failures.append(error)
+
+
+def _as_json(model: "Trained", version: int | None) -> dict[str, Any]:
+    """What `--json` says of a model, and its version if it was registered."""
+    return {
+        "name": model.name,
+        **model.manifest.metrics,
+        "operating_points": msgspec.to_builtins(model.manifest.operating_points),
+        "quality": msgspec.to_builtins(model.manifest.quality),
+        "parameters": model.parameters,
+        "bundle": readable(model.bundle),
+        "version": version,
+    }
 
 
 def _rows_of(manifest: Manifest) -> Iterator[tuple[str, Metrics]]:
@@ -138,12 +157,18 @@ def _entity(registry: Registry) -> str | None:
     return rest.split("/")[0] if scheme == "wandb" else None
 
 
-def _expect_to_write(arguments: argparse.Namespace, registry: Registry, err: Console) -> None:
+def _expect_to_write(
+    arguments: argparse.Namespace, recipe: Recipe, registry: Registry, err: Console
+) -> None:
     """Finds out before a long training, and not after it, that its outcome has nowhere to go."""
     for path in (arguments.test_out, arguments.json and Path(arguments.json)):
         if path is not None and path != Path("-"):
             expect_to_write(path)
+            if path.exists() and path.samefile(arguments.data):
+                raise UsageError(f"{path} is the labelled data, which would be overwritten")
     make_folder(arguments.bundles)
+    for name in recipe.models:
+        expect_bundle_if_any(arguments.bundles / name)
     try:
         registry.history()
     except UnavailableError as error:  # which may be over when the models are trained

@@ -24,6 +24,7 @@ from trainer.dataset import (
     Parts,
     cut_test,
     cut_validation,
+    expect_both_labels,
     grouped_folds,
     normalized_hashes,
     split,
@@ -191,7 +192,7 @@ def divide(
     """The parts of the data, and the folds of the training part where the recipe cross-validates.
 
     Raises:
-        DataError: if the rows are too few, or too much alike.
+        DataError: if the rows are too few, or too much alike, for both labels in every part.
     """
     rows, test = cut_test(dataset)
     few = teaching is None and len(rows) < FEWEST_TO_CROSS_VALIDATE
@@ -199,7 +200,9 @@ def divide(
         return split(dataset, recipe.validation_size, seed), None
     numbers = teaching.folds if teaching else grouped_folds(dataset, rows, FOLDS)
     folds = Folds(rows, numbers)
-    return Parts(folds.outside(0), folds.inside(0), test), folds
+    parts = Parts(folds.outside(0), folds.inside(0), test)
+    expect_both_labels(dataset, parts)
+    return parts, folds
 
 
 def fit_once(

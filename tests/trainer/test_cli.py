@@ -99,6 +99,8 @@ class TestRegister:
         assert registry.aliases() == {"candidate": 2, "production": 1}
         said = f"registered LSTM as version 3 (trial) in {registry.url}\n"
         assert program("register", bundle, "--alias", "trial") == Ran(0, said, "")
+        for alias in ("v3-small", "2nd", "latest_of.May"):
+            assert program("register", bundle, "--alias", alias).code == 0
 
     @pytest.mark.parametrize(
         ("alias", "named"),
@@ -108,13 +110,19 @@ class TestRegister:
             ("1", "expected a name"),
             ("7", "expected a name"),
             ("", "expected a name"),
+            ("v3", "v3 and the like"),
+            ("latest", "latest are those of versions"),
+            ("new/model", "ASCII letters, digits, '-', '_' and '.'"),
+            ("größer", "ASCII letters"),
+            ("a b", "ASCII letters"),
         ],
     )
     def test_alias_that_is_not_to_be_had_is_refused(
         self, program: Program, registry: FolderRegistry, trained: Trained, alias: str, named: str
     ) -> None:
         ran = program("register", trained.bundles / "LSTM", "--alias", alias)
-        ran.is_refused(2, f"--alias {alias}" if alias.isalpha() else f"--alias {alias!r}", named)
+        taken = alias in ("production", "previous")
+        ran.is_refused(2, f"--alias {alias if taken else repr(alias)}: ", named)
         if alias != "production":
             program("promote", "1", "--alias", alias).is_refused(2, "--alias ", named)
         assert registry.aliases() == {"candidate": 1, "production": 1}
@@ -309,12 +317,18 @@ def test_wrong_arguments_end_with_2(
 class TestProcess:
     """The program as a process of its own, which shares no module and no stream with the tests."""
 
-    def run(self, *command: str, registry: FolderRegistry, stdin: bytes = b"") -> Ran:
+    def run(
+        self, *command: str, registry: FolderRegistry, stdin: bytes = b"", encoding: str = "utf-8"
+    ) -> Ran:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("TRIAGE_", "TF_"))}
         ran = subprocess.run(
             [sys.executable, *command],
             cwd=ROOT,
-            env={**environment, "TRIAGE_REGISTRY": f"file:{registry.folder}"},
+            env={
+                **environment,
+                "TRIAGE_REGISTRY": f"file:{registry.folder}",
+                "PYTHONIOENCODING": encoding,
+            },
             input=stdin,
             capture_output=True,
         )
@@ -325,6 +339,26 @@ class TestProcess:
         ran = self.run("-m", "trainer.cli", "predict", "--json", registry=registry, stdin=stdin)
         assert (ran.code, ran.err) == (0, "")
         assert [json.loads(line)["text"] for line in ran.out.splitlines()] == ["a fire", "café 🔥"]
+
+    @pytest.mark.parametrize("command", [["list", "--json", "-"], ["predict", "--json", "café 🔥"]])
+    def test_json_is_utf8_in_any_locale(self, registry: FolderRegistry, command: list[str]) -> None:
+        registry.promote("1", "canary", "café 🔥")
+        ran = self.run("-m", "trainer.cli", *command, registry=registry, encoding="latin-1")
+        assert (ran.code, ran.err) == (0, "")
+        assert "café 🔥" in ran.out
+
+    def test_a_reader_that_has_seen_enough_is_no_error(self, registry: FolderRegistry) -> None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [sys.executable, "-m", "trainer.cli", "list"],
+            cwd=ROOT,
+            env={**os.environ, "TRIAGE_REGISTRY": registry.url},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+        )
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, b"")
 
     def test_refusal_is_one_line_without_a_traceback(self, registry: FolderRegistry) -> None:
         data = ("--data", str(SAMPLE), "--label-column", "label")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from shared.folder_registry import FolderRegistry
 from tests.conftest import SAMPLE
 from tests.trainer.conftest import Program
+from tests.trainer.test_training import tiny_recipe
+from tests.trainer.tracked import call, surroundings, write_recipe
 from trainer.evaluation import COLUMNS, METRICS
 
 
@@ -50,6 +53,10 @@ def test_standard_output_holds_the_json_alone_where_it_goes_there(
         (["--test-out", "."], 3, [". cannot be written: it is a folder"]),
         (["--bundles", "file/bundles"], 3, ["file/bundles cannot be written"]),
         (["--bundles", "file"], 3, ["file cannot be written"]),
+        (["--bundles", "mine"], 2, ["mine/LSTM is there and is no bundle"]),
+        (["--bundles", "odd"], 3, ["odd/LSTM cannot be written: Not a directory"]),
+        (["--data", "own.csv", "--test-out", "own.csv"], 2, ["own.csv is the labelled data"]),
+        (["--data", "own.csv", "--json", "link.csv"], 2, ["link.csv is the labelled data"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -62,10 +69,50 @@ def test_refused_before_anything_is_trained(
     named: list[str],
 ) -> None:
     (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "file").touch()
     monkeypatch.chdir(tmp_path / "work")
+    Path("file").touch()
+    for folder in ("mine/LSTM", "odd"):
+        Path(folder).mkdir(parents=True)
+    for file in ("mine/LSTM/notes.txt", "odd/LSTM"):
+        Path(file).write_text("mine")
+    Path("own.csv").write_bytes(SAMPLE.read_bytes())
+    Path("link.csv").symlink_to("own.csv")
     program("train", "--data", SAMPLE, *arguments).is_refused(code, *named)
     assert not list(Path().rglob("manifest.json"))
+    assert Path("own.csv").read_bytes() == SAMPLE.read_bytes()
+    assert Path("mine/LSTM/notes.txt").read_text() == "mine"
+
+
+def test_full_disk_keeps_no_model_from_being_registered(few: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tiny_recipe(), tmp_path / "tiny.toml")
+    full = Path("/dev/full")
+    arguments = ("--data", few, "--recipe", recipe, "--bundles", tmp_path / "bundles")
+    with surroundings(tmp_path) as registry:
+        ran = call("train", *arguments, "--test-out", full, "--json", full, "--wandb", "offline")
+    assert ran.code == 3
+    assert "as version 1 (candidate)" in ran.out
+    assert registry.resolve("candidate").number == 1
+    *_, offline, warning, last = ran.err.splitlines()
+    assert offline.startswith("the runs are offline; this uploads what is kept: wandb sync ")
+    for line, start in ((warning, "warning: "), (last, "error: ")):
+        assert line.startswith(f"{start}/dev/full cannot be written: ")
+        assert "No space left on device" in line
+
+
+def test_names_that_are_not_utf8(
+    program: Program, registry: FolderRegistry, few: Path, tmp_path: Path
+) -> None:
+    data = few.rename(tmp_path / os.fsdecode(b"caf\xe9.csv"))
+    recipe = write_recipe(tiny_recipe(), tmp_path / os.fsdecode(b"kl\xe4in.toml"))
+    bundles = tmp_path / os.fsdecode(b"b\xfcndel")
+    arguments = ("--data", data, "--recipe", recipe, "--bundles", bundles)
+    ran = program("train", *arguments, "--json", tmp_path / "figures.json")
+    assert ran.code == 0
+    manifest = registry.resolve("candidate").manifest
+    assert (manifest.data["name"], manifest.recipe) == ("caf\ufffd.csv", "kl\ufffdin.toml")
+    figures = json.loads((tmp_path / "figures.json").read_text("utf-8"))
+    (model,) = figures["models"]
+    assert model["bundle"] == str(tmp_path / "b\ufffdndel" / model["name"])
 
 
 def test_unreadable_history_is_refused_before_anything_is_trained(

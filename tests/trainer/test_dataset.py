@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -164,6 +165,18 @@ def test_keywords_are_read_as_they_were_searched_for(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "own.csv", rows, (*HEADER, "keyword"))
     assert read_dataset(path).keywords == ["", "ablaze", "body bags"] + [""] * (len(ROWS) - 3)
     assert read_dataset(write_csv(tmp_path / "none.csv", ROWS)).keywords == []
+
+
+def test_a_name_that_is_not_utf8_is_readable(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / os.fsdecode(b"caf\xe9.csv"), ROWS)
+    assert read_dataset(path).name == "caf\ufffd.csv"
+
+
+def test_what_is_not_utf8_is_windows_1252(tmp_path: Path) -> None:
+    texts = ["don’t – “panic” …", "50 € für Köln", "Þór’s ‰", "undefined \x81"]
+    path = write_csv(tmp_path / "own.csv", [*((text, "Relevant") for text in texts), *ROWS])
+    path.write_bytes(path.read_text("utf-8").encode("sloppy-windows-1252"))
+    assert read_dataset(path).texts[: len(texts)] == texts
 
 
 REFUSED = {

@@ -93,6 +93,17 @@ def test_distill_writes_what_train_learns_from(python: Path, tmp_path: Path) -> 
     assert main([*train, "--bundles", str(tmp_path / "bundles")]) == 0
 
 
+def test_test_part_of_one_label_is_refused_before_a_teacher_is_loaded(
+    python: Path, tmp_path: Path
+) -> None:
+    dataset, data = read_dataset(SAMPLE), tmp_path / "data.csv"
+    dataset.labels[cut_test(dataset)[1]] = 0
+    write_rows(dataset, np.arange(len(dataset.texts)), data)
+    done = distill(python, data, "--teacher", tmp_path, "--out", tmp_path / "said")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: data.csv: the test part, 192 of 640 tweets, holds one")
+
+
 def test_a_teacher_that_cannot_be_loaded_is_named(python: Path, tmp_path: Path) -> None:
     done = distill(python, SAMPLE, "--teacher", tmp_path, "--out", tmp_path / "said")
     assert done.returncode == 2

@@ -21,10 +21,12 @@ from shared.bundle import (
 )
 from shared.folder_registry import FolderRegistry
 from shared.models import Calibration
+from shared.quality import Figure
 from shared.tokens import vectors_from_bytes
 from tests.conftest import SAMPLE, Trained
 from tests.trainer.conftest import Program, Ran
 from trainer.dataset import Hashes, cut_test, normalized_hashes, read_dataset, write_rows
+from trainer.gate import judge_recorded
 from trainer.statistics import Scores, draw, measure_difference
 
 Change = Callable[[Calibration], Calibration]
@@ -54,6 +56,7 @@ def make(trained: Trained, registry: FolderRegistry, tmp_path: Path) -> Make:
         change: Change = as_it_is,
         hashes: Hashes | None = None,
         accuracy: float | None = None,
+        roc_auc: Figure | None = None,
         **data: str | int,
     ) -> int:
         source, target = trained.bundles / run, tmp_path / "made"
@@ -66,12 +69,18 @@ def make(trained: Trained, registry: FolderRegistry, tmp_path: Path) -> Make:
         metrics = {part: dict(figures) for part, figures in manifest.metrics.items()}
         if accuracy is not None:
             metrics["test"]["accuracy"] = accuracy
+        quality = manifest.quality
+        if roc_auc is not None:
+            assert quality is not None
+            test = {**quality.test, "roc_auc": roc_auc}
+            quality = msgspec.structs.replace(quality, test=test)
         write_bundle(
             target,
             msgspec.structs.replace(
                 manifest,
                 calibration=scorer.calibration,
                 metrics=metrics,
+                quality=quality,
                 data={**manifest.data, **data},
                 created=f"2030-01-01T00:00:{len(registry.versions()):02}+00:00",
             ),
@@ -287,6 +296,9 @@ class TestWithoutData:
             assert f"{figures['accuracy']:.3f} (0." in ran.out
         difference = recorded[0]["accuracy"] - recorded[1]["accuracy"]
         assert f"{difference:+.3f} (-0." in ran.out
+        rows = [line.split() for line in ran.out.splitlines() if line.strip()]
+        assert rows[1] == ["version", "ROC", "AUC", "accuracy"]
+        assert [row.count("to") for row in rows[3:6]] == [2, 2, 2]
         assert "the 192 tweets of their test part, as training measured them" in ran.out
         assert registry.aliases()["production"] == 2
 
@@ -295,6 +307,25 @@ class TestWithoutData:
     ) -> None:
         make("LSTM", accuracy=0.5)
         refused(program("promote", "2"), registry, "beyond chance: accuracy -0.")
+
+    def test_useless_ranker_is_refused_whatever_its_accuracy(
+        self, program: Program, registry: FolderRegistry, make: Make
+    ) -> None:
+        make("LSTM", roc_auc=Figure(0.5, 0.42, 0.58))
+        refused(program("promote", "2"), registry, "beyond chance: ROC AUC -0.")
+
+    def test_accuracy_alone_is_compared_where_a_manifest_holds_no_more(
+        self, registry: FolderRegistry, make: Make
+    ) -> None:
+        make("LSTM")
+        new, production = registry.resolve("2"), registry.resolve("1")
+        old = msgspec.structs.replace(
+            new, manifest=msgspec.structs.replace(new.manifest, quality=None)
+        )
+        for verdict in (judge_recorded(old, production), judge_recorded(production, old)):
+            assert verdict.refusals == []
+            assert verdict.table is not None
+            assert [column.header for column in verdict.table.columns] == ["version", "accuracy"]
 
     @pytest.mark.parametrize("data", [{"sha256": "of other data"}, {"test": 100}])
     def test_figures_of_other_tweets_are_not_compared(

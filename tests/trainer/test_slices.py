@@ -1,5 +1,6 @@
 """Slices of labelled tweets, and which of them repeat training texts."""
 
+import tracemalloc
 from pathlib import Path
 
 import msgspec
@@ -136,6 +137,18 @@ def test_a_text_is_like_one_that_tells_the_same_in_similar_words() -> None:
     ]
     assert similar_to_any(texts, others).tolist() == [True, False, False, False]
     assert similar_to_any(texts, ["...", "!"]).tolist() == [False] * 4
+    assert similar_to_any([], others).tolist() == []
+
+
+def test_many_texts_that_share_a_word_fill_no_memory() -> None:
+    others = [f"fire a{i} b{i}" for i in range(2000)]
+    texts = [f"fire {'ac'[i % 2]}{i} {'bd'[i % 2]}{i}" for i in range(2000)]
+    tracemalloc.start()
+    found = similar_to_any(texts, others)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.tolist() == [True, False] * 1000
+    assert peak < 20e6  # all cosines at once are 48 MB
 
 
 def test_normalized_hashes_are_what_bundles_carry() -> None:

@@ -9,7 +9,12 @@ from sklearn.model_selection import train_test_split
 
 from shared.errors import DataError
 from tests.conftest import SAMPLE
-from trainer.dataset import Dataset, read_dataset, split, write_rows
+from trainer.dataset import Dataset, cut_test, read_dataset, split, write_rows
+from trainer.recipes import load_recipe
+from trainer.training import FEWEST_TO_CROSS_VALIDATE, divide
+
+COMMON = [f"{one}{two}" for one in "bcdfgh" for two in ("ad", "en", "ip", "ol", "ug", "ask", "est")]
+"""Words, of which pairs make more texts than a recipe takes for few."""
 
 
 def dataset_of(texts: list[str], labels: list[int]) -> Dataset:
@@ -77,6 +82,21 @@ class TestSplit:
         labels = [1] * 3 + [0] * (len(texts) - 3)
         with pytest.raises(DataError, match=r"made\.csv: the \w+ part, \d+ of 120 tweets"):
             split(dataset_of(texts, labels), 0.1, seed)
+
+    def test_label_that_the_test_part_lacks_is_refused_where_folds_are_made(self) -> None:
+        recipe = load_recipe("tuned")
+        texts = [f"{one} {two}" for one in COMMON for two in COMMON]
+        dataset = dataset_of(texts, [0] * len(texts))
+        training, test = cut_test(dataset)
+        assert len(training) > FEWEST_TO_CROSS_VALIDATE
+        dataset.labels[training[::10]] = 1
+        said = rf"made\.csv: the test part, {len(test)} of {len(texts)} tweets, holds one label"
+        with pytest.raises(DataError, match=said):
+            divide(recipe, dataset, 1, None)
+        dataset.labels[test[::10]] = 1
+        parts, folds = divide(recipe, dataset, 1, None)
+        assert folds is not None
+        assert parts.test.tolist() == test.tolist()
 
     def test_texts_that_are_all_alike_are_refused(self) -> None:
         texts = [f"sale {number} http://t.co/{number}" for number in range(40)]

@@ -38,7 +38,7 @@ max = 0.02
 
 def sweep(folder: Path, *options: str, recipe: Recipe | None = None) -> Ran:
     """Sweeps over the sample in the surroundings that there are."""
-    path = write_recipe(recipe or tiny_recipe(), folder / "base.toml")
+    path = write_recipe(recipe or tiny_recipe(), folder / os.fsdecode(b"b\xe4se.toml"))
     (folder / "space.toml").write_text(SPACE)
     space = ("--space", folder / "space.toml")
     return call("sweep", "--data", SAMPLE, "--recipe", path, *space, *options)
@@ -62,7 +62,7 @@ def test_without_w_and_b(wandb_server: WandbServer, tmp_path: Path) -> None:
     (small,) = tiny_recipe().models.values()
     base = msgspec.structs.replace(tiny_recipe(), models={"One": small, "Two": small})
     with surroundings(tmp_path):
-        ran = sweep(tmp_path, "--count", "2", recipe=base)
+        ran = sweep(tmp_path, "--count", "2", "--seed", "7", recipe=base)
         assert ran.code == 0, ran.err
         best = found(ran, tmp_path)
         trained = call("train", "--data", SAMPLE, "--recipe", tmp_path / "best.toml")
@@ -70,8 +70,9 @@ def test_without_w_and_b(wandb_server: WandbServer, tmp_path: Path) -> None:
     assert wandb_server.requests == []
     assert list(best.models) == list(base.models)
     assert msgspec.structs.replace(best, models={}, trainings={}) == msgspec.structs.replace(
-        base, models={}
+        base, seed=7, models={}
     )
+    assert "from the recipe b\ufffdse.toml, seed 7" in ran.out
     sha256 = read_dataset(SAMPLE).sha256
     assert f"SHA-256 {sha256}" in ran.out
     for name, model in best.models.items():
@@ -185,9 +186,9 @@ class TestAgent:
 
         with (
             surroundings(tmp_path, WANDB_HTTP_TIMEOUT="2"),
-            pytest.raises(UnavailableError, match="asked for no trial for 12 seconds"),
+            pytest.raises(UnavailableError, match="asked for no trial for 30 seconds"),
         ):
-            run_agent(self.CONFIG, 3, trial, patience=12)
+            run_agent(self.CONFIG, 3, trial, patience=30)
         assert len(tried) == 1
         assert tried[0]["units"] in (1, 2)
 
