@@ -71,8 +71,10 @@ def _create_topics(arguments: argparse.Namespace, settings: Settings) -> None:
     from worker.kafka_clients.topics import create_topics
 
     topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
-    create_topics(settings, dict.fromkeys(topics, arguments.partitions))
+    there = create_topics(settings, dict.fromkeys(topics, arguments.partitions))
     print(f"{settings.kafka_bootstrap_servers} has the topics {', '.join(topics)}")
+    if there:
+        print(f"as they were before, whatever their partitions: {', '.join(there)}")
 
 
 def _demo(arguments: argparse.Namespace, _: Settings) -> None:

@@ -29,17 +29,24 @@ def check_topics(settings: Settings) -> None:
         )
 
 
-def create_topics(settings: Settings, topics: Mapping[str, int]) -> None:
-    """Creates topics, given with their numbers of partitions; those that exist stay as they are.
+def create_topics(settings: Settings, topics: Mapping[str, int]) -> list[str]:
+    """Creates topics, given with their numbers of partitions.
+
+    Returns:
+        Those that exist already, which stay as they are.
 
     Raises:
         DependencyError: from Kafka.
     """
+    there = []
     with connecting(settings):
         admin = new_admin(settings)
         try:
             for topic, partitions in topics.items():
-                with contextlib.suppress(TopicAlreadyExistsError):
+                try:
                     admin.create_topics({topic: {"num_partitions": partitions}})
+                except TopicAlreadyExistsError:
+                    there.append(topic)
         finally:
             admin.close()
+    return there
