@@ -165,8 +165,7 @@ def write_bundle(
             for name, content in contents.items():
                 (new / name).write_bytes(content)
             if folder.exists():
-                names = {path.name for path in folder.iterdir()}
-                if names and MANIFEST not in names:
+                if not may_be_replaced(folder):
                     raise BundleError(
                         f"{folder} is there and is no bundle: expected another folder"
                     )
@@ -175,6 +174,16 @@ def write_bundle(
     except OSError as error:
         raise BundleError(f"{folder} cannot be written: {error}") from error
     return manifest
+
+
+def may_be_replaced(folder: Path) -> bool:
+    """Whether a folder is empty, or holds a bundle.
+
+    Raises:
+        OSError: if it cannot be read, or is none.
+    """
+    names = {path.name for path in folder.iterdir()}
+    return not names or MANIFEST in names
 
 
 def read_manifest(folder: Path) -> Manifest:

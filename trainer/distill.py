@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from shared.console import expect_to_write
 from shared.errors import UsageError
 from trainer.augmentation import TAUGHT, make_variants
 from trainer.dataset import (
@@ -18,7 +19,6 @@ from trainer.dataset import (
     read_asked,
     soft_targets,
 )
-from trainer.output import expect_to_write
 from trainer.teacher import EPOCHS, Teacher
 from trainer.teaching import FOLDS, SEED, Teaching, write_teaching
 

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shared.bundle import MANIFEST
+from shared.bundle import may_be_replaced
 from shared.console import print_json_as_utf8
 from shared.errors import DataError, UsageError
 
@@ -14,20 +14,6 @@ from shared.errors import DataError, UsageError
 def readable(path: Path | str) -> str:
     """A path as text that can be written anywhere, as its bytes need not be UTF-8."""
     return os.fsencode(path).decode("utf-8", "replace")
-
-
-def expect_to_write(path: Path) -> None:
-    """Finds out whether a file can be written.
-
-    Raises:
-        DataError: if it cannot, with the reason.
-    """
-    if path.is_dir():
-        raise DataError(f"{path} cannot be written: it is a folder")
-    if not path.parent.is_dir():
-        raise DataError(f"{path} cannot be written: there is no folder {path.parent}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise DataError(f"{path} cannot be written: permission denied")
 
 
 def make_folder(path: Path) -> None:
@@ -52,10 +38,10 @@ def expect_bundle_if_any(folder: Path) -> None:
         UsageError: if it holds anything but a bundle.
     """
     try:
-        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        refused = folder.exists() and not may_be_replaced(folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}") from error
-    if names and MANIFEST not in names:
+    if refused:
         raise UsageError(f"{folder} is there and is no bundle: expected another folder")
 
 

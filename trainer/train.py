@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 
+from shared.console import expect_to_write
 from shared.errors import TriageError, UnavailableError, UsageError
 from shared.manifest import Manifest
 from shared.registry import CANDIDATE, Registry
@@ -21,7 +22,6 @@ from trainer.leave_out import table as groups_table
 from trainer.operating_points import table as points_table
 from trainer.output import (
     expect_bundle_if_any,
-    expect_to_write,
     make_folder,
     readable,
     write_json,

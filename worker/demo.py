@@ -29,7 +29,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.alert import Alert, decode_alert
-from shared.console import Console
+from shared.console import Console, expect_to_write
 from shared.errors import DataError, DependencyError, UsageError
 from shared.settings import Settings
 from worker.alerts import alert_line
@@ -77,8 +77,11 @@ def demo(data: Path | None, picture: Path | None, columns: Mapping[str, str]) ->
         raise UsageError(f"--data {data}: expected a file")
     if data is None and columns:
         raise UsageError(f"--{next(iter(columns)).replace('_', '-')} goes with --data")
-    if picture is not None and not _can_be_written(picture):
-        raise UsageError(f"--picture {picture}: expected a file that can be written")
+    if picture is not None:
+        try:
+            expect_to_write(picture)
+        except DataError as error:
+            raise UsageError(f"--picture {picture}: expected a file that can be written") from error
     width = None if sys.stdout.isatty() and picture is None else 100
     console = Console(record=picture is not None, highlight=False, width=width)
     started = time.monotonic()
@@ -90,10 +93,6 @@ def demo(data: Path | None, picture: Path | None, columns: Mapping[str, str]) ->
         console.print(f"[dim]{time.monotonic() - started:.0f} s in all; stopping[/]")
     if picture is not None:
         console.save_svg(str(picture), title="triage-worker demo")
-
-
-def _can_be_written(path: Path) -> bool:
-    return not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
 
 
 def _demo(

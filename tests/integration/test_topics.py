@@ -20,6 +20,7 @@ from tests.integration.processes import environment_of, read_all, running, wait_
 from tests.secured_kafka import PASSWORD, SecuredKafka, secured_kafka
 from worker.kafka_clients.publisher import Publisher
 from worker.kafka_clients.records import Message
+from worker.local_kafka import LocalKafka
 
 FOLDER = ROOT / "deploy" / "kubernetes" / "topics"
 TWEET = b"Forest fire near La Ronge, two villages evacuated"
@@ -37,22 +38,30 @@ WORKER, SUBSCRIBER, REPLAYER = (
 )
 
 
+def script_environment(folder: Path, servers: str) -> dict[str, str]:
+    """What the script finds in the job's container, of which `folder` takes the place."""
+    install_tools(folder)
+    (folder / "client.properties").touch()  # who comes without a name is the administrator
+    return (
+        os.environ
+        | JOB
+        | {
+            "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+            "BOOTSTRAP_SERVERS": servers,
+            "ADMIN_CONFIG": str(folder / "client.properties"),
+            "REPLICATION_FACTOR": "1",
+        }
+    )
+
+
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     """A Kafka in which the job's script ran, twice, as after a change."""
     folder: Path = tmp_path_factory.mktemp("topics")
-    install_tools(folder)
-    (folder / "client.properties").touch()  # who comes without a name is the administrator
     with secured_kafka(tmp_path_factory.mktemp("certificates")) as secured:
         for user in (WORKER, SUBSCRIBER, REPLAYER):
             secured.add_user(user)
-        environment = os.environ | JOB
-        environment |= {
-            "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
-            "BOOTSTRAP_SERVERS": secured.kafka.bootstrap_servers,
-            "ADMIN_CONFIG": str(folder / "client.properties"),
-            "REPLICATION_FACTOR": "1",
-        }
+        environment = script_environment(folder, secured.kafka.bootstrap_servers)
         for _ in range(2):
             subprocess.run(["sh", FOLDER / "topics.sh"], env=environment, check=True)
         yield secured
@@ -137,3 +146,12 @@ def test_the_worker_does_not_read_alerts(secured: SecuredKafka) -> None:
     consumer.subscribe([JOB["ALERTS_TOPIC"]])
     with closing(consumer), pytest.raises(TopicAuthorizationFailedError):
         wait_for(lambda: bool(consumer.poll(timeout_ms=300)))
+
+
+def test_a_kafka_without_rights_gets_the_topics_alone(kafka: LocalKafka, tmp_path: Path) -> None:
+    names = ("INPUT_TOPIC", "ALERTS_TOPIC", "DEAD_LETTERS_TOPIC")
+    topics = {name: f"no-rights-{name.lower()}" for name in names}
+    environment = script_environment(tmp_path, kafka.bootstrap_servers) | topics | {"WORKER": ""}
+    subprocess.run(["sh", FOLDER / "topics.sh"], env=environment, check=True)
+    with closing(KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)) as admin:
+        assert set(topics.values()) <= set(admin.list_topics())
