@@ -78,8 +78,11 @@ def _list(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
     versions, history = registry.versions(), registry.history()
     if arguments.json:
         write_json(arguments.json, as_json(versions, history))
+    elif versions:
+        out.print(as_tables(versions, history))
     else:
-        out.print(as_tables(versions, history) if versions else f"registry {registry.url} is empty")
+        why = "has no version that can be read" if history else "is empty"
+        out.print(f"registry {registry.url} {why}")
 
 
 def _register(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:

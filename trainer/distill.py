@@ -8,7 +8,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from shared.console import expect_to_write
 from shared.errors import UsageError
 from trainer.augmentation import TAUGHT, make_variants
 from trainer.dataset import (
@@ -19,6 +18,7 @@ from trainer.dataset import (
     read_asked,
     soft_targets,
 )
+from trainer.output import expect_outcome
 from trainer.teacher import EPOCHS, Teacher
 from trainer.teaching import FOLDS, SEED, Teaching, write_teaching
 
@@ -31,13 +31,14 @@ def distill(arguments: argparse.Namespace, out: Console, err: Console) -> None:
 
     Raises:
         DataError: if the rows are too few, or too much alike, for both labels in every part.
-        UsageError: if a teacher cannot be loaded, or none is to be fine-tuned.
+        UsageError: if a teacher cannot be loaded, or none is to be fine-tuned, or if the outcome
+            would replace the data.
     """
     if arguments.rounds < 1:
         raise UsageError(f"--rounds {arguments.rounds}: expected 1 or more")
     with err.status("reading the data"):
         dataset = read_asked(arguments)
-        expect_to_write(arguments.out)
+        expect_outcome(arguments.out, arguments.data)
         rows, test = cut_test(dataset)
         folds = grouped_folds(dataset, rows, FOLDS)
         # What cannot be trained on afterwards is not worth hours.

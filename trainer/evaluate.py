@@ -14,7 +14,7 @@ from trainer.dataset import read_asked
 from trainer.evaluation import comparison
 from trainer.evaluation import evaluate as measure
 from trainer.held_out import OVERLAP, held_out_rows, near_duplicates
-from trainer.output import write_json
+from trainer.output import expect_outcome, write_json
 
 
 def evaluate(
@@ -26,9 +26,11 @@ def evaluate(
 
     Raises:
         BundleError: if the version lacks the operating point that is asked for.
+        UsageError: if the outcome would replace the data.
     """
     version = registry.resolve(arguments.version)
     dataset = read_asked(arguments)
+    expect_outcome(arguments.json, arguments.data)
     manifest = version.manifest
     name, called = manifest.name, f"{manifest.name} (version {version.number})"
     threshold = manifest.threshold_at(arguments.threshold)

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from shared.bundle import may_be_replaced
-from shared.console import print_json_as_utf8
+from shared.console import expect_to_write, print_json_as_utf8
 from shared.errors import DataError, UsageError
 
 
@@ -28,6 +28,24 @@ def make_folder(path: Path) -> None:
             pass
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def expect_outcome(path: Path | str | None, data: Path) -> None:
+    """Finds out whether a file can be written, before the work whose outcome it takes.
+
+    Args:
+        path: None for no file; `-` is standard output, which can.
+        data: the labelled data, which it must not be.
+
+    Raises:
+        DataError: if it cannot be written.
+        UsageError: if it is the labelled data.
+    """
+    if path is None or str(path) == "-":
+        return
+    expect_to_write(Path(path))
+    if Path(path).exists() and Path(path).samefile(data):
+        raise UsageError(f"{path} is the labelled data, which would be overwritten")
 
 
 def expect_bundle_if_any(folder: Path) -> None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 
-from shared.console import expect_to_write
-from shared.errors import TriageError, UnavailableError, UsageError
+from shared.errors import TriageError, UnavailableError
 from shared.manifest import Manifest
 from shared.registry import CANDIDATE, Registry
 from trainer.behaviour import table as behaviour_table
@@ -22,6 +21,7 @@ from trainer.leave_out import table as groups_table
 from trainer.operating_points import table as points_table
 from trainer.output import (
     expect_bundle_if_any,
+    expect_outcome,
     make_folder,
     readable,
     write_json,
@@ -161,11 +161,8 @@ def _expect_to_write(
     arguments: argparse.Namespace, recipe: Recipe, registry: Registry, err: Console
 ) -> None:
     """Finds out before a long training, and not after it, that its outcome has nowhere to go."""
-    for path in (arguments.test_out, arguments.json and Path(arguments.json)):
-        if path is not None and path != Path("-"):
-            expect_to_write(path)
-            if path.exists() and path.samefile(arguments.data):
-                raise UsageError(f"{path} is the labelled data, which would be overwritten")
+    for path in (arguments.test_out, arguments.json):
+        expect_outcome(path, arguments.data)
     make_folder(arguments.bundles)
     for name in recipe.models:
         expect_bundle_if_any(arguments.bundles / name)

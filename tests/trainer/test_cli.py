@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.bundle import Bundle
+from shared.bundle import MANIFEST, Bundle
 from shared.folder_registry import FolderRegistry
 from tests.conftest import ROOT, SAMPLE, Trained
 from tests.trainer.conftest import Program, Ran
@@ -67,6 +68,13 @@ class TestList:
         environment.setenv("TRIAGE_REGISTRY", f"file:{folder}")
         assert program("list") == Ran(0, f"registry file:{folder} is empty\n", "")
         assert not folder.exists()
+
+    def test_registry_of_damaged_versions_is_not_called_empty(
+        self, program: Program, registry: FolderRegistry
+    ) -> None:
+        (registry.folder / "versions" / "1" / MANIFEST).write_text("{")
+        said = f"registry {registry.url} has no version that can be read\n"
+        assert program("list") == Ran(0, said, "")
 
 
 class TestPromote:
@@ -211,6 +219,14 @@ class TestEvaluate:
         ran.is_refused(3, str(tmp_path / path), "cannot be written")
         ran = program("list", "--json", tmp_path / path)
         ran.is_refused(3, str(tmp_path / path), "cannot be written")
+
+    def test_figures_do_not_replace_the_data(
+        self, program: Program, trained: Trained, tmp_path: Path
+    ) -> None:
+        own = shutil.copy(trained.held_out, tmp_path)
+        ran = program("evaluate", "1", "--data", own, "--json", own)
+        ran.is_refused(2, f"{own} is the labelled data")
+        assert Path(own).read_bytes() == trained.held_out.read_bytes()
 
 
 class TestPredict:

@@ -5,6 +5,7 @@ environment of its own, which `.ci/run` makes.
 """
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -109,3 +110,11 @@ def test_a_teacher_that_cannot_be_loaded_is_named(python: Path, tmp_path: Path) 
     assert done.returncode == 2
     assert f"--teacher {tmp_path}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_teachers_say_does_not_replace_the_data(python: Path, tmp_path: Path) -> None:
+    data = shutil.copy(SAMPLE, tmp_path)
+    done = distill(python, Path(data), "--teacher", tmp_path, "--out", data)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{data} is the labelled data" in done.stderr
+    assert Path(data).read_bytes() == SAMPLE.read_bytes()
