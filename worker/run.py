@@ -38,7 +38,7 @@ _LONGEST_BACK_OFF = 10.0
 """Seconds between attempts to go on after a dependency failed."""
 _WINDOW = 1000
 """Records over which the share of dead letters is taken."""
-_SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0005
 """After which a thread hands the interpreter over to one that waits for it. With Python's 5 ms the
 consumer's thread would ask for records, and take them, late while a batch is scored."""
 _YOUNG_OBJECTS = 50_000
@@ -57,7 +57,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         RegistryError, BundleError: if there is nothing to score with, nor was before.
         DependencyError: if Kafka cannot be used, or this worker may not publish any more.
     """
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
     health = Health(settings.stall_seconds)
     metrics = Metrics(health)
     port = serve(health, metrics.registry, settings.metrics_address, settings.metrics_port)

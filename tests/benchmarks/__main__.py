@@ -5,7 +5,8 @@
     rates     tweets/s: the worker with each model; `ceiling`, kafka-python with nothing between
               consuming and publishing; Quix Streams in batches and a tweet at a time; the
               notebook's way
-    latency   from publication to the visible alert at half load, by `TRIAGE_BATCH_WAIT_MS`
+    latency   from publication to the visible alert at half load, by `TRIAGE_BATCH_WAIT_MS`, and
+              without a model
     scaling   one, two and four members by the size of their batches, beside a load generator
     parts     text → ids and predict alone, on one core
     device    encode, pad and predict by the size of the batches, on a GPU if there is one

@@ -1,14 +1,19 @@
-"""What a poll does when Kafka's answer comes just then."""
+"""What a poll does when Kafka's answer comes just then, and how requests get written."""
 
-from collections.abc import Callable, Coroutine, Sequence
+import selectors
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kafka.errors import KafkaTimeoutError, UnknownBrokerIdError
 from kafka.future import Future
+from kafka.net.selector import NetworkSelector
+from kafka.net.transport import KafkaTCPTransport
 
-from worker.kafka_clients.mends import keep_awake
+from worker.kafka_clients.mends import Selector, keep_awake, write_at_once
 
 
 class Fetcher:
@@ -154,3 +159,85 @@ def test_what_was_taken_is_given_even_if_more_cannot_be_asked_for() -> None:
     keep_awake(fetcher)
     fetcher._completed_fetches = ["record"] * 10
     assert poll(fetcher) == ({"partition": ["record"] * 10}, False)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, other = socket.socketpair()
+    ours.setblocking(False)
+    with ours, other:
+        yield ours, other
+
+
+def test_a_selector_knows_what_is_registered(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, other = pair
+    with Selector() as selector:
+        key = selector.register(ours, selectors.EVENT_READ, "data")
+        assert selector.get_key(ours) == key
+        with pytest.raises(KeyError):
+            selector.get_key(other)
+        ours.close()
+        assert selector.get_key(ours) == key  # by the object, as it has no number any more
+        selector.unregister(ours)
+        with pytest.raises(ValueError, match="Invalid file descriptor"):
+            selector.get_key(ours)
+
+
+@pytest.fixture
+def net() -> Iterator[Any]:
+    net = NetworkSelector(selector=Selector)
+    yield net
+    net.close()
+
+
+def test_a_request_is_written_when_it_is_given(
+    net: Any, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, other = pair
+    transport = write_at_once(KafkaTCPTransport(net, ours))
+    transport.write(b"request")
+    assert other.recv(100) == b"request"
+
+
+def test_what_does_not_go_at_once_goes_in_order(
+    net: Any, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, other = pair
+    transport = write_at_once(KafkaTCPTransport(net, ours))
+    large = bytes(range(256)) * 20_000
+    transport.write(large)
+    transport.write(b"the end")
+    received = b""
+    while len(received) < len(large) + 7:
+        net.poll(timeout_ms=0)
+        received += other.recv(1 << 16)
+    assert received == large + b"the end"
+
+
+def test_another_thread_leaves_the_writing_to_the_loop(
+    net: Any, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, other = pair
+    other.setblocking(False)
+    transport = write_at_once(KafkaTCPTransport(net, ours))
+    net._io_thread = threading.Thread()
+    transport.write(b"request")
+    with pytest.raises(BlockingIOError):
+        other.recv(100)
+    net._io_thread = None
+    net.poll(timeout_ms=0)
+    net.poll(timeout_ms=0)
+    assert other.recv(100) == b"request"
+
+
+def test_a_write_that_fails_ends_the_connection_from_the_loop(
+    net: Any, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """Who sends a request may not be ready for its failure before it has been sent."""
+    ours, other = pair
+    transport = write_at_once(KafkaTCPTransport(net, ours))
+    other.close()
+    transport.write(b"request")
+    assert not transport.is_closing()
+    net.poll(timeout_ms=0)
+    assert transport.is_closing()

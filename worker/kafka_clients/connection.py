@@ -23,7 +23,7 @@ from kafka.errors import (
 
 from shared.errors import DependencyError, UnavailableError
 from shared.settings import Settings
-from worker.kafka_clients.mends import Client
+from worker.kafka_clients.mends import Client, Selector, trace_nothing
 from worker.kafka_clients.producer import PATIENCE_MS, Producer
 from worker.kafka_clients.security import check_connection, security_options
 from worker.kafka_clients.transactions import TransactionalClient
@@ -59,6 +59,7 @@ coordinator has timed our transaction out, and a new start mends it. If another 
 instance id instead, we are fenced as a member, too."""
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters is raised, and we say it
+trace_nothing()
 
 
 @contextlib.contextmanager
@@ -146,5 +147,6 @@ def _connection(settings: Settings) -> dict[str, Any]:
         "bootstrap_timeout_ms": _BOOTSTRAP_TIMEOUT_MS,
         "reconnect_backoff_max_ms": _RECONNECT_MS,
         "kafka_client": Client,
+        "selector": Selector,
         **security,
     }

@@ -1,10 +1,13 @@
 """Mends: faults of kafka-python 3.0.12, mended from outside, by its private parts."""
 
 import contextlib
+import selectors
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import kafka.net.selector
 from kafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -17,8 +20,33 @@ from kafka.net.compat import KafkaNetClient
 from kafka.structs import MemberState
 
 
+class Selector(selectors.DefaultSelector):
+    """Says at once that a socket is not registered.
+
+    kafka-python asks so before each read and write, and mostly it is not. Python's own answers with
+    an error that names the socket's addresses, for which it asks the kernel.
+    """
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        """What is registered for a socket, or a `KeyError`."""
+        number = fileobj.fileno()
+        if number < 0:  # it is closed
+            return super().get_key(fileobj)
+        key: selectors.SelectorKey = self._fd_to_key[number]  # type: ignore[attr-defined]
+        return key
+
+
 class Client(KafkaNetClient):  # type: ignore[misc]  # kafka-python ships no types
     """What consumers, producers and admin clients have their connections in."""
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        build = self._manager._build_transport
+
+        async def build_transport(*args: Any, **options: Any) -> Any:
+            return write_at_once(await build(*args, **options))
+
+        self._manager._build_transport = build_transport
 
     def await_ready(self, node_id: Any, timeout_ms: float = 30_000) -> bool:
         """Says that a broker is not ready yet, where kafka-python's own raises an error.
@@ -38,6 +66,37 @@ class Client(KafkaNetClient):  # type: ignore[misc]  # kafka-python ships no typ
             if node_id in (None, connection.node_id) and connection.transport is not None:
                 connection.transport.abort()
         super().close(node_id)
+
+
+def write_at_once(transport: Any) -> Any:
+    """Lets a transport write a request when it is given, and wait only for what does not go.
+
+    kafka-python waits first until the socket is ready, which it nearly always is: two more turns of
+    its loop for each request. Threads but the loop's own leave it to the loop, as before.
+    """
+    write_later, net = transport.write, transport._net
+
+    def write(data: Any) -> None:
+        elsewhere = net._io_thread not in (None, threading.current_thread())
+        if elsewhere or transport._writing or transport._closed or not transport._write:
+            write_later(data)
+            return
+        transport._write_buffer.append(data)
+        _, error = transport._sock_send()
+        if error:  # whoever sends it does not expect to hear of it before it has sent it
+            net.call_soon(lambda: transport.abort(error=error))
+            return
+        transport.last_write = time.monotonic()
+        if transport._write_buffer:
+            write_later(transport._write_buffer.pop())
+
+    transport.write = write
+    return transport
+
+
+def trace_nothing() -> None:
+    """Leaves out what kafka-python traces, below the level of debugging: 76 calls in a delivery."""
+    kafka.net.selector.log_trace = lambda *_, **__: None
 
 
 def keep_awake(fetcher: Any) -> Callable[[], bool]:
