@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -25,13 +24,12 @@ from shared.registry import (
     CANDIDATE,
     PREVIOUS,
     PRODUCTION,
+    Action,
     Event,
     Version,
     keep_in_cache,
     user_name,
 )
-
-Action = Literal["register", "promote", "rollback"]
 
 
 class FolderRegistry:

@@ -142,15 +142,11 @@ def weight_shapes(spec: Architecture) -> dict[str, tuple[int, ...]]:
     width = token_width(spec)
     if spec.ngrams:
         shapes["ngrams/embeddings"] = (NGRAM_BUCKETS + 1, spec.ngrams)
-    cells = {
-        "feed-forward": (),
-        "lstm": ("lstm/",),
-        "bidirectional-lstm": ("bidirectional/forward_lstm/", "bidirectional/backward_lstm/"),
-    }[spec.kind]
+    cells = cell_paths(spec)
     for cell in cells:  # each with four gates
-        shapes[f"{cell}lstm_cell/kernel"] = (width, 4 * spec.units)
-        shapes[f"{cell}lstm_cell/recurrent_kernel"] = (spec.units, 4 * spec.units)
-        shapes[f"{cell}lstm_cell/bias"] = (4 * spec.units,)
+        shapes[f"{cell}/kernel"] = (width, 4 * spec.units)
+        shapes[f"{cell}/recurrent_kernel"] = (spec.units, 4 * spec.units)
+        shapes[f"{cell}/bias"] = (4 * spec.units,)
     if cells:
         width = len(cells) * spec.units
     width *= {"flat": spec.length, "last": 1, "mean-max": 2}[spec.summary]
@@ -158,6 +154,18 @@ def weight_shapes(spec: Architecture) -> dict[str, tuple[int, ...]]:
         shapes["hidden/kernel"], shapes["hidden/bias"] = (width, spec.hidden), (spec.hidden,)
         width = spec.hidden
     return shapes | {"output/kernel": (width, 1), "output/bias": (1,)}
+
+
+def cell_paths(spec: Architecture) -> tuple[str, ...]:
+    """Where the weights of a model's LSTMs are, the forward one first."""
+    return {
+        "feed-forward": (),
+        "lstm": ("lstm/lstm_cell",),
+        "bidirectional-lstm": (
+            "bidirectional/forward_lstm/lstm_cell",
+            "bidirectional/backward_lstm/lstm_cell",
+        ),
+    }[spec.kind]
 
 
 def token_width(spec: Architecture) -> int:

@@ -13,7 +13,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from shared.models import Architecture, Device, Floats, expect_weights, weight_shapes
+from shared.models import (
+    Architecture,
+    Device,
+    Floats,
+    cell_paths,
+    expect_weights,
+    weight_shapes,
+)
 from shared.tokens import EncodedTokens, Features, TokenTable
 
 _HALF, _MINUS_FOUR = np.float32(0.5), np.float32(-4)
@@ -56,17 +63,12 @@ class NumpyModel:
         self.spec = spec
         self._words = weights["embedding/embeddings"]
         self._ngrams = weights["ngrams/embeddings"]
-        prefixes = {
-            "feed-forward": (),
-            "lstm": ("lstm/",),
-            "bidirectional-lstm": ("bidirectional/forward_lstm/", "bidirectional/backward_lstm/"),
-        }[spec.kind]
         self._cells = [
             tuple(
-                factor * _gates_as_exp(weights[f"{prefix}lstm_cell/{name}"], spec.units)
+                factor * _gates_as_exp(weights[f"{path}/{name}"], spec.units)
                 for name, factor in (("kernel", 1), ("recurrent_kernel", 2), ("bias", 1))
             )
-            for prefix in prefixes
+            for path in cell_paths(spec)
         ]
         self._hidden = None
         if spec.hidden:

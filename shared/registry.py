@@ -33,6 +33,9 @@ _ABANDONED = 3600
 """Seconds after which what is being brought into the cache was given up; it takes minutes."""
 
 
+Action = Literal["register", "promote", "rollback"]
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What happened: from `time` (ISO 8601, UTC) on, `alias` means `version`.
 
@@ -45,7 +48,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     who: str
     alias: str
     version: int
-    action: Literal["register", "promote", "rollback"] = "promote"
+    action: Action = "promote"
     reason: str = ""
     forced: bool = False
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -30,6 +30,7 @@ from shared.registry import (
     CANDIDATE,
     PREVIOUS,
     PRODUCTION,
+    Action,
     Event,
     Version,
     keep_in_cache,
@@ -267,7 +268,7 @@ class WandbRegistry:
     def _event(
         self,
         api: "wandb.Api",
-        action: Literal["register", "promote", "rollback"],
+        action: Action,
         alias: str,
         reason: str = "",
         forced: bool = False,
