@@ -1,4 +1,4 @@
-"""Mends: faults of kafka-python 3.0.12, mended from outside, by its private parts."""
+"""Mends: faults and detours of kafka-python 3.0.12, mended from outside, by its private parts."""
 
 import contextlib
 import selectors

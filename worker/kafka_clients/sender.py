@@ -79,7 +79,7 @@ class DrivenSender(Sender):  # type: ignore[misc]  # kafka-python ships no types
         self._client._net.call_soon(_nothing)  # something is to do, so that it does not wait
         with contextlib.suppress(Exception):  # it comes again when the answer is waited for
             super().run_once()
-            self._client.poll(timeout_ms=0)  # by which it is written
+            self._client.poll(timeout_ms=0)  # by which the rest of it is written
 
     def run_once(self) -> None:
         """What the own thread does over and over."""
