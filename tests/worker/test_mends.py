@@ -13,7 +13,7 @@ from kafka.future import Future
 from kafka.net.selector import NetworkSelector
 from kafka.net.transport import KafkaTCPTransport
 
-from worker.kafka_clients.mends import Selector, keep_awake, write_at_once
+from worker.kafka_clients.mends import Selector, keep_awake, trace_nothing, write_at_once
 
 
 class Fetcher:
@@ -161,26 +161,16 @@ def test_what_was_taken_is_given_even_if_more_cannot_be_asked_for() -> None:
     assert poll(fetcher) == ({"partition": ["record"] * 10}, False)
 
 
+Pair = tuple[socket.socket, socket.socket]
+
+
 @pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+def pair() -> Iterator[Pair]:
     ours, other = socket.socketpair()
-    ours.setblocking(False)
+    for end in (ours, other):
+        end.setblocking(False)
     with ours, other:
         yield ours, other
-
-
-def test_a_selector_knows_what_is_registered(pair: tuple[socket.socket, socket.socket]) -> None:
-    ours, other = pair
-    with Selector() as selector:
-        key = selector.register(ours, selectors.EVENT_READ, "data")
-        assert selector.get_key(ours) == key
-        with pytest.raises(KeyError):
-            selector.get_key(other)
-        ours.close()
-        assert selector.get_key(ours) == key  # by the object, as it has no number any more
-        selector.unregister(ours)
-        with pytest.raises(ValueError, match="Invalid file descriptor"):
-            selector.get_key(ours)
 
 
 @pytest.fixture
@@ -190,54 +180,68 @@ def net() -> Iterator[Any]:
     net.close()
 
 
-def test_a_request_is_written_when_it_is_given(
-    net: Any, pair: tuple[socket.socket, socket.socket]
-) -> None:
+@pytest.fixture
+def transport(net: Any, pair: Pair) -> Any:
+    return write_at_once(KafkaTCPTransport(net, pair[0]))
+
+
+def test_a_selector_knows_what_is_registered(pair: Pair) -> None:
     ours, other = pair
-    transport = write_at_once(KafkaTCPTransport(net, ours))
+    with Selector() as selector:
+        key = selector.register(ours, selectors.EVENT_READ, "data")
+        assert selector.get_key(ours) == key
+        with pytest.raises(KeyError, match=r"^\d+$"):  # and no address
+            selector.get_key(other)
+        ours.close()
+        assert selector.get_key(ours) == key  # by the object, as it has no number any more
+        selector.unregister(ours)
+        with pytest.raises(ValueError, match="Invalid file descriptor"):
+            selector.get_key(ours)
+
+
+def test_a_request_is_written_when_it_is_given(transport: Any, pair: Pair) -> None:
     transport.write(b"request")
-    assert other.recv(100) == b"request"
+    assert pair[1].recv(100) == b"request"
 
 
-def test_what_does_not_go_at_once_goes_in_order(
-    net: Any, pair: tuple[socket.socket, socket.socket]
-) -> None:
-    ours, other = pair
-    transport = write_at_once(KafkaTCPTransport(net, ours))
+def test_what_does_not_go_at_once_goes_in_order(net: Any, transport: Any, pair: Pair) -> None:
     large = bytes(range(256)) * 20_000
     transport.write(large)
     transport.write(b"the end")
     received = b""
     while len(received) < len(large) + 7:
+        received += pair[1].recv(1 << 16)
         net.poll(timeout_ms=0)
-        received += other.recv(1 << 16)
+        net.poll(timeout_ms=0)
     assert received == large + b"the end"
 
 
 def test_another_thread_leaves_the_writing_to_the_loop(
-    net: Any, pair: tuple[socket.socket, socket.socket]
+    net: Any, transport: Any, pair: Pair
 ) -> None:
-    ours, other = pair
-    other.setblocking(False)
-    transport = write_at_once(KafkaTCPTransport(net, ours))
     net._io_thread = threading.Thread()
     transport.write(b"request")
     with pytest.raises(BlockingIOError):
-        other.recv(100)
+        pair[1].recv(100)
     net._io_thread = None
     net.poll(timeout_ms=0)
     net.poll(timeout_ms=0)
-    assert other.recv(100) == b"request"
+    assert pair[1].recv(100) == b"request"
 
 
 def test_a_write_that_fails_ends_the_connection_from_the_loop(
-    net: Any, pair: tuple[socket.socket, socket.socket]
+    net: Any, transport: Any, pair: Pair
 ) -> None:
     """Who sends a request may not be ready for its failure before it has been sent."""
-    ours, other = pair
-    transport = write_at_once(KafkaTCPTransport(net, ours))
-    other.close()
+    pair[1].close()
     transport.write(b"request")
     assert not transport.is_closing()
     net.poll(timeout_ms=0)
     assert transport.is_closing()
+
+
+def test_nothing_is_traced(net: Any, caplog: pytest.LogCaptureFixture) -> None:
+    trace_nothing()
+    with caplog.at_level(1, "kafka.net.selector"):
+        net.poll(timeout_ms=0)
+    assert not caplog.records
