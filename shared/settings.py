@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from shared.bundle.quality import BALANCED, OperatingPointName
 from shared.errors import UsageError
-from shared.quality import BALANCED, OperatingPointName
 from shared.secret import Secret
 
 PREFIX = "TRIAGE_"

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
-from shared.bundle import Bundle, load_bundle
+from shared.bundle.files import Bundle, load_bundle
 from shared.errors import DependencyError
-from shared.folder_registry import FolderRegistry
-from tests.wandb_server.server import WandbServer, environment
+from shared.registry.folder import FolderRegistry
+from tests.wandb.server.server import WandbServer, environment
 from trainer import cli as trainer_cli
-from worker.kafka_clients.mends import Client
-from worker.local_kafka import LocalKafka
+from worker.demo.local_kafka import LocalKafka
+from worker.kafka.mends import Client
 
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")  # or a loaded machine would fail tests
@@ -27,7 +27,7 @@ for each in (KafkaAdminClient, KafkaConsumer, KafkaProducer):
     each.DEFAULT_CONFIG["kafka_client"] = Client  # or what tests close may leave a socket open
 
 ROOT = Path(__file__).parent.parent
-SAMPLE = ROOT / "worker" / "demo_tweets.csv"
+SAMPLE = ROOT / "worker" / "demo" / "demo_tweets.csv"
 PUBLISHED = ROOT.parent / "shared" / "data" / "socialmedia-disaster-tweets-DFE.csv"
 
 SUSPENDED = "broker.session.timeout.ms=60000\n"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
+from shared.bundle.quality import BALANCED, OPERATING_POINTS
 from shared.console import Console
 from shared.errors import UsageError, run_program
-from shared.quality import BALANCED, OPERATING_POINTS
-from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry, open_registry
+from shared.registry.base import CANDIDATE, PREVIOUS, PRODUCTION, Registry, open_registry
 from shared.settings import Threshold, read_settings
-from trainer.output import write_json
+from trainer.commands.output import write_json
 
 _EXTRA = (
     "fastparquet",
@@ -55,25 +55,25 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
-    from trainer.train import train
+    from trainer.commands.train import train
 
     train(arguments, registry, out, err)
 
 
 def _distill(arguments: argparse.Namespace, _: Registry, __: Path) -> None:
-    from trainer.distill import distill
+    from trainer.commands.distill import distill
 
     distill(arguments, out, err)
 
 
 def _sweep(arguments: argparse.Namespace, _: Registry, __: Path) -> None:
-    from trainer.sweep import sweep
+    from trainer.commands.sweep import sweep
 
     sweep(arguments, out, err)
 
 
 def _list(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
-    from trainer.versions import as_json, as_tables
+    from trainer.commands.list_versions import as_json, as_tables
 
     versions, history = registry.versions(), registry.history()
     if arguments.json:
@@ -86,7 +86,7 @@ def _list(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
 
 
 def _register(arguments: argparse.Namespace, registry: Registry, _: Path) -> None:
-    from trainer.promotion import expect_free
+    from trainer.commands.promote import expect_free
 
     expect_free(arguments.alias, PRODUCTION, PREVIOUS)
     with err.status(f"registering {arguments.bundle}"):
@@ -101,31 +101,31 @@ def _rollback(arguments: argparse.Namespace, registry: Registry, _: Path) -> Non
 
 
 def _promote(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
-    from trainer.promotion import promote
+    from trainer.commands.promote import promote
 
     promote(arguments, registry, cache, out, err)
 
 
 def _fetch_data(arguments: argparse.Namespace, _: Registry, cache: Path) -> None:
-    from trainer.fetch import fetch_data
+    from trainer.data.fetch import fetch_data
 
     fetch_data(arguments, cache, out, err)
 
 
 def _report(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
-    from trainer.report.command import report
+    from trainer.commands.report import report
 
     report(arguments, registry, cache, out, err)
 
 
 def _evaluate(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
-    from trainer.evaluate import evaluate
+    from trainer.commands.evaluate import evaluate
 
     evaluate(arguments, registry, cache, out, err)
 
 
 def _predict(arguments: argparse.Namespace, registry: Registry, cache: Path) -> None:
-    from trainer.predict import predict
+    from trainer.commands.predict import predict
 
     predict(arguments, registry, cache, out, err)
 
@@ -253,7 +253,7 @@ def parser() -> argparse.ArgumentParser:
     distill.add_argument(
         "--out",
         type=Path,
-        default=Path("teaching.safetensors"),
+        default=Path("soft_labels.safetensors"),
         metavar="FILE",
         help="for train --teaching; default: %(default)s",
     )

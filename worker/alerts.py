@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from rich.markup import escape
 
-from shared.alert import Alert, decode_alert
 from shared.errors import RecordError
 from shared.settings import Settings
-from worker.kafka_clients.follow import follow
+from worker.kafka.follow import follow
+from worker.messages.alert import Alert, decode_alert
 
 
 def print_alerts(

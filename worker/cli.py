@@ -68,7 +68,7 @@ def _replay_dead_letters(arguments: argparse.Namespace, settings: Settings) -> N
 
 
 def _create_topics(arguments: argparse.Namespace, settings: Settings) -> None:
-    from worker.kafka_clients.topics import create_topics
+    from worker.kafka.topics import create_topics
 
     topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
     there = create_topics(settings, dict.fromkeys(topics, arguments.partitions))
@@ -78,7 +78,7 @@ def _create_topics(arguments: argparse.Namespace, settings: Settings) -> None:
 
 
 def _demo(arguments: argparse.Namespace, _: Settings) -> None:
-    from worker.demo import demo
+    from worker.demo.demo import demo
 
     columns = {name: getattr(arguments, name) for name in _OF_LABELLED_DATA}
     demo(arguments.data, arguments.picture, {k: v for k, v in columns.items() if v is not None})

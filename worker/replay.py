@@ -18,13 +18,13 @@ from datetime import datetime
 
 import msgspec
 
-from shared.alert import source_timestamp
 from shared.errors import UsageError
 from shared.settings import Settings
-from worker.dead_letter import DeadLetter, as_it_came, read_dead_letter
-from worker.kafka_clients.follow import read
-from worker.kafka_clients.publisher import Publisher
-from worker.kafka_clients.records import Message, Record
+from worker.kafka.follow import read
+from worker.kafka.publisher import Publisher
+from worker.kafka.records import Message, Record
+from worker.messages.alert import source_timestamp
+from worker.messages.dead_letter import DeadLetter, as_it_came, read_dead_letter
 
 MOST_REPLAYS = 3
 """A record that has come back so many times stays: what it fails by is not mended."""

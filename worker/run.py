@@ -13,18 +13,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from shared.alert import Model
 from shared.errors import UnavailableError
-from shared.registry import open_registry
+from shared.registry.base import open_registry
 from shared.settings import Settings
-from worker.health import Health, serve, watch
-from worker.kafka_clients.records import Batch
-from worker.kafka_clients.sink import Sink
-from worker.kafka_clients.source import Source
-from worker.kafka_clients.topics import check_topics
-from worker.metrics import Metrics
-from worker.reload import Follower, Loaded
-from worker.shadow import Shadow
+from worker.kafka.records import Batch
+from worker.kafka.sink import Sink
+from worker.kafka.source import Source
+from worker.kafka.topics import check_topics
+from worker.messages.alert import Model
+from worker.model.follower import Follower, Loaded
+from worker.model.shadow import Shadow
+from worker.ops.health import Health, serve, watch
+from worker.ops.metrics import Metrics
 from worker.triage import Outcome, Triage
 
 log = logging.getLogger("triage")

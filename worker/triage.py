@@ -14,7 +14,11 @@ from datetime import datetime
 import msgspec
 import numpy as np
 
-from shared.alert import (
+from shared.errors import RecordError, UnavailableError
+from shared.model.architecture import Floats
+from shared.model.scorer import Scorer
+from worker.kafka.records import Headers, Message, Record
+from worker.messages.alert import (
     CONTENT_TYPE,
     SCHEMA_VERSION,
     Alert,
@@ -24,12 +28,8 @@ from shared.alert import (
     make_alert,
     source_timestamp,
 )
-from shared.errors import RecordError, UnavailableError
-from shared.models import Floats
-from shared.scorer import Scorer
-from shared.tweet import Tweet, decode_tweet
-from worker.dead_letter import make_dead_letter, publishable
-from worker.kafka_clients.records import Headers, Message, Record
+from worker.messages.dead_letter import make_dead_letter, publishable
+from worker.messages.tweet import Tweet, decode_tweet
 
 _REMEMBERED = 50_000
 """Texts whose probabilities are remembered, some 500 bytes each: a third of Twitter are retweets,

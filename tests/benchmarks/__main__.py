@@ -29,7 +29,7 @@ from rich.console import Console
 from tests.benchmarks import device, latency, parts, rates, scaling
 from tests.benchmarks.bench import Bench
 from tests.conftest import SAMPLE
-from worker.local_kafka import LocalKafka
+from worker.demo.local_kafka import LocalKafka
 
 _MEASUREMENTS = {
     "rates": rates,

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import msgspec
 
-from shared.bundle import MANIFEST, read_manifest
-from shared.folder_registry import FolderRegistry
+from shared.bundle.files import MANIFEST, read_manifest
+from shared.registry.folder import FolderRegistry
 from shared.settings import Settings
 from tests.benchmarks.run import Run
 from tests.benchmarks.tweets import values
 from tests.conftest import Trained
-from tests.integration.processes import environment_of, settings_of
-from trainer.dataset import read_dataset
-from worker.kafka_clients.publisher import Publisher
-from worker.kafka_clients.records import Message
-from worker.local_kafka import LocalKafka
+from tests.kafka.processes import environment_of, settings_of
+from trainer.data.read import read_dataset
+from worker.demo.local_kafka import LocalKafka
+from worker.kafka.publisher import Publisher
+from worker.kafka.records import Message
 
 
 class Bench:

@@ -13,7 +13,7 @@ import psutil
 from shared.settings import Settings
 from tests.benchmarks.bench import Bench, fill
 from tests.benchmarks.watched import look, look_at, working
-from tests.integration.processes import Worker, broker_process, environment_of, wait_for
+from tests.kafka.processes import Worker, broker_process, environment_of, wait_for
 
 WARM_UP = 15_000
 """Tweets that each member has seen when a measurement begins: most of the data's chunks."""

@@ -15,8 +15,8 @@ from kafka import OffsetAndMetadata
 
 from shared.settings import read_settings
 from tests.benchmarks.run import Stopwatch
-from worker.kafka_clients.connection import new_consumer, new_producer
-from worker.kafka_clients.mends import rejoin_if_forgotten
+from worker.kafka.connection import new_consumer, new_producer
+from worker.kafka.mends import rejoin_if_forgotten
 
 
 def main() -> None:

@@ -31,11 +31,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from shared.bundle import MANIFEST, load_bundle
-from shared.gpu_models import GpuModel
-from shared.models import import_keras, keras_device
-from shared.numpy_models import NumpyModel
-from shared.scorer import Scorer
+from shared.bundle.files import MANIFEST, load_bundle
+from shared.model.architecture import import_keras, keras_device
+from shared.model.keras_model import GpuModel
+from shared.model.numpy_model import NumpyModel
+from shared.model.scorer import Scorer
 from tests.benchmarks.tweets import mixed
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import time
 from contextlib import closing
 
 from shared.settings import read_settings
-from worker.kafka_clients.records import Message
-from worker.kafka_clients.sink import Sink
-from worker.kafka_clients.source import Source
+from worker.kafka.records import Message
+from worker.kafka.sink import Sink
+from worker.kafka.source import Source
 from worker.run import SWITCH_SECONDS
 
 

@@ -9,10 +9,16 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from shared.bundle import PIPELINE, VECTORS, VOCABULARY, WEIGHTS, read_manifest
-from shared.models import Floats, build_model, set_weights
-from shared.text import Token, filtered_words, lemma_table, pipeline_from_bytes, rewrite_chunk
-from shared.tokens import UNKNOWN_TOKEN, Featurizer, WordVectors
+from shared.bundle.files import PIPELINE, VECTORS, VOCABULARY, WEIGHTS, read_manifest
+from shared.model.architecture import Floats, build_model, set_weights
+from shared.text.lemmas import (
+    Token,
+    filtered_words,
+    lemma_table,
+    pipeline_from_bytes,
+    rewrite_chunk,
+)
+from shared.text.tokens import UNKNOWN_TOKEN, Featurizer, WordVectors
 
 LENGTH = 140
 """Words that the article pads each tweet to."""

@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 from shared.settings import Settings
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.run import Run
-from tests.integration.processes import Worker, wait_for
+from tests.kafka.processes import Worker, wait_for
 
 _PATIENCE = 600
 """Seconds that a machine may be busy with something else."""

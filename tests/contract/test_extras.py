@@ -18,8 +18,10 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_worker_imports_without_the_extras() -> None:
     code = WITHOUT.format(names=TRAINER + DEMO)
-    code += "import worker.run, worker.alerts, worker.cli, shared.scorer, shared.bundle; "
-    code += "from shared.models import import_keras; import_keras(); print('all there')"
+    code += (
+        "import worker.run, worker.alerts, worker.cli, shared.model.scorer, shared.bundle.files; "
+    )
+    code += "from shared.model.architecture import import_keras; import_keras(); print('all there')"
     done = run(code)
     assert (done.returncode, done.stdout) == (0, "all there\n"), done.stderr
 

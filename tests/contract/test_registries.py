@@ -11,15 +11,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.bundle import MANIFEST, WEIGHTS, verify_bundle
+from shared.bundle.files import MANIFEST, WEIGHTS, verify_bundle
 from shared.errors import BundleError, RegistryError
-from shared.folder_registry import FolderRegistry
-from shared.registry import CANDIDATE, PREVIOUS, PRODUCTION, Registry
-from shared.wandb_registry import WandbRegistry
-from tests.shared.test_folder_registry import START, make_bundle
-from tests.shared.test_wandb_registry import change, stored
-from tests.wandb_server.server import WandbServer
-from tests.wandb_server.store import ENTITY
+from shared.registry.base import CANDIDATE, PREVIOUS, PRODUCTION, Registry
+from shared.registry.folder import FolderRegistry
+from shared.registry.wandb_registry import WandbRegistry
+from tests.shared.registry.test_folder_registry import START, make_bundle
+from tests.wandb.server.server import WandbServer
+from tests.wandb.server.store import ENTITY
+from tests.wandb.test_wandb_registry import change, stored
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -215,7 +215,7 @@ def test_a_damaged_manifest_hides_no_other_version(kind: Kind, made: Path) -> No
 WRITER = """
 import sys
 from pathlib import Path
-from shared.registry import open_registry
+from shared.registry.base import open_registry
 
 registry = open_registry(sys.argv[1])
 print("ready", flush=True)

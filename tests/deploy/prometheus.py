@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.integration.processes import wait_for
+from tests.kafka.processes import wait_for
 
 FOLDER = ROOT / "deploy" / "prometheus"
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.deploy.images import read
 from tests.deploy.programs import program
-from tests.integration.images import read
 
 DEPLOY = ROOT / "deploy"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.deploy.images import Stages, read
 from tests.deploy.programs import program
-from tests.integration.images import Stages, read
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 IMAGES = ["cpu", "gpu", "trainer"]

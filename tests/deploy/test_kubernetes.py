@@ -12,8 +12,8 @@ import pytest
 
 from shared.settings import PREFIX, Settings, read_settings
 from tests.conftest import ROOT
+from tests.deploy.images import read
 from tests.deploy.manifests import FOLDER, Manifest, build, check, through_keda
-from tests.integration.images import read
 
 OVERLAYS = ["overlays/cpu", "overlays/gpu"]
 ALL = [*OVERLAYS, "topics"]

@@ -8,7 +8,7 @@ import msgspec
 from shared.settings import FILE_VARIABLE, PREFIX, Settings, expected, read_settings
 from tests.conftest import ROOT
 from tests.deploy.dashboard import PANELS
-from worker.health import Health
+from worker.ops.health import Health
 
 README = (ROOT / "deploy" / "README.md").read_text("utf-8")
 SECTIONS = {part.partition("\n")[0]: part for part in re.split(r"^## ", README, flags=re.MULTILINE)}

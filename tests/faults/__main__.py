@@ -19,14 +19,14 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from shared.folder_registry import FolderRegistry
+from shared.registry.folder import FolderRegistry
 from shared.settings import Settings
 from tests.conftest import SAMPLE, Trained
 from tests.faults.recovery import Recovery, measure
 from tests.faults.report import table
 from tests.faults.run import Report, run
 from tests.faults.soak import Soak, soak
-from tests.integration.processes import environment_of
+from tests.kafka.processes import environment_of
 
 
 def main() -> int:

@@ -12,9 +12,9 @@ from kafka.errors import KafkaError
 
 from shared.errors import DependencyError
 from shared.settings import Settings
-from worker.kafka_clients.records import Record, flat
-from worker.kafka_clients.topics import create_topics
-from worker.local_kafka import LocalKafka
+from worker.demo.local_kafka import LocalKafka
+from worker.kafka.records import Record, flat
+from worker.kafka.topics import create_topics
 
 Given = TypeVar("Given")
 

@@ -10,7 +10,7 @@ from itertools import count
 import msgspec
 from kafka.errors import KafkaError
 
-from shared.folder_registry import FolderRegistry
+from shared.registry.folder import FolderRegistry
 from tests.faults.cluster import Cluster
 from tests.faults.group import Group
 

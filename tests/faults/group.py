@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from tests.integration.processes import Worker
+from tests.kafka.processes import Worker
 
 _GRACE = 30.0
 """Seconds between SIGTERM and the end by force, as in Kubernetes."""

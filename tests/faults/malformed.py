@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Callable
 
-from shared.tweet import MAX_TEXT_LENGTH
+from worker.messages.tweet import MAX_TEXT_LENGTH
 
 
 def _text(choose: random.Random) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from shared.alert import Alert, decode_alert
 from shared.errors import RecordError
 from tests.faults.group import Exit
 from tests.faults.stream import TRACE, Sent
 from tests.faults.versions import Versions
-from worker.kafka_clients.records import Record
+from worker.kafka.records import Record
+from worker.messages.alert import Alert, decode_alert
 
 TOLERANCE = 1e-4
 """Of a probability: the same tweet is scored in a batch of another size here."""

@@ -12,15 +12,15 @@ from typing import Any
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
-from shared.alert import decode_alert
-from shared.folder_registry import FolderRegistry
+from shared.registry.folder import FolderRegistry
 from tests.conftest import Trained
 from tests.faults.cluster import PATIENCE, Cluster, patiently
 from tests.faults.group import Group
 from tests.faults.stream import Stream
 from tests.faults.versions import register_all, score_all
-from tests.integration.processes import environment_of, wait_for
-from worker.kafka_clients.records import flat
+from tests.kafka.processes import environment_of, wait_for
+from worker.kafka.records import flat
+from worker.messages.alert import decode_alert
 
 _PARTITIONS = 6
 _RATE = 200

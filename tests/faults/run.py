@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from kafka.errors import KafkaError
 
-from shared.folder_registry import FolderRegistry
+from shared.registry.folder import FolderRegistry
 from tests.conftest import Trained
 from tests.faults.cluster import PATIENCE, Cluster
 from tests.faults.faults import Faults, plan
@@ -16,7 +16,7 @@ from tests.faults.group import Exit, Group
 from tests.faults.oracle import Found, Verdict, judge
 from tests.faults.stream import Stream
 from tests.faults.versions import register_all, score_all
-from tests.integration.processes import environment_of
+from tests.kafka.processes import environment_of
 
 _PARTITIONS = 6
 _WORKERS = 3

@@ -12,14 +12,14 @@ import numpy as np
 import psutil
 from scipy import stats
 
-from shared.folder_registry import FolderRegistry
+from shared.registry.folder import FolderRegistry
 from tests.conftest import Trained
 from tests.faults.cluster import Cluster
 from tests.faults.texts import mixed_texts
 from tests.faults.versions import register_all
-from tests.integration.processes import environment_of, running
-from worker.kafka_clients.publisher import Publisher
-from worker.kafka_clients.records import Message
+from tests.kafka.processes import environment_of, running
+from worker.kafka.publisher import Publisher
+from worker.kafka.records import Message
 
 _CHUNK = 5_000
 """Tweets that are published at a time."""

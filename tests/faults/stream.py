@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 from shared.settings import Settings
 from tests.faults.malformed import malformed
 from tests.faults.versions import Versions
-from worker.kafka_clients.records import Headers
+from worker.kafka.records import Headers
 
 _MALFORMED_SHARE = 0.05
 _TICK = 0.05

@@ -4,9 +4,9 @@ import re
 import pytest
 
 from shared.errors import RecordError
-from shared.tweet import decode_tweet
 from tests.conftest import ROOT
 from tests.faults.malformed import MALFORMED, malformed
+from worker.messages.tweet import decode_tweet
 
 
 def test_every_reason_has_its_records() -> None:

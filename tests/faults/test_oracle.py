@@ -7,13 +7,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from shared.alert import Alert, Model, Source, encode_alert, make_alert
-from shared.tweet import Tweet
 from tests.faults.group import Exit
 from tests.faults.oracle import Found, Verdict, judge
 from tests.faults.stream import Sent
 from tests.faults.versions import Scores, Versions
-from worker.kafka_clients.records import Record
+from worker.kafka.records import Record
+from worker.messages.alert import Alert, Model, Source, encode_alert, make_alert
+from worker.messages.tweet import Tweet
 
 TRACE = [("traceparent", b"00-1-2-01")]
 VERSIONS = Versions(

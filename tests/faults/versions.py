@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from shared.bundle import MANIFEST, load_bundle
-from shared.folder_registry import FolderRegistry
-from shared.models import Floats
+from shared.bundle.files import MANIFEST, load_bundle
+from shared.model.architecture import Floats
+from shared.registry.folder import FolderRegistry
 from tests.faults.texts import mixed_texts
 
 _MARGIN = 0.05

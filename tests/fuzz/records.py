@@ -5,10 +5,10 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from shared.tweet import MAX_TEXT_LENGTH
 from tests.faults.malformed import malformed
 from tests.faults.texts import mixed_texts
-from worker.kafka_clients.records import Headers, Record
+from worker.kafka.records import Headers, Record
+from worker.messages.tweet import MAX_TEXT_LENGTH
 
 _KEYS = (
     *("text", "full_text", "id", "id_str", "created_at", "user", "author_id", "extended_tweet"),

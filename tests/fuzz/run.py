@@ -10,13 +10,13 @@ from itertools import islice
 
 import msgspec
 
-from shared.alert import Model, decode_alert
-from shared.bundle import Bundle
+from shared.bundle.files import Bundle
 from shared.errors import RecordError
-from shared.tweet import decode_tweet
 from tests.fuzz.records import inputs
-from worker.dead_letter import as_it_came, publishable, read_dead_letter
-from worker.kafka_clients.records import Record
+from worker.kafka.records import Record
+from worker.messages.alert import Model, decode_alert
+from worker.messages.dead_letter import as_it_came, publishable, read_dead_letter
+from worker.messages.tweet import decode_tweet
 from worker.triage import Outcome, Triage
 
 _BATCH = 200

@@ -2,12 +2,12 @@ from itertools import islice
 
 import numpy as np
 
-from shared.bundle import Bundle
+from shared.bundle.files import Bundle
 from tests.faults.malformed import MALFORMED
 from tests.fuzz.records import inputs
 from tests.fuzz.run import fuzz, violations
-from worker.dead_letter import make_dead_letter
-from worker.kafka_clients.records import Message, Record
+from worker.kafka.records import Message, Record
+from worker.messages.dead_letter import make_dead_letter
 from worker.triage import Outcome
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.folder_registry import FolderRegistry
+from shared.registry.folder import FolderRegistry
 from tests.conftest import SAMPLE, Trained
 from trainer import cli
 

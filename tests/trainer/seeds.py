@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.bundle import load_bundle
-from trainer.corpus import Corpus
-from trainer.dataset import cut_test, normalized_hashes, read_dataset
-from trainer.evaluation import Metrics, evaluate
-from trainer.fitting import new_fitter
-from trainer.recipes import load_recipe
-from trainer.teaching import read_teaching
+from shared.bundle.files import load_bundle
+from trainer.data.read import cut_test, normalized_hashes, read_dataset
+from trainer.distill.soft_labels import read_teaching
+from trainer.evaluate.metrics import Metrics, evaluate
+from trainer.fit.corpus import Corpus
+from trainer.fit.loop import new_fitter
+from trainer.fit.recipes import load_recipe
 
 METRICS = ("accuracy", "f1", "roc_auc", "calibration_error", "unanimous", "without duplicates")
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.bundle import MANIFEST, Bundle
-from shared.folder_registry import FolderRegistry
+from shared.bundle.files import MANIFEST, Bundle
+from shared.registry.folder import FolderRegistry
 from tests.conftest import ROOT, SAMPLE, Trained
 from tests.trainer.conftest import Program, Ran
 from trainer import cli
-from trainer.dataset import read_dataset
-from trainer.evaluation import COLUMNS
+from trainer.data.read import read_dataset
+from trainer.evaluate.metrics import COLUMNS
 
 
 class TestList:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.folder_registry import FolderRegistry
+from shared.registry.folder import FolderRegistry
 from tests.conftest import SAMPLE
 from tests.trainer.conftest import Program
-from tests.trainer.test_training import tiny_recipe
-from tests.trainer.tracked import call, surroundings, write_recipe
-from trainer.evaluation import COLUMNS, METRICS
+from tests.trainer.fit.test_training import tiny_recipe
+from tests.wandb.tracked import call, surroundings, write_recipe
+from trainer.evaluate.metrics import COLUMNS, METRICS
 
 
 def test_standard_output_holds_the_json_alone_where_it_goes_there(

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from shared.alert import Model, Source, make_alert
-from shared.tweet import decode_tweet
 from worker.alerts import alert_line
+from worker.messages.alert import Model, Source, make_alert
+from worker.messages.tweet import decode_tweet
 
 
 def shown(record: dict[str, object]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker.local_kafka import fetch_jars
+from worker.demo.local_kafka import fetch_jars
 
 
 def test_jars_are_fetched_by_one_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.alert import Model, decode_alert
-from shared.bundle import Bundle
-from shared.encoding import EncodedTexts
+from shared.bundle.files import Bundle
 from shared.errors import UnavailableError
-from worker.kafka_clients.records import Message, Record, RecordHeaders
+from shared.text.encoder import EncodedTexts
+from worker.kafka.records import Message, Record, RecordHeaders
+from worker.messages.alert import Model, decode_alert
 from worker.triage import Triage
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

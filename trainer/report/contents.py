@@ -7,14 +7,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from shared.bundle import Bundle
-from shared.quality import Behaviour, Bin, Figure, Subset
-from trainer.dataset import Dataset, Indices, cut_test
-from trainer.evaluation import Counts, Labels
-from trainer.held_out import Mask, near_duplicates, similar_to_any, trained_on
-from trainer.occlusion import Word, occlude
-from trainer.slices import Slice, slices
-from trainer.statistics import (
+from shared.bundle.files import Bundle
+from shared.bundle.quality import Behaviour, Bin, Figure, Subset
+from trainer.data.duplicates import Mask, near_duplicates, similar_to_any, trained_on
+from trainer.data.read import Dataset, Indices, cut_test
+from trainer.data.slices import Slice, slices
+from trainer.evaluate.bootstrap import (
     CONFIDENCE,
     RESAMPLES,
     SEED,
@@ -28,6 +26,8 @@ from trainer.statistics import (
     reliability,
     share,
 )
+from trainer.evaluate.metrics import Counts, Labels
+from trainer.evaluate.occlusion import Word, occlude
 
 MISTAKES = 8
 """Of each kind are shown."""

@@ -14,9 +14,9 @@ import matplotlib as mpl
 import msgspec
 from matplotlib.figure import Figure as Canvas
 
+from shared.bundle.quality import Figure
 from shared.errors import DataError, run_program
-from shared.quality import Figure
-from trainer.evaluation import NAMES
+from trainer.evaluate.metrics import NAMES
 from trainer.report.plots import LOOKS, STYLE
 
 

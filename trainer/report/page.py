@@ -4,12 +4,12 @@ import base64
 
 import jinja2
 
-from trainer.evaluation import BINS, METRICS, NAMES
-from trainer.held_out import OVERLAP
-from trainer.occlusion import Word
+from trainer.data.duplicates import OVERLAP
+from trainer.data.slices import FEWEST, KEYWORD
+from trainer.evaluate.metrics import BINS, METRICS, NAMES
+from trainer.evaluate.occlusion import Word
 from trainer.report.contents import Comparison, Mistake, Model, Report
 from trainer.report.plots import Picture
-from trainer.slices import FEWEST, KEYWORD
 
 _COMPARED = ("accuracy", "f1", "roc_auc", "average_precision", "brier")
 

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from shared.models import Floats
-from trainer.evaluation import Labels, Values
+from shared.model.architecture import Floats
+from trainer.evaluate.bootstrap import CONFIDENCE, Scores
+from trainer.evaluate.metrics import Labels, Values
 from trainer.report.contents import Confusion, Measured, Model, Report
-from trainer.statistics import CONFIDENCE, Scores
 
 _BAND = 200
 """Resamples that a curve's band is made of; more of them do not show."""

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from shared.errors import UnavailableError
-from shared.wandb_client import errors_explained, project
+from shared.registry.wandb_client import errors_explained, project
 from trainer.tracking.run import import_wandb
 
 

@@ -10,15 +10,15 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from shared.bundle import read_manifest
+from shared.bundle.files import read_manifest
 from shared.errors import UsageError
-from shared.models import Floats
-from shared.wandb_client import bound_waits, project
-from shared.wandb_registry import labelled_data
-from trainer.dataset import Dataset, Indices, Parts
-from trainer.evaluation import Metrics
-from trainer.operating_points import UNCALIBRATED
-from trainer.statistics import Scores, reliability
+from shared.model.architecture import Floats
+from shared.registry.wandb_client import bound_waits, project
+from shared.registry.wandb_registry import labelled_data
+from trainer.data.read import Dataset, Indices, Parts
+from trainer.evaluate.bootstrap import Scores, reliability
+from trainer.evaluate.metrics import Metrics
+from trainer.evaluate.thresholds import UNCALIBRATED
 
 Mode = Literal["online", "offline"]
 

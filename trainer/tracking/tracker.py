@@ -15,13 +15,13 @@ from typing import Any, Self
 import numpy as np
 
 from shared.errors import UnavailableError, UsageError
-from shared.registry import Registry, Version
-from shared.scorer import Scorer
-from shared.wandb_client import forget_process
-from trainer.dataset import Dataset, Parts
-from trainer.evaluation import Metrics, evaluate
-from trainer.operating_points import UNCALIBRATED
-from trainer.statistics import Scores
+from shared.model.scorer import Scorer
+from shared.registry.base import Registry, Version
+from shared.registry.wandb_client import forget_process
+from trainer.data.read import Dataset, Parts
+from trainer.evaluate.bootstrap import Scores
+from trainer.evaluate.metrics import Metrics, evaluate
+from trainer.evaluate.thresholds import UNCALIBRATED
 from trainer.tracking.run import Epoch, Mode, Outcome, Record, Run, import_wandb, settings
 
 MODES = ("online", "offline", "disabled")

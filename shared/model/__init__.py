@@ -1,0 +1,1 @@
+"""Model: word ids → probabilities, in Keras and in NumPy."""

@@ -1,0 +1,1 @@
+"""Text → ids: lemmas, tokens and the encoder that remembers them."""

@@ -1,0 +1,119 @@
+"""The demonstration shows the whole way, keeps its account, and leaves nothing behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.kafka.processes import broker_process, wait_for
+from worker.demo.local_kafka import LocalKafka
+
+pytestmark = pytest.mark.usefixtures("kafka")  # which says why, where no Kafka can start
+
+
+class Demo:
+    """`triage-worker demo` as a process, and every process that it was seen to start."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.output = folder / "output"
+        self.scratch = folder / "scratch"
+        self.scratch.mkdir()
+        with self.output.open("w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "worker.cli", "demo", *arguments],
+                env=os.environ | {"TMPDIR": str(self.scratch)},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        self.started: set[psutil.Process] = set()
+
+    def shows(self, text: str) -> bool:
+        """Whether it has shown a text by now, or has ended."""
+        if self.process.poll() is None:
+            self.started |= set(psutil.Process(self.process.pid).children(recursive=True))
+        return text in self.output.read_text() or self.process.poll() is not None
+
+    def expect_nothing_left(self) -> None:
+        assert len(self.started) >= 3
+        assert [process for process in self.started if process.is_running()] == []
+        assert list(self.scratch.iterdir()) == []
+
+
+def test_the_whole_demonstration(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, "--picture", str(tmp_path / "demo.svg"))
+    wait_for(lambda: demo.shows("in all; stopping"), 300)
+    assert demo.process.wait(60) == 0, demo.output.read_text()
+    shown = demo.output.read_text()
+    account = re.search(
+        r"consumed +(\d+)\s+= alerts \+ not relevant \+ dead letters +(\d+) \+ (\d+) \+ (\d+)",
+        shown,
+    )
+    assert account is not None, shown
+    consumed, alerts, not_relevant, dead_letters = map(int, account.groups())
+    assert consumed == alerts + not_relevant + dead_letters
+    assert consumed > 10_000
+    assert dead_letters > 0
+    assert f"{alerts}, each once" in shown
+    precision, recall = map(float, re.findall(r"precision ([\d.]+), recall ([\d.]+)", shown)[0])
+    assert precision > 0.6
+    assert recall > 0.6
+    assert "tweets per second" in shown
+    assert len(re.findall(r"^\d\d:\d\d:\d\d [01]\.\d\d ", shown, re.MULTILINE)) > 20
+    assert (tmp_path / "demo.svg").read_text().startswith("<svg")
+    demo.expect_nothing_left()
+
+
+@pytest.mark.parametrize("when", ["learns from", "loading|joins the group"])
+def test_ctrl_c_ends_everything(tmp_path: Path, when: str) -> None:
+    demo = Demo(tmp_path)
+    wait_for(lambda: any(demo.shows(text) for text in when.split("|")), 120)
+    wait_for(lambda: demo.shows("") and len(demo.started) >= 3, 120)
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(240) == 130, demo.output.read_text()
+    assert "Traceback" not in demo.output.read_text()
+    assert demo.output.read_text().endswith("interrupted\n")
+    demo.expect_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--data no-such.csv", "--data no-such.csv: expected a file"),
+        ("--label-column about", "--label-column goes with --data"),
+        ("--picture none/x.svg", "--picture none/x.svg: expected a file that can be written"),
+        ("--picture .", "--picture .: expected a file that can be written"),
+    ],
+)
+def test_what_cannot_be_done_is_said_at_once(tmp_path: Path, options: str, told: str) -> None:
+    demo = Demo(tmp_path, *options.split())
+    assert demo.process.wait(60) == 2
+    assert demo.output.read_text() == f"error: {told}\n"
+
+
+def test_own_columns_and_what_training_says_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text("message,about\n" + "a fire,yes\nno fire,no\n" * 5)
+    options = ["--text-column", "message", "--label-column", "about", "--positive", "maybe"]
+    demo = Demo(tmp_path, "--data", str(file), *options)
+    assert demo.process.wait(240) == 3
+    shown = demo.output.read_text()
+    assert "'maybe'" in shown
+    assert shown.endswith("error: triage-trainer train ended with exit code 3\n")
+    assert list(demo.scratch.iterdir()) == []
+
+
+def test_stop_ends_the_broker_and_removes_its_data(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path))
+        with LocalKafka() as kafka:
+            broker = broker_process(kafka)
+            assert kafka.bootstrap_servers.startswith("127.0.0.1:")
+            assert len(list(tmp_path.iterdir())) == 1
+        assert list(tmp_path.iterdir()) == []
+    assert not broker.is_running()

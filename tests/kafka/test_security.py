@@ -1,0 +1,382 @@
+"""A worker reaches a Kafka that demands security, and says in one line what a refusal is about."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from shared.registry.folder import FolderRegistry
+from shared.settings import Settings
+from tests.conftest import Trained
+from tests.kafka.processes import (
+    Worker,
+    broker_process,
+    environment_of,
+    read_all,
+    running,
+    settings_of,
+    wait_for,
+)
+from tests.kafka.secured_kafka import (
+    KEY_PASSWORD,
+    PASSWORD,
+    REAUTHENTICATE_MS,
+    USER,
+    SecuredKafka,
+    forwarding,
+    secured_kafka,
+)
+from tests.kafka.token_endpoint import TokenServer, token_server, unsecured_token
+from worker.kafka.publisher import Publisher
+from worker.kafka.records import Message
+
+CLIENT_SECRET = "client-s3cret"
+SECRETS = (PASSWORD, KEY_PASSWORD, CLIENT_SECRET, "wr0ng")
+BURNING = b"Forest fire near La Ronge, two villages evacuated"
+SCRAM = {
+    "TRIAGE_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+    "TRIAGE_KAFKA_SASL_USERNAME": USER,
+    "TRIAGE_KAFKA_SASL_PASSWORD": PASSWORD,
+}
+OAUTH = {"TRIAGE_KAFKA_SASL_MECHANISM": "OAUTHBEARER"}
+
+
+def rights(settings: Settings) -> list[tuple[str, str, str]]:
+    """What deploy/README.md says that a worker must be allowed."""
+    return [
+        ("READ", "TOPIC", settings.input_topic),
+        ("WRITE", "TOPIC", settings.alerts_topic),
+        ("WRITE", "TOPIC", settings.dead_letters_topic),
+        ("READ", "GROUP", settings.group_id),
+        ("WRITE", "TRANSACTIONAL_ID", f"{settings.group_id}-*"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    with secured_kafka(tmp_path_factory.mktemp("certificates")) as secured:
+        secured.add_user(USER)
+        yield secured
+
+
+@pytest.fixture(scope="module")
+def settings(secured: SecuredKafka) -> Settings:
+    """Topics that the user may use as far as a worker must."""
+    settings = settings_of(secured.kafka, "secured")
+    secured.allow(USER, *rights(settings))
+    return settings
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[TokenServer]:
+    with token_server(USER, CLIENT_SECRET) as server:
+        yield server
+
+
+def publish(settings: Settings, count: int) -> None:
+    with closing(Publisher(settings)) as publisher:
+        publisher.publish(Message(settings.input_topic, None, BURNING, []) for _ in range(count))
+
+
+def oauth_endpoint(issuer: TokenServer) -> dict[str, str]:
+    return OAUTH | {
+        "TRIAGE_KAFKA_OAUTH_TOKEN_URL": issuer.url,
+        "TRIAGE_KAFKA_OAUTH_CLIENT_ID": USER,
+        "TRIAGE_KAFKA_OAUTH_CLIENT_SECRET": CLIENT_SECRET,
+    }
+
+
+@pytest.mark.parametrize(
+    ("listener", "change"),
+    [
+        (
+            "MUTUAL",
+            {"SSL_CERTIFICATE_FILE": "client-certificate.pem", "SSL_KEY_FILE": "client-key.pem"},
+        ),
+        ("MUTUAL", {"SSL_CERTIFICATE_FILE": "encrypted.pem", "SSL_KEY_PASSWORD": KEY_PASSWORD}),
+        ("SCRAM", {"SASL_MECHANISM": "SCRAM-SHA-512"}),
+        ("SCRAM", {"SASL_MECHANISM": "SCRAM-SHA-256"}),
+        ("CLEAR", {"SASL_MECHANISM": "SCRAM-SHA-512"}),
+        ("PLAIN", {"SASL_MECHANISM": "PLAIN"}),
+    ],
+)
+def test_a_worker_triages_through(
+    secured: SecuredKafka,
+    settings: Settings,
+    trained: Trained,
+    tmp_path: Path,
+    listener: str,
+    change: dict[str, str],
+) -> None:
+    environment = environment_of(settings, trained) | secured.environment(listener)
+    for name, value in change.items():
+        value = str(secured.certificates / value) if name.endswith("_FILE") else value
+        environment[f"TRIAGE_KAFKA_{name}"] = value
+    if "SASL_MECHANISM" in change:
+        environment["TRIAGE_KAFKA_SASL_USERNAME"] = USER
+        environment["TRIAGE_KAFKA_SASL_PASSWORD"] = PASSWORD
+    before = len(read_all(settings, settings.alerts_topic))
+    with running(environment, tmp_path / "log") as worker:
+        publish(settings, 20)
+        wait_for(lambda: worker.consumed() == 20)
+        assert worker.stop() == 0
+    assert len(read_all(settings, settings.alerts_topic)) == before + 20
+    assert not any(secret in worker.log() for secret in SECRETS)
+
+
+def test_tokens_of_an_endpoint_are_renewed(
+    secured: SecuredKafka,
+    settings: Settings,
+    trained: Trained,
+    issuer: TokenServer,
+    tmp_path: Path,
+) -> None:
+    issuer.life = 2
+    environment = environment_of(settings, trained) | secured.environment("OAUTH")
+    with running(environment | oauth_endpoint(issuer), tmp_path / "log") as worker:
+        publish(settings, 20)
+        wait_for(lambda: worker.consumed() == 20)
+        asked = len(issuer.forms)
+        # The broker ends connections that have not shown a new token by then.
+        time.sleep(2 * REAUTHENTICATE_MS / 1000)
+        publish(settings, 20)
+        wait_for(lambda: worker.consumed() == 40)
+        assert worker.stop() == 0
+    assert len(issuer.forms) > asked > 0
+    assert "trying again" not in worker.log()
+    assert CLIENT_SECRET not in worker.log()
+
+
+def test_neither_tweets_nor_secrets_are_logged(
+    secured: SecuredKafka, trained: Trained, tmp_path: Path
+) -> None:
+    """Through dead letters of each kind, a bisected batch, a promotion, and a broker that hangs."""
+    settings = settings_of(secured.kafka, "discreet")
+    secured.allow(USER, *rights(settings))
+    registry = FolderRegistry(tmp_path / "registry")
+    for name in ("LSTM", "Vanilla-Feedforward-NN"):
+        registry.register(trained.bundles / name)
+    registry.promote("1")
+    environment = environment_of(settings) | secured.environment("SCRAM") | SCRAM
+    environment |= {
+        "TRIAGE_REGISTRY": registry.url,
+        "TRIAGE_CACHE": str(tmp_path / "cache"),
+        "TRIAGE_RELOAD_SECONDS": "0.2",
+        "TRIAGE_DEAD_LETTER_LIMIT": "1",
+    }
+    values = [
+        b"private fire",
+        b'{"text": "private flood", "created_at": "private"}',
+        b"private \xff",
+    ]
+    values += [b'{"text": "private', b'{"text": ["private"]}', b'{"private": {"private": 1}}']
+    values += [b"private " * 5000, b"private &#" + b"9" * 5000, b'{"text":"private \\ud800",}']
+    messages = [
+        Message(settings.input_topic, b"private", value, [("private", b"private")])
+        for value in values * 3
+    ]
+    with (
+        running(environment, tmp_path / "log") as worker,
+        closing(Publisher(settings)) as publisher,
+    ):
+        publisher.publish(messages)
+        wait_for(lambda: worker.consumed() == len(messages))
+        registry.promote("2")
+        wait_for(lambda: "version 2" in worker.log())
+        broker = broker_process(secured.kafka)
+        publisher.publish(messages)
+        broker.suspend()
+        try:
+            wait_for(lambda: "trying again" in worker.log() or worker.page("/readyz")[0] == 503)
+        finally:
+            broker.resume()
+        # Not the worker's own count, which lacks a batch whose commit it was not told of.
+        wait_for(lambda: len(read_all(settings, settings.dead_letters_topic)) >= 2 * 3 * 7)
+        assert "private" not in worker.page("/metrics")[1]
+        assert worker.stop() == 0
+    dead_letters = read_all(settings, settings.dead_letters_topic)
+    assert len(dead_letters) == 2 * 3 * 7
+    reasons = {headers["triage-reason"] for _, headers in dead_letters}
+    assert reasons > {b"unprocessable", b"invalid_json", b"not_utf8", b"wrong_type", b"no_text"}
+    log = worker.log()
+    assert "private" not in log
+    assert not any(secret in log for secret in SECRETS)
+
+
+@contextmanager
+def rotated(path: Path, life: float) -> Iterator[None]:
+    """Keeps a file of tokens that live for so many seconds, a new one each second."""
+    stop = threading.Event()
+
+    def rotate() -> None:
+        while True:
+            (path.parent / "new").write_text(unsecured_token(USER, life))
+            (path.parent / "new").replace(path)
+            if stop.wait(1):
+                return
+
+    thread = threading.Thread(target=rotate)
+    thread.start()
+    wait_for(path.exists)
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_rotated_token_file_is_taken(
+    secured: SecuredKafka, settings: Settings, trained: Trained, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    environment = environment_of(settings, trained) | secured.environment("OAUTH") | OAUTH
+    environment["TRIAGE_KAFKA_OAUTH_TOKEN_FILE"] = str(file)
+    with rotated(file, life=8), running(environment, tmp_path / "log") as worker:
+        publish(settings, 20)
+        wait_for(lambda: worker.consumed() == 20)
+        time.sleep(10)
+        publish(settings, 20)
+        wait_for(lambda: worker.consumed() == 40)
+        assert worker.stop() == 0
+    assert "trying again" not in worker.log()
+    assert file.read_text() not in worker.log()
+
+
+@pytest.mark.parametrize(
+    ("listener", "change", "named"),
+    [
+        ("SCRAM", SCRAM | {"TRIAGE_KAFKA_SASL_PASSWORD": "wr0ng"}, "TRIAGE_KAFKA_SASL_PASSWORD"),
+        ("SCRAM", SCRAM | {"TRIAGE_KAFKA_SASL_USERNAME": "who"}, "TRIAGE_KAFKA_SASL_USERNAME"),
+        ("SCRAM", SCRAM | {"TRIAGE_KAFKA_SASL_MECHANISM": "PLAIN"}, "TRIAGE_KAFKA_SASL_MECHANISM"),
+        (
+            "PLAIN",
+            SCRAM
+            | {
+                "TRIAGE_KAFKA_SASL_MECHANISM": "PLAIN",
+                "TRIAGE_KAFKA_SASL_PASSWORD": "wr0ng",
+            },
+            "TRIAGE_KAFKA_SASL_PASSWORD",
+        ),
+        ("TLS", {"TRIAGE_KAFKA_SSL_CA_FILE": "stranger.pem"}, "TRIAGE_KAFKA_SSL_CA_FILE"),
+        ("EXPIRED", {}, "certificate has expired"),
+        ("MUTUAL", {}, "TRIAGE_KAFKA_SSL_CERTIFICATE_FILE"),
+        (
+            "MUTUAL",
+            {"TRIAGE_KAFKA_SSL_CERTIFICATE_FILE": "foreign.pem"},
+            "TRIAGE_KAFKA_SSL_CERTIFICATE_FILE",
+        ),
+        (
+            "MUTUAL",
+            {"TRIAGE_KAFKA_SSL_CERTIFICATE_FILE": "outdated.pem"},
+            "TRIAGE_KAFKA_SSL_CERTIFICATE_FILE",
+        ),
+        ("TLS", {"TRIAGE_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}, "TRIAGE_KAFKA_SECURITY_PROTOCOL"),
+        (
+            "CLEAR",
+            SCRAM | {"TRIAGE_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
+            "TRIAGE_KAFKA_SECURITY_PROTOCOL",
+        ),
+        (
+            "TLS",
+            SCRAM | {"TRIAGE_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
+            "TRIAGE_KAFKA_SECURITY_PROTOCOL",
+        ),
+    ],
+)
+def test_a_refusal_is_said_once_and_not_repeated(
+    secured: SecuredKafka,
+    settings: Settings,
+    trained: Trained,
+    tmp_path: Path,
+    listener: str,
+    change: dict[str, str],
+    named: str,
+) -> None:
+    environment = environment_of(settings, trained) | secured.environment(listener)
+    for name, value in change.items():
+        environment[name] = str(secured.certificates / value) if name.endswith("_FILE") else value
+    if environment["TRIAGE_KAFKA_SECURITY_PROTOCOL"] == "PLAINTEXT":
+        del environment["TRIAGE_KAFKA_SSL_CA_FILE"]
+    with forwarding(secured.servers[listener]) as forwarder:
+        environment["TRIAGE_KAFKA_BOOTSTRAP_SERVERS"] = forwarder.address
+        refused(environment, named, tmp_path / "log")
+    assert 1 <= forwarder.connections <= 3
+
+
+def test_a_wrong_name_is_refused(
+    secured: SecuredKafka, settings: Settings, trained: Trained, tmp_path: Path
+) -> None:
+    environment = environment_of(settings, trained) | secured.environment("TLS")
+    server = environment["TRIAGE_KAFKA_BOOTSTRAP_SERVERS"].replace("127.0.0.1", "localhost")
+    environment["TRIAGE_KAFKA_BOOTSTRAP_SERVERS"] = server
+    refused(environment, "TRIAGE_KAFKA_BOOTSTRAP_SERVERS the name", tmp_path / "log")
+
+
+def test_an_expired_token_is_refused(
+    secured: SecuredKafka, settings: Settings, trained: Trained, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(unsecured_token(USER, life=-60))
+    environment = environment_of(settings, trained) | secured.environment("OAUTH") | OAUTH
+    environment["TRIAGE_KAFKA_OAUTH_TOKEN_FILE"] = str(file)
+    log = refused(environment, "TRIAGE_KAFKA_OAUTH_TOKEN_FILE", tmp_path / "log")
+    assert file.read_text() not in log
+
+
+def test_a_client_that_the_issuer_does_not_know_is_refused(
+    secured: SecuredKafka,
+    settings: Settings,
+    trained: Trained,
+    issuer: TokenServer,
+    tmp_path: Path,
+) -> None:
+    environment = environment_of(settings, trained) | secured.environment("OAUTH")
+    environment |= oauth_endpoint(issuer) | {"TRIAGE_KAFKA_OAUTH_CLIENT_SECRET": "wr0ng"}
+    refused(environment, "TRIAGE_KAFKA_OAUTH_CLIENT_SECRET", tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("lacking", "named"),
+    [
+        (range(5), "TRIAGE_INPUT_TOPIC"),
+        ([0], "TRIAGE_INPUT_TOPIC"),
+        ([1], "TRIAGE_ALERTS_TOPIC"),
+        ([3], "GroupAuthorizationFailed"),
+        ([4], "TransactionalIdAuthorizationFailed"),
+    ],
+)
+def test_a_missing_right_is_named(
+    secured: SecuredKafka,
+    trained: Trained,
+    tmp_path: Path,
+    lacking: list[int],
+    named: str,
+) -> None:
+    user = f"user-without-{'-'.join(map(str, lacking))}"
+    settings = settings_of(secured.kafka, user)
+    secured.add_user(user)
+    secured.allow(user, *(right for n, right in enumerate(rights(settings)) if n not in lacking))
+    environment = environment_of(settings, trained) | secured.environment("SCRAM") | SCRAM
+    environment["TRIAGE_KAFKA_SASL_USERNAME"] = user
+    publish(settings, 1)
+    log = refused(environment, named, tmp_path / "log")
+    assert "TRIAGE_KAFKA_SASL_USERNAME" in log
+
+
+def refused(environment: dict[str, str], named: str, log: Path) -> str:
+    """Expects a worker to end with exit code 6 and one line that names what to correct."""
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # set by this process' own Keras
+    worker = Worker(environment, log)
+    try:
+        assert worker.process.wait(60) == 6, worker.log()
+    finally:
+        worker.process.kill()
+    lines = [line for line in worker.log().splitlines() if " INFO " not in line]
+    assert len(lines) == 1, worker.log()
+    assert lines[0].startswith("error: ")
+    assert named in lines[0]
+    assert not any(secret in worker.log() for secret in SECRETS)
+    return worker.log()

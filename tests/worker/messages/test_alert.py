@@ -1,0 +1,180 @@
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.errors import RecordError
+from worker.messages.alert import (
+    Alert,
+    Model,
+    Source,
+    alert_schema,
+    decode_alert,
+    encode_alert,
+    make_alert,
+    source_timestamp,
+)
+from worker.messages.tweet import Tweet
+
+NOW = datetime(2024, 5, 6, 7, 8, 9, 123_456, tzinfo=UTC)
+MODEL = Model("LSTM", 3, "ab" * 32)
+SOURCE = Source("tweets.raw", 1, 42, NOW)
+KEYS = {"alert_id", "tweet", "probability", "threshold", "model", "scored_at", "source"}
+
+
+def alert_of(tweet: Tweet, source: Source = SOURCE) -> Alert:
+    return make_alert(tweet, 0.75, 0.5, MODEL, source, NOW)
+
+
+def test_encoded_alert() -> None:
+    """Subscribers depend on these names and forms."""
+    tweet = Tweet("Fire 🔥 & smoke", "7", "me", "Wed Oct 10 20:19:24 +0200 2018")
+    assert json.loads(encode_alert(alert_of(tweet))) == {
+        "alert_id": "tweets.raw-1-42",
+        "tweet": {
+            "id": "7",
+            "text": "Fire 🔥 & smoke",
+            "author": "me",
+            "created_at": "2018-10-10T18:19:24Z",
+        },
+        "probability": 0.75,
+        "threshold": 0.5,
+        "model": {"name": "LSTM", "version": 3, "digest": "ab" * 32},
+        "scored_at": "2024-05-06T07:08:09.123456Z",
+        "source": {
+            "topic": "tweets.raw",
+            "partition": 1,
+            "offset": 42,
+            "timestamp": "2024-05-06T07:08:09.123456Z",
+        },
+    }
+
+
+texts = st.text(min_size=1)
+tweets = st.builds(
+    Tweet,
+    text=texts,
+    id=st.none() | texts,
+    author=st.none() | texts,
+    created_at=st.none() | texts | st.datetimes().map(lambda moment: moment.isoformat()),
+)
+sources = st.builds(
+    Source,
+    topic=texts,
+    partition=st.integers(0, 2**31 - 1),
+    offset=st.integers(0, 2**63 - 1),
+    timestamp=st.integers(-1, 2**63 - 1).map(source_timestamp),
+)
+VALIDATOR = jsonschema.Draft202012Validator(alert_schema())
+
+
+@given(tweets, sources, st.floats(0, 1))
+@settings(max_examples=200, deadline=None)
+def test_round_trip_as_the_schema_says(tweet: Tweet, source: Source, probability: float) -> None:
+    alert = make_alert(tweet, probability, 0.5, MODEL, source, NOW)
+    value = encode_alert(alert)
+    assert decode_alert(value) == alert
+    read = json.loads(value)
+    VALIDATOR.validate(read)
+    assert set(read) == KEYS
+
+
+def test_alert_id_depends_on_the_source_alone() -> None:
+    other = make_alert(Tweet("b"), 0.1, 0.9, Model("x", 9, ""), SOURCE, NOW + timedelta(days=1))
+    assert alert_of(Tweet("a")).alert_id == other.alert_id
+    moved = Source("tweets.raw", 1, 43, NOW)
+    assert alert_of(Tweet("a"), moved).alert_id != other.alert_id
+
+
+def test_schema_names_every_key() -> None:
+    schema: dict[str, Any] = alert_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$schema"].endswith("2020-12/schema")
+    described = schema["$defs"]["Alert"]
+    assert set(described["properties"]) == set(described["required"]) == KEYS
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("alert_id",), 5),
+        (("probability",), "0.75"),
+        (("probability",), 1.5),
+        (("threshold",), -0.1),
+        (("tweet", "text"), None),
+        (("tweet", "id"), 7),
+        (("model", "version"), "3"),
+        (("scored_at",), None),
+        (("source", "offset"), 1.5),
+        (("source",), None),
+        (("model",), ...),
+        (("tweet", "text"), ...),
+    ],
+)
+def test_wrong_alert_is_refused_by_schema_and_decoder(path: tuple[str, ...], value: Any) -> None:
+    record = json.loads(encode_alert(alert_of(Tweet("a"))))
+    VALIDATOR.validate(record)
+    place = record
+    for key in path[:-1]:
+        place = place[key]
+    if value is ...:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(record)
+    with pytest.raises(RecordError, match="no alert") as caught:
+        decode_alert(json.dumps(record).encode())
+    assert caught.value.reason == "invalid_alert"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"no JSON",
+        b"\xff",
+        b'{"alert_id": "\xff"}',
+        b'{"x": ' + b"[" * 100_000,
+        b'{"scored_at": "yesterday"}',
+        encode_alert(alert_of(Tweet("a"))).replace(b'56Z"', b'56"'),  # a time of no zone
+    ],
+)
+def test_anything_else_is_no_alert(value: bytes) -> None:
+    with pytest.raises(RecordError) as caught:
+        decode_alert(value)
+    assert caught.value.reason == "invalid_alert"
+
+
+def test_unreadable_creation_time_is_null() -> None:
+    assert alert_of(Tweet("a", created_at="yesterday")).tweet.created_at is None
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "moment"),
+    [
+        (None, None),
+        (-1, None),
+        (-(2**63), None),
+        (0, datetime(1970, 1, 1, tzinfo=UTC)),
+        (1_715_000_000_123, datetime(2024, 5, 6, 12, 53, 20, 123_000, tzinfo=UTC)),
+        (253_402_300_799_000, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        (253_402_300_800_000, None),
+        (2**63 - 1, None),
+    ],
+)
+def test_source_timestamp(milliseconds: int | None, moment: datetime | None) -> None:
+    assert source_timestamp(milliseconds) == moment
+
+
+def test_source_timestamp_is_in_utc() -> None:
+    found = source_timestamp(0)
+    assert found is not None
+    assert found.utcoffset() == timedelta(0)
+    assert found == datetime(1970, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))

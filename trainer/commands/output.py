@@ -1,0 +1,80 @@
+"""Where a command's outcome goes: found out before the work, and written after it."""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from shared.bundle.files import may_be_replaced
+from shared.console import expect_to_write, print_json_as_utf8
+from shared.errors import DataError, UsageError
+
+
+def readable(path: Path | str) -> str:
+    """A path as text that can be written anywhere, as its bytes need not be UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder that can be written to, if it is not there.
+
+    Raises:
+        DataError: if that cannot be done.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def expect_outcome(path: Path | str | None, data: Path) -> None:
+    """Finds out whether a file can be written, before the work whose outcome it takes.
+
+    Args:
+        path: None for no file; `-` is standard output, which can.
+        data: the labelled data, which it must not be.
+
+    Raises:
+        DataError: if it cannot be written.
+        UsageError: if it is the labelled data.
+    """
+    if path is None or str(path) == "-":
+        return
+    expect_to_write(Path(path))
+    if Path(path).exists() and Path(path).samefile(data):
+        raise UsageError(f"{path} is the labelled data, which would be overwritten")
+
+
+def expect_bundle_if_any(folder: Path) -> None:
+    """Finds out whether `shared.bundle.files.write_bundle` may replace what is there.
+
+    Raises:
+        DataError: if the folder cannot be read, or is none.
+        UsageError: if it holds anything but a bundle.
+    """
+    try:
+        refused = folder.exists() and not may_be_replaced(folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror}") from error
+    if refused:
+        raise UsageError(f"{folder} is there and is no bundle: expected another folder")
+
+
+def write_json(path: str, data: object) -> None:
+    """Writes data to a file, or to standard output if the path is `-`.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    if path == "-":
+        print_json_as_utf8()
+        sys.stdout.write(text)
+        return
+    try:
+        Path(path).write_text(text, "utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""Labelled tweets: fetch, read, split, find duplicates, slice."""

@@ -1,0 +1,70 @@
+"""Slices: groups of rows on which a model may be better or worse than on the whole."""
+
+from collections import Counter
+
+import msgspec
+import numpy as np
+
+from trainer.data.duplicates import Mask
+from trainer.data.read import Dataset, Indices
+
+KEYWORD = "keyword of the search"
+"""The group of slices that share their keyword."""
+
+UNANIMOUS = "unanimous"
+UNLIKE = "unlike any"
+"""Names of slices."""
+
+FEWEST = 20
+"""Rows of a keyword's slice: fewer say nothing about it."""
+
+_LENGTHS = ((1, 12), (13, 18), (19, None))
+"""In words; they cut the published set into thirds."""
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """Some of the rows: what they have in common, and which they are, bool, shape (rows,)."""
+
+    group: str
+    name: str
+    rows: Mask
+
+
+def slices(
+    dataset: Dataset, rows: Indices, repeated: Mask | None, similar: Mask | None = None
+) -> list[Slice]:
+    """The slices of some rows that hold any, and not all, of them.
+
+    Args:
+        rows: row numbers of the data, in order of what is masked.
+        repeated: the rows that are near-duplicates of training texts, if that is known.
+        similar: the rows that tell what a training text tells in similar words, if that is known.
+    """
+    found: list[Slice] = []
+    agreement = dataset.agreement[rows]
+    found.append(Slice("annotators", UNANIMOUS, agreement == 1))
+    found.append(Slice("annotators", "of different opinions", agreement < 1))
+    if repeated is not None:
+        found.append(Slice("training texts", "no near-duplicate of one", ~repeated))
+        found.append(Slice("training texts", "near-duplicate of one", repeated))
+    if similar is not None:
+        found.append(Slice("training texts", UNLIKE, ~similar))
+        found.append(Slice("training texts", "like one", similar))
+    words = np.array([len(text.split()) for text in dataset.texts_of(rows)])
+    for low, high in _LENGTHS:
+        if high is None:
+            found.append(Slice("length", f"{low} words or more", words >= low))
+        else:
+            found.append(
+                Slice("length", f"{low} to {high} words", (low <= words) & (words <= high))
+            )
+    if dataset.keywords:
+        keywords = np.array([dataset.keywords[row] for row in rows])
+        found.append(Slice(KEYWORD, "none", keywords == ""))
+        counts = Counter(keywords.tolist())
+        found += [
+            Slice(KEYWORD, keyword, keywords == keyword)
+            for keyword in sorted(counts)
+            if keyword and counts[keyword] >= FEWEST
+        ]
+    return [slice_ for slice_ in found if 0 < slice_.rows.sum() < len(rows)]

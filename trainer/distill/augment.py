@@ -1,0 +1,166 @@
+"""Augmentation: variants of the training texts, the same from the same seed.
+
+After "EDA" (Wei and Zou, 2019), without its assumption that a variant keeps its label: texts whose
+words are others are labelled by a teacher. Texts that say the same in another form, with a
+misspelling or a mention more, keep the target of the text that they were made of.
+"""
+
+import random
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from shared.text.lemmas import Ids
+from trainer.data.read import Indices
+from trainer.distill.places import CHANGED
+from trainer.fit.vectors import near_neighbours
+
+TAUGHT = 9
+"""Variants of each text that a teacher labels: two in three are of its own words, the others go on
+with the words of another text."""
+
+SAME = 2
+"""Variants of each text, behind those, that say the same in another form."""
+
+VARIANTS = TAUGHT + SAME
+
+_DELETED = 0.1
+_REPLACED = 0.25
+_WORD = re.compile(r"([^\w@]*)([A-Za-z]{2,})(\W*)")
+_LONG_WORD = re.compile(r"(?<![\w#@/.&-])[A-Za-z]{4,}(?![\w/.-]|:/)")
+_HASHTAG = re.compile(r"#(?=[^\W\d])")
+_PLACE = re.compile(rf"\b(?:{'|'.join(name for kind in CHANGED for name in kind)})\b")
+
+
+class Variants(msgspec.Struct, frozen=True):
+    """Variants of texts, `VARIANTS` of each, one text's behind the other's.
+
+    Attributes:
+        texts: one a variant.
+        others: row of the text that the second half is of, which is the variant's own row where it
+            is not spliced, int64, shape (variants,).
+    """
+
+    texts: list[str]
+    others: Indices
+
+    @property
+    def taught(self) -> list[str]:
+        """Those that a teacher labels, `TAUGHT` of each text."""
+        return [text for place, text in enumerate(self.texts) if place % VARIANTS < TAUGHT]
+
+
+def make_variants(texts: Sequence[str], folds: Ids, seed: int) -> Variants:
+    """Makes variants of texts.
+
+    In those that a teacher labels a tenth of the words is left out, and a quarter of those that
+    have neighbours among the word vectors is replaced by one of these. Texts are spliced within
+    their fold, so that a variant belongs to one fold.
+
+    Args:
+        folds: shape (texts,).
+    """
+    found = {
+        match[2].lower() for text in texts for match in map(_WORD.fullmatch, text.split()) if match
+    }
+    neighbours = near_neighbours(found)
+    draw = random.Random(seed)
+    fellows = {int(fold): np.flatnonzero(folds == fold).tolist() for fold in np.unique(folds)}
+    variants, others = [], []
+    for row, text in enumerate(texts):
+        chunks = text.split()
+        for number in range(TAUGHT):
+            other = row
+            spliced = chunks
+            if number % 3 == 2:
+                choices = fellows[int(folds[row])]
+                other = choices[int(draw.random() * len(choices))]
+                second = texts[other].split()
+                spliced = chunks[: -(-len(chunks) // 2)] + second[len(second) // 2 :]
+            kept = [chunk for chunk in spliced if draw.random() >= _DELETED] or spliced
+            variants.append(" ".join([_replaced(chunk, neighbours, draw) for chunk in kept]))
+            others.append(other)
+        for _ in range(SAME):
+            variants.append(_in_another_form(text, draw))
+            others.append(row)
+    return Variants(variants, np.array(others))
+
+
+def _replaced(chunk: str, neighbours: Mapping[str, Sequence[str]], draw: random.Random) -> str:
+    match = _WORD.fullmatch(chunk)
+    if match is None or draw.random() >= _REPLACED:
+        return chunk
+    before, word, behind = match.groups()
+    choices = neighbours.get(word.lower())
+    if not choices:
+        return chunk
+    chosen = choices[int(draw.random() * len(choices))]
+    if word.isupper():
+        chosen = chosen.upper()
+    elif word[0].isupper():
+        chosen = chosen.capitalize()
+    return before + chosen + behind
+
+
+def _in_another_form(text: str, draw: random.Random) -> str:
+    """The text with other places, and most often with one or two of `_FORMS`."""
+    text = _PLACE.sub(lambda found: _another_place(found[0], draw), text)
+    for share, change in _FORMS:
+        if draw.random() < share:
+            text = change(text, draw)
+    return text
+
+
+def _another_place(name: str, draw: random.Random) -> str:
+    (kind,) = [places for places in CHANGED if name in places]
+    return draw.choice(kind)
+
+
+def _misspelt(text: str, draw: random.Random) -> str:
+    """A letter within a word is left out, doubled, another one, or changes places with the next."""
+    words = list(_LONG_WORD.finditer(text))
+    if not words:
+        return text
+    word = draw.choice(words)
+    at = word.start() + draw.randrange(1, len(word[0]) - 1)
+    first, second = text[at], text[at + 1]
+    letters = (second, first + first + second, draw.choice(string.ascii_lowercase) + second)
+    return text[:at] + draw.choice((*letters, second + first, second + first)) + text[at + 2 :]
+
+
+def _mentioning(text: str, draw: random.Random) -> str:
+    name = "".join(draw.choices(string.ascii_letters, k=8))
+    return draw.choice((f"@{name} {text}", f"RT @{name}: {text}", f"{text} via @{name}"))
+
+
+def _in_other_case(text: str, draw: random.Random) -> str:
+    return draw.choice((text.upper(), text.lower(), text.lower()))
+
+
+def _tagged(text: str, draw: random.Random) -> str:
+    """The signs are taken from the hashtags, or a word becomes one where there is none."""
+    if _HASHTAG.search(text):
+        return _HASHTAG.sub("", text)
+    words = list(_LONG_WORD.finditer(text))
+    if not words:
+        return text
+    at = draw.choice(words).start()
+    return f"{text[:at]}#{text[at:]}"
+
+
+def _linked(text: str, draw: random.Random) -> str:
+    return f"{text} http://t.co/{''.join(draw.choices(string.ascii_letters, k=10))}"
+
+
+_FORMS: tuple[tuple[float, Callable[[str, random.Random], str]], ...] = (
+    (0.5, _misspelt),
+    (0.3, _misspelt),
+    (0.3, _mentioning),
+    (0.15, _in_other_case),
+    (0.25, _tagged),
+    (0.15, _linked),
+)
+"""Each with the share of texts that it is applied to, in this order."""

@@ -1,0 +1,133 @@
+"""Teacher: a transformer that is fine-tuned on some rows and gives others their probabilities.
+
+Needs the extra `distill`. It stays out of a process that has TensorFlow in it: both bring their own
+threads, and together they crash.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from shared.model.architecture import Floats
+from trainer.data.read import Indices
+
+EPOCHS = 3
+_BATCH_SIZE = 32
+_SCORED_AT_ONCE = 256
+_LEARNING_RATE = 5e-5
+"""Of a transformer of 768 numbers a word piece; narrower ones learn faster, in proportion."""
+_WIDTH = 768
+_WARM_UP = 0.1
+"""Share of the steps."""
+_LONGEST = 96
+"""Word pieces of a text at most."""
+_LAYER = re.compile(r"\b(?:layers?|h|blocks?)\.(\d+)\.")
+
+
+class Teacher:
+    """Fine-tunes the upper half of a transformer's layers, and a linear layer over their mean.
+
+    On a GPU if there is one.
+
+    The lower half and the embeddings stay as they were pretrained, which halves the work and keeps
+    some thousand tweets from wearing them out.
+
+    Args:
+        model: a name or a folder, as `transformers.AutoModel.from_pretrained` takes it.
+        texts: all that will be trained on or scored; rows are places in it.
+        targets: probabilities, float32; rows that are only scored need none.
+    """
+
+    def __init__(self, model: str, texts: Sequence[str], targets: Floats) -> None:
+        from transformers import AutoTokenizer
+
+        self._model = model
+        self._targets = targets
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        self._padding = tokenizer.pad_token_id or 0
+        self._pieces = tokenizer(list(texts), truncation=True, max_length=_LONGEST)["input_ids"]
+
+    def teach(
+        self, train: Indices, score: Indices, seed: int, progress: Callable[[int], None]
+    ) -> Floats:
+        """Probabilities of some rows by a model that was trained on others, float32, (score,).
+
+        Args:
+            progress: is told of each batch how many rows it had.
+        """
+        import torch
+        from torch import nn
+        from transformers import AutoModel
+
+        torch.manual_seed(seed)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        body = AutoModel.from_pretrained(self._model).float().to(device)
+        head = nn.Linear(body.config.hidden_size, 1).to(device)
+        _freeze_lower_half(body)
+        parameters = [p for p in (*body.parameters(), *head.parameters()) if p.requires_grad]
+        rate = _LEARNING_RATE * _WIDTH / body.config.hidden_size
+        optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
+        steps = EPOCHS * -(-len(train) // _BATCH_SIZE)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min((step + 1) / (_WARM_UP * steps), 1 - step / steps)
+        )
+
+        def logits(rows: Indices) -> Any:
+            ids, mask = (torch.from_numpy(part).to(device) for part in self._batch(rows))
+            with torch.autocast(device, torch.bfloat16):
+                states = body(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            weights = mask.unsqueeze(-1).float()
+            return head((states * weights).sum(1) / weights.sum(1)).squeeze(-1)
+
+        draw = np.random.default_rng(seed)
+        body.train()
+        for _ in range(EPOCHS):
+            for rows in self._batches(train, draw):
+                targets = torch.from_numpy(self._targets[rows]).to(device)
+                loss = nn.functional.binary_cross_entropy_with_logits(logits(rows), targets)
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(parameters, 1.0)
+                optimizer.step()
+                schedule.step()
+                progress(len(rows))
+        body.eval()
+        found = np.empty(len(self._pieces), np.float32)
+        with torch.no_grad():
+            for rows in self._batches(score):
+                found[rows] = torch.sigmoid(logits(rows)).cpu().numpy()
+                progress(len(rows))
+        return found[score]
+
+    def _batches(self, rows: Indices, draw: np.random.Generator | None = None) -> Iterator[Indices]:
+        """Rows of about the same length; in random order if there is something to draw with."""
+        size = _SCORED_AT_ONCE if draw is None else _BATCH_SIZE
+        portion = len(rows) if draw is None else 16 * size
+        if draw is not None:
+            rows = draw.permutation(rows)
+        for start in range(0, len(rows), portion):
+            some = rows[start : start + portion]
+            some = some[np.argsort([len(self._pieces[row]) for row in some], kind="stable")]
+            batches = [some[at : at + size] for at in range(0, len(some), size)]
+            order = range(len(batches)) if draw is None else draw.permutation(len(batches))
+            yield from (batches[number] for number in order)
+
+    def _batch(self, rows: Indices) -> tuple[Indices, Indices]:
+        pieces = [self._pieces[row] for row in rows]
+        ids = np.full((len(pieces), max(map(len, pieces))), self._padding, np.int64)
+        mask = np.zeros_like(ids)
+        for place, row in enumerate(pieces):
+            ids[place, : len(row)] = row
+            mask[place, : len(row)] = 1
+        return ids, mask
+
+
+def _freeze_lower_half(body: Any) -> None:
+    layers = {name: _LAYER.search(name) for name, _ in body.named_parameters()}
+    depth = 1 + max((int(match[1]) for match in layers.values() if match), default=0)
+    for name, parameter in body.named_parameters():
+        match = layers[name]
+        upper = match is not None and 2 * int(match[1]) >= depth
+        parameter.requires_grad = upper or ("embeddings" not in name and match is None)

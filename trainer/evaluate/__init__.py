@@ -1,0 +1,1 @@
+"""Evaluation: metrics, their uncertainty, thresholds, behaviour, groups and the promotion gate."""

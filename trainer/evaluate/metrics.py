@@ -1,0 +1,201 @@
+"""Figures of a model on labelled tweets, of all the rows or of many resamples of them."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich import box
+from rich.table import Table
+from sklearn import metrics
+from sklearn.exceptions import UndefinedMetricWarning
+
+from shared.model.architecture import Floats
+
+Metrics = dict[str, float]
+Labels = npt.NDArray[np.int8]
+Values = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.uint8]
+
+COLUMNS = ("accuracy", "precision", "recall", "f1", "roc_auc")
+"""The metrics that a table of 80 columns has room for."""
+
+METRICS = (*COLUMNS, "average_precision", "brier", "calibration_error")
+
+NAMES = {
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
+}
+"""The metrics, as people call them."""
+
+BINS = 10
+"""Of equal width, between the probabilities 0 and 1, for the calibration."""
+
+
+def evaluate(labels: Labels, probabilities: Floats, threshold: float) -> Metrics:
+    """The figures in `METRICS`.
+
+    - accuracy, precision, recall and F1 of the relevant class at the threshold;
+    - the area under the ROC curve, and average precision, Σ (Rₙ - Rₙ₋₁) Pₙ, in place of the area
+      under the precision-recall curve;
+    - the Brier score: the mean squared difference of probability and label (Brier, 1950);
+    - the expected calibration error: over `BINS` bins of probability, the mean of
+      |share of relevant tweets - mean probability|, weighted by the bin's tweets (Naeini et al.,
+      "Obtaining well calibrated probabilities using Bayesian binning", 2015).
+
+    Args:
+        labels: int8, shape (rows,), 1 for relevant.
+        probabilities: float32, shape (rows,).
+
+    Returns:
+        Metric → value; NaN for `roc_auc` and `average_precision` if one class alone is there.
+    """
+    relevant = probabilities >= threshold
+    surplus = _surplus(labels, probabilities).sum(axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)  # nothing relevant: precision 0
+        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+            labels, relevant, average="binary"
+        )
+    if labels.min() < labels.max():
+        # A perfect order may come to one rounding below 1.
+        area = round(float(metrics.roc_auc_score(labels, probabilities)), 12)
+        average_precision = float(metrics.average_precision_score(labels, probabilities))
+    else:
+        area = average_precision = float("nan")
+    return {
+        "accuracy": float(metrics.accuracy_score(labels, relevant)),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+        "roc_auc": area,
+        "average_precision": average_precision,
+        "brier": float(np.mean((probabilities.astype(np.float64) - labels) ** 2)),
+        "calibration_error": float(np.abs(surplus).sum() / len(labels)),
+    }
+
+
+def evaluate_resamples(
+    labels: Labels, probabilities: Floats, threshold: float, counts: Counts
+) -> dict[str, Values]:
+    """The figures in `METRICS` of many resamples at once, as `evaluate` defines them.
+
+    Args:
+        counts: uint8, shape (resamples, rows): how often a resample holds each row.
+
+    Returns:
+        Metric → its values, float64, shape (resamples,); NaN where a resample lacks a class that
+        the metric needs.
+    """
+    error = (probabilities.astype(np.float64) - labels) ** 2
+    error, *surplus, rows = _sums(
+        counts, [error, *_surplus(labels, probabilities).T, np.ones(len(labels))]
+    )
+    with np.errstate(invalid="ignore"):
+        return {
+            **decide_resamples(labels, probabilities >= threshold, counts),
+            **_rank_resamples(labels, probabilities, counts),
+            "brier": error / rows,
+            "calibration_error": np.abs(surplus).sum(axis=0) / rows,
+        }
+
+
+def decide_resamples(
+    labels: Labels, relevant: npt.NDArray[np.bool_], counts: Counts
+) -> dict[str, Values]:
+    """Of `evaluate_resamples` what depends on decisions alone, and the share of `alerts`."""
+    positive = labels == 1
+    hits, alerts, positives, right, rows = _sums(
+        counts,
+        [relevant & positive, relevant, positive, relevant == positive, np.ones(len(labels))],
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "accuracy": right / rows,
+            "precision": np.where(alerts > 0, hits / alerts, 0.0),
+            "recall": hits / positives,
+            "f1": 2 * hits / (alerts + positives),
+            "alerts": alerts / rows,
+        }
+
+
+def decisions(labels: Labels, probabilities: Floats, threshold: float) -> Metrics:
+    """Accuracy, precision, recall, F1 and the share of `alerts`, of all the rows."""
+    once = np.ones((1, len(labels)), np.uint8)
+    figures = decide_resamples(labels, probabilities >= threshold, once)
+    return {metric: float(value[0]) for metric, value in figures.items()}
+
+
+def _rank_resamples(labels: Labels, probabilities: Floats, counts: Counts) -> dict[str, Values]:
+    """ROC AUC and average precision, rows of the same probability taken together."""
+    order = np.argsort(-probabilities, kind="stable")
+    starts = np.flatnonzero(np.diff(probabilities[order], prepend=np.inf))
+    positive = labels[order] == 1
+    found: list[tuple[Values, Values]] = []
+    for chunk in _chunks(counts):
+        drawn = chunk[:, order].astype(np.float64)
+        true = np.add.reduceat(drawn * positive, starts, axis=1)
+        false = np.add.reduceat(drawn * ~positive, starts, axis=1)
+        hits, alarms = true.cumsum(axis=1), false.cumsum(axis=1)
+        positives, negatives = hits[:, -1], alarms[:, -1]
+        above = ((hits - true / 2) * false).sum(axis=1)
+        precision = hits / np.maximum(hits + alarms, 1)
+        with np.errstate(invalid="ignore"):
+            found.append(
+                (above / (positives * negatives), (true * precision).sum(axis=1) / positives)
+            )
+    areas, precisions = zip(*found, strict=True)
+    return {"roc_auc": np.concatenate(areas), "average_precision": np.concatenate(precisions)}
+
+
+def _sums(counts: Counts, columns: Sequence[npt.NDArray[Any]]) -> Values:
+    """Each column's sum over each resample's rows, shape (columns, resamples)."""
+    table = np.column_stack(columns).astype(np.float64)
+    return np.concatenate([chunk.astype(np.float64) @ table for chunk in _chunks(counts)]).T
+
+
+def _chunks(counts: Counts) -> list[Counts]:
+    """The resamples in portions of a million draws: as 64-bit numbers they fit into a cache."""
+    return np.array_split(counts, -(-counts.size // 2**20))
+
+
+def bins(probabilities: Floats) -> npt.NDArray[np.intp]:
+    """The calibration bin of each probability, from 0; a bin holds its lower end."""
+    return np.minimum((probabilities * BINS).astype(np.intp), BINS - 1)
+
+
+def _surplus(labels: Labels, probabilities: Floats) -> Values:
+    """Label minus probability in the column of the row's bin, shape (rows, BINS)."""
+    surplus = np.zeros((len(labels), BINS))
+    surplus[np.arange(len(labels)), bins(probabilities)] = labels - probabilities.astype(np.float64)
+    return surplus
+
+
+def comparison(rows: list[tuple[str, str, Metrics]], title: str) -> Table:
+    """A table of (model, part of the data, figures), in the given order."""
+    table = figures_table(title, "model", "on")
+    for metric in COLUMNS:
+        table.add_column(metric.replace("_", " "), justify="right")
+    former = ""
+    for model, part, figures in rows:
+        if former and model != former:
+            table.add_section()
+        shown = [f"{figures[metric]:.3f}" if metric in figures else "" for metric in COLUMNS]
+        table.add_row(model, part, *shown)
+        former = model
+    return table
+
+
+def figures_table(title: str, *columns: str) -> Table:
+    """An empty table that fits into 80 columns."""
+    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.show_edge = table.pad_edge = False
+    table.collapse_padding = True  # or Rich would cut the models' names
+    return table

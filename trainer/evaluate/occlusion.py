@@ -1,0 +1,42 @@
+"""Which words drove a score: leave one out, and see what the model says then.
+
+As in Li, Monroe and Jurafsky, "Understanding neural networks through representation erasure", 2016.
+"""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from shared.model.scorer import Scorer
+
+_WORD = re.compile(r"\S+")
+
+
+class Word(msgspec.Struct, frozen=True):
+    """A word of a text, cut at white space.
+
+    Attributes:
+        start: its place in the text, in characters.
+        push: what it adds to the log-odds of being relevant.
+        without: the probability that the text has when the word is left out.
+    """
+
+    word: str
+    start: int
+    push: float
+    without: float
+
+
+def occlude(scorer: Scorer, texts: Sequence[str]) -> list[list[Word]]:
+    """The words of each text, in order, each left out once."""
+    places = [(row, match) for row, text in enumerate(texts) for match in _WORD.finditer(text)]
+    shortened = [texts[row][: match.start()] + texts[row][match.end() :] for row, match in places]
+    whole = scorer.logits(texts)
+    logits = scorer.logits(shortened)
+    probabilities = scorer.calibration.probabilities(logits)
+    words: list[list[Word]] = [[] for _ in texts]
+    for (row, match), logit, probability in zip(places, logits, probabilities, strict=True):
+        push = scorer.calibration.scale * (float(whole[row]) - float(logit))
+        words[row].append(Word(match[0], match.start(), push, float(probability)))
+    return words

@@ -1,0 +1,1 @@
+"""Fitting: recipes, corpus, the training loop and the search space of sweeps."""

@@ -1,0 +1,173 @@
+"""Recipes: how text becomes ids, which models are built, and how they are trained, as data."""
+
+import re
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.errors import UsageError
+from shared.model.architecture import Architecture
+from shared.text.lemmas import TextSettings
+from trainer.fit.vectors import WIDTH
+
+_SEEDS = 2**32  # NumPy and scikit-learn take no more
+_Count = Annotated[int, Meta(ge=1)]
+
+
+class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the models of a recipe are trained.
+
+    Attributes:
+        untaught_epochs: instead of `epochs` where there are no variants that a teacher labelled; 0
+            for as many.
+        least_steps: batches in all; a small data set gets more epochs to reach them.
+        weight_decay: of AdamW, a step.
+        clip_norm: the gradient's global norm at most; None for no limit.
+        soft_targets: whether the target is the share of annotators who held the tweet relevant,
+            where the data says so, or the label.
+        keep_best_epoch: whether the weights of the epoch with the least validation loss are kept,
+            or those of the last epoch.
+        calibrate: whether probabilities are calibrated on tweets that the model did not see.
+        teacher_share: how much of a tweet's target is the teacher's probability, where a teacher
+            was asked about the data; the rest is as `soft_targets` says.
+    """
+
+    optimizer: Literal["adam", "adamw"]
+    learning_rate: Annotated[float, Meta(gt=0)]
+    batch_size: _Count
+    epochs: _Count
+    soft_targets: bool
+    keep_best_epoch: bool
+    calibrate: bool
+    untaught_epochs: Annotated[int, Meta(ge=0)] = 0
+    least_steps: Annotated[int, Meta(ge=0)] = 0
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.0
+    clip_norm: Annotated[float, Meta(gt=0)] | None = None
+    teacher_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recipe, as its TOML file says it.
+
+    Attributes:
+        seed: of initial weights, batches, dropout and the validation part.
+        validation_size: share of the training part that is cut off for validation.
+        cross_validate: whether models are fitted without each fold of the training part, and judged
+            and calibrated by what they say of the folds that they did not see, before they are
+            fitted on all of it. The first fold takes the place of the validation part.
+        models: by the model's name, in the order of training.
+        trainings: by the model's name, of the models that are trained otherwise than `training`.
+    """
+
+    seed: Annotated[int, Meta(ge=0, lt=_SEEDS)]
+    validation_size: Annotated[float, Meta(gt=0, lt=1)]
+    text: TextSettings
+    training: Training
+    models: Annotated[dict[str, Architecture], Meta(min_length=1)]
+    cross_validate: bool = False
+    trainings: dict[str, Training] = {}
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether some model learns from a teacher, where one was asked about the data."""
+        return any(self.training_of(name).teacher_share > 0 for name in self.models)
+
+    def training_of(self, name: str) -> Training:
+        """How the model of this name is trained."""
+        return self.trainings.get(name, self.training)
+
+    def settings_of(self, name: str) -> dict[str, Any]:
+        """All that the recipe says of one model but the seed, as plain data."""
+        settings = {
+            "validation_size": self.validation_size,
+            "text": self.text,
+            "training": self.training_of(name),
+            "architecture": self.models[name],
+        }
+        plain: dict[str, Any] = msgspec.to_builtins(settings)
+        return plain
+
+
+def names() -> list[str]:
+    """The recipes that ship."""
+    files = resources.files(__name__).iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def load_recipe(name: str) -> Recipe:
+    """Reads a recipe that ships, by its name, or another one from a TOML file.
+
+    Raises:
+        UsageError: if there is neither, or the file holds no recipe that can be trained.
+    """
+    if name in names():
+        data = resources.files(__name__).joinpath(f"{name}.toml").read_bytes()
+        return msgspec.toml.decode(data, type=Recipe)
+    path = Path(name)
+    if not path.is_file():
+        expected = f"{', '.join(names())}, or a recipe's TOML file"
+        raise UsageError(f"recipe {name!r}: expected one of {expected}")
+    try:
+        recipe = msgspec.toml.decode(path.read_bytes(), type=Recipe)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise UsageError(f"recipe {name!r}: expected a recipe: {error}") from error
+    problems = problems_of(recipe)
+    unknown = sorted(recipe.trainings.keys() - recipe.models.keys())
+    expected = ", ".join(recipe.models)
+    problems += [f"trainings.{model}: expected one of {expected}" for model in unknown]
+    if problems:
+        raise UsageError(f"recipe {name!r}: {'; '.join(problems)}")
+    return recipe
+
+
+def seed_of(recipe: Recipe, asked: int | None) -> int:
+    """The seed that was asked for, or the recipe's.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    seed = recipe.seed if asked is None else asked
+    if not 0 <= seed < _SEEDS:
+        raise UsageError(f"--seed {seed}: expected a whole number from 0 to {_SEEDS - 1}")
+    return seed
+
+
+def problems_of(recipe: Recipe) -> list[str]:
+    """What of the models' names, architectures and trainings cannot be, in words."""
+    return [problem for name in recipe.models for problem in _problems(name, recipe)]
+
+
+def _problems(name: str, recipe: Recipe) -> Iterator[str]:
+    model = recipe.models[name]
+    kind = f"kind {model.kind}, masked" if model.masked else f"kind {model.kind}"
+    summaries = ["mean-max"]
+    if model.kind != "feed-forward":
+        summaries.append("last")
+    elif not model.masked:
+        summaries.append("flat")
+    if not re.fullmatch(r"[\w-][\w.-]*", name):
+        yield f"models.{name}: expected a name of letters, digits, '-', '_' and '.'"
+    if model.summary not in summaries:
+        expected = " or ".join(summaries)
+        yield f"models.{name}.summary {model.summary!r}: expected {expected} for {kind}"
+    if model.kind != "feed-forward" and model.units == 0:
+        yield f"models.{name}.units 0: expected 1 or more for {kind}"
+    if model.masked and not recipe.text.keep_unknown:  # an empty text would be nothing but padding
+        yield f"models.{name}.masked true: expected false, unless keep_unknown"
+    if model.ngrams and not (model.masked and recipe.text.keep_unknown):
+        yield f"models.{name}.ngrams {model.ngrams}: expected 0, unless masked and keep_unknown"
+    if model.vectors not in (0, WIDTH):
+        yield f"models.{name}.vectors {model.vectors}: expected 0 or {WIDTH}"
+    if model.vectors and not model.ngrams:
+        yield f"models.{name}.vectors {model.vectors}: expected 0 where there are no ngrams"
+    if model.ngrams and model.summary != "mean-max":
+        yield f"models.{name}.summary {model.summary!r}: expected mean-max where there are ngrams"
+    if model.num_words < recipe.text.num_words:
+        expected = f"text.num_words, {recipe.text.num_words}, or more"
+        yield f"models.{name}.num_words {model.num_words}: expected {expected}"
+    if recipe.cross_validate and recipe.training_of(name).keep_best_epoch:
+        yield f"keep_best_epoch true, for {name}: expected false where cross_validate"

@@ -1,0 +1,46 @@
+"""Model card: a page about a model for the people who use it, of what its manifest says."""
+
+import jinja2
+
+from shared.bundle.manifest import Manifest
+from shared.bundle.quality import OPERATING_POINTS, Figure
+from trainer.evaluate.metrics import NAMES
+
+_PUBLISHED = "7509f820a49aba39f671dd6f3420e21c9f2f51942906f20552560b918f983eb5"
+"""The content of "Disasters on Social Media", as a manifest names it."""
+
+
+def model_card(manifest: Manifest) -> str:
+    """The card, in Markdown, after Mitchell et al., "Model cards for model reporting", 2019."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("trainer.report", "."),
+        autoescape=False,  # noqa: S701  # it is Markdown
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "code": lambda text: f"`{_plain(text)}`",
+        "cell": _plain,
+        "words": lambda metric: NAMES[metric],
+        "three": lambda value: f"{value:.3f}",
+        "interval": _interval,
+    }
+    quality = manifest.quality
+    weakest = min(quality.behaviour.pairs, key=lambda pairs: pairs.accuracy) if quality else None
+    return environment.get_template("model_card.md").render(
+        manifest=manifest,
+        quality=quality,
+        weakest=weakest,
+        operating_points=OPERATING_POINTS,
+        published=manifest.data["sha256"] == _PUBLISHED,
+    )
+
+
+def _interval(figure: Figure | jinja2.Undefined) -> str:
+    return f"{figure}" if isinstance(figure, Figure) else ""
+
+
+def _plain(text: str) -> str:
+    """A user's text without what would end a cell or a piece of code."""
+    return "".join(" " if letter in "`|\r\n" else letter for letter in text)

@@ -1,0 +1,1 @@
+"""The demonstration, and the local Kafka that it and the tests start."""

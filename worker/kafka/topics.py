@@ -1,0 +1,52 @@
+"""Topics: look for those that the worker needs, create them."""
+
+import contextlib
+from collections.abc import Mapping
+
+from kafka.errors import TopicAlreadyExistsError
+
+from shared.errors import DependencyError
+from shared.settings import Settings
+from worker.kafka.connection import connecting, new_admin, new_consumer
+
+
+def check_topics(settings: Settings) -> None:
+    """Looks for the broker and for the three topics.
+
+    Raises:
+        DependencyError: if no broker answers within 10 s, or naming the topics that are missing.
+    """
+    with connecting(settings), contextlib.closing(new_consumer(settings)) as consumer:
+        there = consumer.topics()
+    wanted = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
+    missing = [topic for topic in wanted if topic not in there]
+    if missing:
+        raise DependencyError(
+            f"Kafka at {settings.kafka_bootstrap_servers} has no topic {', '.join(missing)}: "
+            "create it, let the user (TRIAGE_KAFKA_SASL_USERNAME, or whom the certificate or the "
+            "token names) see it, or set TRIAGE_INPUT_TOPIC, TRIAGE_ALERTS_TOPIC, "
+            "TRIAGE_DEAD_LETTERS_TOPIC"
+        )
+
+
+def create_topics(settings: Settings, topics: Mapping[str, int]) -> list[str]:
+    """Creates topics, given with their numbers of partitions.
+
+    Returns:
+        Those that exist already, which stay as they are.
+
+    Raises:
+        DependencyError: from Kafka.
+    """
+    there = []
+    with connecting(settings):
+        admin = new_admin(settings)
+        try:
+            for topic, partitions in topics.items():
+                try:
+                    admin.create_topics({topic: {"num_partitions": partitions}})
+                except TopicAlreadyExistsError:
+                    there.append(topic)
+        finally:
+            admin.close()
+    return there

@@ -1,0 +1,1 @@
+"""Messages: tweets that come in, alerts and dead letters that go out."""

@@ -1,0 +1,90 @@
+"""Dead letter: a record that cannot be triaged, unchanged, and the headers that say why."""
+
+import msgspec
+
+from worker.kafka.records import Headers, Message, Record, RecordHeaders
+
+_LONGEST_ERROR = 1000
+"""Characters of an error in a header; some errors repeat what they are about."""
+_REASON = "triage-reason"
+"""The first header behind those of the record."""
+_REPLAYS = "triage-replays"
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """What a dead letter says about its record.
+
+    Attributes:
+        reason: as in `RecordError.reason`, or `unprocessable`.
+        topic: that the record was in.
+        replays: how many times it has been put back there.
+        key, value, headers: the record's own, without the count of its replays.
+        whole: whether these are all that the record held.
+    """
+
+    reason: str
+    topic: str
+    replays: int
+    key: bytes | None
+    value: bytes | None
+    headers: RecordHeaders
+    whole: bool
+
+
+def make_dead_letter(topic: str, record: Record, reason: str, error: Exception) -> Message:
+    """The record, to be published to `topic` with headers that say why and from where it came."""
+    added = [
+        (_REASON, reason.encode()),
+        ("triage-error", str(error)[:_LONGEST_ERROR].encode("utf-8", "replace")),
+        ("triage-error-class", type(error).__name__.encode()),
+        ("triage-source-topic", record.topic.encode()),
+        ("triage-source-partition", str(record.partition).encode()),
+        ("triage-source-offset", str(record.offset).encode()),
+        ("triage-source-timestamp", str(record.timestamp).encode()),
+    ]
+    value = record.value
+    if value is None and record.key is None:  # kafka-python publishes no message without both
+        value = b""
+    return Message(topic, record.key, value, publishable(record.headers), added)
+
+
+def read_dead_letter(record: Record) -> DeadLetter | None:
+    """What `make_dead_letter` wrote, or None if the record is none of its making."""
+    names = [name for name, _ in record.headers]
+    if _REASON not in names:
+        return None
+    behind = len(names) - names[::-1].index(_REASON)
+    own, added = record.headers[: behind - 1], dict(record.headers[behind - 1 :])
+    reason = _text(added[_REASON])
+    # For the lack of a value `make_dead_letter` has put an empty one, and what stands for an
+    # unreadable record has nothing of it.
+    replaced = reason == "no_value" and record.key is None
+    omitted = any(name.startswith("triage-omitted-") for name in added)
+    return DeadLetter(
+        reason,
+        _text(added.get("triage-source-topic")),
+        max((_count(value) for name, value in own if name == _REPLAYS), default=0),
+        record.key,
+        record.value,
+        [header for header in own if header[0] != _REPLAYS],
+        not (replaced or omitted or reason == "unreadable"),
+    )
+
+
+def as_it_came(letter: DeadLetter) -> Message:
+    """The record of a dead letter, to be published again, with a header that counts how often."""
+    replays = [(_REPLAYS, str(letter.replays + 1).encode())]
+    return Message(letter.topic, letter.key, letter.value, publishable(letter.headers), replays)
+
+
+def publishable(headers: RecordHeaders) -> Headers:
+    """The headers with b"" for a value of null, which kafka-python does not publish."""
+    return [(name, value or b"") for name, value in headers]
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")
+
+
+def _count(value: bytes | None) -> int:
+    return int(value) if value is not None and value.isdigit() and len(value) < 10 else 0
