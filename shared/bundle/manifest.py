@@ -11,6 +11,26 @@ FORMAT = 1
 """Of bundles."""
 
 
+class Labelling(msgspec.Struct, frozen=True):
+    """Where a labelled file has its texts and labels, and what the labels mean.
+
+    The defaults are those of the published set "Disasters on Social Media".
+
+    Attributes:
+        text_column: name of the column of texts.
+        label_column: name of the column of labels.
+        positive: labels of relevant tweets.
+        negative: labels of the others; none where that is the one label which is left.
+        leave_out: labels of rows that are not used.
+    """
+
+    text_column: str = "text"
+    label_column: str = "choose_one"
+    positive: tuple[str, ...] = ("Relevant",)
+    negative: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ("Can't Decide",)
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What `manifest.json` says.
 
@@ -30,6 +50,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         files: name → SHA-256, of every file but the manifest.
         operating_points: by name, those that the model reaches; bundles of version 0.1 have none.
         quality: what else training found out; None for bundles of version 0.1.
+        labelling: how the labelled file was read; the default for other labelled files.
+        languages: of the texts that it was trained on, as in a tweet's `lang` (BCP 47).
     """
 
     format: int
@@ -49,6 +71,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     epochs: list[dict[str, float]] = []
     operating_points: dict[str, OperatingPoint] = {}
     quality: Quality | None = None
+    labelling: Labelling = Labelling()
+    languages: tuple[str, ...] = ("en",)
 
     def threshold_at(self, asked: float | str) -> float:
         """The probability from which on a tweet is relevant.

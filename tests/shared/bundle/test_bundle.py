@@ -30,7 +30,7 @@ from shared.bundle.files import (
     verify_bundle,
     write_bundle,
 )
-from shared.bundle.manifest import FORMAT
+from shared.bundle.manifest import FORMAT, Labelling
 from shared.errors import BundleError, UnavailableError
 from shared.model.scorer import BATCH_SIZE
 from shared.text.tokens import vectors_from_bytes
@@ -123,6 +123,20 @@ def test_missing_file_is_refused(folder: Path, name: str) -> None:
     message = refusal(folder)
     assert message.startswith(f"{folder} is no complete bundle: ")
     assert name in message
+
+
+def test_labelling_and_languages_are_kept_and_have_defaults(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    for name in ("labelling", "languages"):
+        manifest.pop(name, None)
+    (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    read = read_manifest(folder)
+    assert (read.labelling, read.languages) == (Labelling(), ("en",))
+    labelling = {"text_column": "tweet", "positive": ["a", "b"], "leave_out": []}
+    edit_manifest(folder, labelling=labelling, languages=["en", "es"])
+    read = read_manifest(folder)
+    assert read.labelling == Labelling(text_column="tweet", positive=("a", "b"), leave_out=())
+    assert read.languages == ("en", "es")
 
 
 @pytest.mark.parametrize("name", [MANIFEST, WEIGHTS])
