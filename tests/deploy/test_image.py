@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -138,19 +137,6 @@ def test_it_runs_as_pid_1_unprivileged_with_a_read_only_root(
         outer.kill()
         outer.wait()
     assert subprocess.run(check, env=environment, stderr=subprocess.DEVNULL).returncode == 1
-
-
-def test_what_was_not_run_is_said(image: tuple[Stages, Path]) -> None:
-    stages, _ = image
-    here = {"CMD", "ENTRYPOINT", "ENV", "HEALTHCHECK", "WORKDIR"}  # in the tests above
-    left = {
-        step["instruction"]
-        for step in stages.instructions("cpu")
-        if step["content"] not in stages.carried_out
-    }
-    readme = (ROOT / "deploy" / "README.md").read_text()
-    said = readme.partition("Not run: ")[2].partition("the cache mounts")[0]
-    assert set(re.findall(r"`([A-Z]+)`", said)) == (left - here) | {"FROM"}
 
 
 def is_ready(port: int) -> bool:

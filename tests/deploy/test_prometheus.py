@@ -12,7 +12,7 @@ from tests.deploy.prometheus import FOLDER, program
 
 RULES = yaml.safe_load((FOLDER / "rules.yml").read_text())
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule]
-RUNBOOK = (ROOT / "deploy" / "README.md").read_text("utf-8")
+RUNBOOK = (ROOT / "deploy" / "runbook.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_every_alert_has_a_unit_test() -> None:
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_every_alert_says_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("page", "ticket")
-    assert rule["annotations"]["runbook"] == f"deploy/README.md#{rule['alert'].lower()}"
+    assert rule["annotations"]["runbook"] == f"deploy/runbook.md#{rule['alert'].lower()}"
     entry = re.search(
         rf"^### {rule['alert']}\n\n(.+?)(?=^##|\Z)", RUNBOOK, re.MULTILINE | re.DOTALL
     )
