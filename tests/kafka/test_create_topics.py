@@ -44,8 +44,5 @@ def test_what_is_missing_is_created_and_the_rest_stays(kafka: LocalKafka) -> Non
 def test_a_number_that_is_none_is_named(kafka: LocalKafka) -> None:
     settings = Settings(kafka_bootstrap_servers=kafka.bootstrap_servers)
     code, told = create_topics(settings, "--partitions", "0")
-    assert (code, told.splitlines()[-1]) == (
-        2,
-        "triage-worker create-topics: error: argument --partitions: '0': "
-        "expected a whole number from 1",
-    )
+    assert code == 2
+    assert told.startswith('error: Invalid value "0" for --partitions. Must be >= 1.')

@@ -1,41 +1,52 @@
 """`triage-trainer evaluate`: measures a version on labelled tweets, and checks its behaviour."""
 
-import argparse
-from pathlib import Path
-
 import msgspec
-from rich.console import Console
 
-from shared.bundle.files import load_bundle
-from shared.registry.base import Registry
+from trainer.commands.options import ContextGiven, Decision, JsonFile, LabelledData
 from trainer.commands.output import expect_outcome, write_json
-from trainer.data.duplicates import OVERLAP, held_out_rows, near_duplicates
-from trainer.data.read import read_asked
-from trainer.evaluate.behaviour import behaviour
-from trainer.evaluate.behaviour import table as behaviour_table
-from trainer.evaluate.metrics import comparison
-from trainer.evaluate.metrics import evaluate as measure
 
 
 def evaluate(
-    arguments: argparse.Namespace, registry: Registry, cache: Path, out: Console, err: Console
+    version: str,
+    /,
+    *,
+    labelled: LabelledData,
+    decision: Decision = Decision(),  # noqa: B008  # it is frozen
+    json: JsonFile = None,
+    context: ContextGiven,
 ) -> None:
-    """Runs the command.
+    """Measure a version on labelled tweets and check its behaviour.
 
-    Of the data that the version was trained on, the test part alone is measured.
+    Of the data set that the version was trained on, only the test part is measured.
+
+    For example:
+
+        $ triage-trainer evaluate production --data tweets.csv
+
+    Args:
+        version: A number or an alias.
+        json: Write the figures to this file as JSON; `-` for standard output.
 
     Raises:
         BundleError: if the version lacks the operating point that is asked for.
         UsageError: if the outcome would replace the data.
     """
-    version = registry.resolve(arguments.version)
-    dataset = read_asked(arguments)
-    expect_outcome(arguments.json, arguments.data)
-    manifest = version.manifest
-    name, called = manifest.name, f"{manifest.name} (version {version.number})"
-    threshold = manifest.threshold_at(arguments.threshold)
-    with err.status(f"loading {name}, version {version.number}"):
-        folder = registry.fetch(version, cache)
+    from shared.bundle.files import load_bundle
+    from trainer.data.duplicates import OVERLAP, held_out_rows, near_duplicates
+    from trainer.evaluate.behaviour import behaviour
+    from trainer.evaluate.behaviour import table as behaviour_table
+    from trainer.evaluate.metrics import comparison
+    from trainer.evaluate.metrics import evaluate as measure
+
+    registry, out, err = context.registry, context.out, context.err
+    chosen = registry.resolve(version)
+    dataset = labelled.read()
+    expect_outcome(json, labelled.data)
+    manifest = chosen.manifest
+    name, called = manifest.name, f"{manifest.name} (version {chosen.number})"
+    threshold = manifest.threshold_at(decision.threshold)
+    with err.status(f"loading {name}, version {chosen.number}"):
+        folder = registry.fetch(chosen, context.cache)
         scorer = load_bundle(folder).scorer
     rows, test_part = held_out_rows(dataset, [manifest])
     seen = near_duplicates(dataset, rows, manifest, folder)
@@ -50,9 +61,9 @@ def evaluate(
     with err.status(f"scoring {len(rows)} tweets"):
         figures = measure(dataset.labels[rows], scorer.score(texts), threshold)
         behaves = behaviour(scorer, threshold, texts)
-    if arguments.json:
+    if json:
         found = {
-            "version": version.number,
+            "version": chosen.number,
             "name": name,
             "part": "test part" if test_part else "all rows",
             "rows": len(rows),
@@ -60,7 +71,7 @@ def evaluate(
             "threshold": threshold,
         }
         behaving = {"behaviour": msgspec.to_builtins(behaves)}
-        write_json(arguments.json, {**found, **figures, **behaving})
+        write_json(json, {**found, **figures, **behaving})
     else:
         part = f" (the test part of {len(dataset.texts)})" if test_part else ""
         title = f"{len(rows)} tweets{part}, relevant from {threshold} on"

@@ -1,4 +1,4 @@
-"""What `triage-trainer list` shows of a registry: versions with their figures, and the history."""
+"""`triage-trainer list`: shows the versions of a registry with their figures, and its history."""
 
 from typing import Any
 
@@ -9,6 +9,29 @@ from rich.table import Column, Table
 
 from shared.bundle.manifest import Manifest
 from shared.registry.base import Event, Version
+from trainer.commands.options import ContextGiven, JsonFile
+from trainer.commands.output import write_json
+
+
+def list_versions(*, json: JsonFile = None, context: ContextGiven) -> None:
+    """List the registered versions, their aliases, and the registry's history.
+
+    For example:
+
+        $ triage-trainer list
+
+    Args:
+        json: Write the listing to this file as JSON; `-` for standard output.
+    """
+    registry, out = context.registry, context.out
+    versions, history = registry.versions(), registry.history()
+    if json:
+        write_json(json, as_json(versions, history))
+    elif versions:
+        out.print(as_tables(versions, history))
+    else:
+        why = "has no version that can be read" if history else "is empty"
+        out.print(f"registry {registry.url} {why}")
 
 
 def as_json(versions: list[Version], history: list[Event]) -> dict[str, Any]:

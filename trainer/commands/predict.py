@@ -1,47 +1,62 @@
 """`triage-trainer predict`: scores texts, or the lines of standard input."""
 
-import argparse
-import json
 import os
 import sys
-from pathlib import Path
+from json import dumps
 
-from rich.console import Console
-
-from shared.bundle.files import load_bundle
+from shared.command_line import Flag
 from shared.console import print_json_as_utf8
 from shared.errors import UsageError
-from shared.registry.base import Registry
+from shared.registry.base import PRODUCTION
+from trainer.commands.options import ContextGiven, Decision
 
 
 def predict(
-    arguments: argparse.Namespace, registry: Registry, cache: Path, out: Console, err: Console
+    *texts: str,
+    version: str = PRODUCTION,
+    decision: Decision = Decision(),  # noqa: B008  # it is frozen
+    json: Flag = False,
+    context: ContextGiven,
 ) -> None:
-    """Runs the command.
+    """Score texts, or the lines of standard input.
+
+    For example:
+
+        $ triage-trainer predict "Forest fire near La Ronge"
+        $ triage-trainer predict --json < tweets.txt > scored.jsonl
+
+    Args:
+        texts: The texts; without any, each line of standard input is one.
+        version: The version that scores them, a number or an alias.
+        json: Print a JSON object for each text, one a line.
 
     Raises:
         UsageError: if a text is empty.
     """
-    version = registry.resolve(arguments.version)
-    texts = arguments.texts or _read_lines()
-    for text in texts:
+    from shared.bundle.files import load_bundle
+
+    found = context.registry.resolve(version)
+    tweets = list(texts) or _read_lines()
+    for text in tweets:
         if not text or text.isspace():
             raise UsageError(f"text {text!r}: expected a tweet")
     # A command line can hold bytes that are not UTF-8; they score like any unreadable character.
-    texts = [os.fsencode(text).decode("utf-8", "replace") for text in texts]
-    with err.status(f"loading {version.manifest.name}, version {version.number}"):
-        bundle = load_bundle(registry.fetch(version, cache))
-    threshold = bundle.manifest.threshold_at(arguments.threshold)
-    if arguments.json:
+    tweets = [os.fsencode(text).decode("utf-8", "replace") for text in tweets]
+    with context.err.status(f"loading {found.manifest.name}, version {found.number}"):
+        bundle = load_bundle(context.registry.fetch(found, context.cache))
+    threshold = bundle.manifest.threshold_at(decision.threshold)
+    if json:
         print_json_as_utf8()
-    for text, probability in zip(texts, bundle.scorer.score(texts).tolist(), strict=True):
+    for text, probability in zip(tweets, bundle.scorer.score(tweets).tolist(), strict=True):
         relevant = probability >= threshold
-        if arguments.json:
+        if json:
             line = {"text": text, "probability": probability, "relevant": relevant}
-            print(json.dumps(line, ensure_ascii=False))
+            print(dumps(line, ensure_ascii=False))
         else:
             verdict = "relevant    " if relevant else "not relevant"
-            out.print(f"{probability:.3f}  {verdict}  {text}", markup=False, highlight=False)
+            context.out.print(
+                f"{probability:.3f}  {verdict}  {text}", markup=False, highlight=False
+            )
 
 
 def _read_lines() -> list[str]:

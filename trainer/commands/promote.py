@@ -1,14 +1,11 @@
-"""`triage-trainer promote`: lets an alias mean a version, `production` behind the gate."""
+"""`triage-trainer promote`: moves an alias to a version; `production` has a gate to pass."""
 
-import argparse
 import re
-from pathlib import Path
 
-from rich.console import Console
-
-from shared.bundle.files import load_bundle
+from shared.command_line import Flag
 from shared.errors import BundleError, RegistryError, UsageError
-from shared.registry.base import PREVIOUS, PRODUCTION, Registry, Version
+from shared.registry.base import PREVIOUS, PRODUCTION, Version
+from trainer.commands.options import Context, ContextGiven, LabelledData
 
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
 _VERSION = re.compile(r"v?\d+|latest", re.ASCII)
@@ -34,45 +31,56 @@ def expect_free(alias: str, *taken: str) -> None:
 
 
 def promote(
-    arguments: argparse.Namespace, registry: Registry, cache: Path, out: Console, err: Console
+    version: str,
+    /,
+    *,
+    alias: str = PRODUCTION,
+    labelled: LabelledData | None = None,
+    reason: str = "",
+    force: Flag = False,
+    context: ContextGiven,
 ) -> None:
-    """Runs the command.
+    """Let workers score with a version.
+
+    A version that is worse than the one in production is refused. With `--data`, both are compared
+    on these tweets; without, by the figures of their training.
+
+    For example:
+
+        $ triage-trainer promote candidate --data tweets.csv
+
+    Args:
+        version: A number or an alias, such as `candidate`.
+        alias: The alias to move to the version; only `production` has a gate to pass.
+        reason: A note for the registry's history.
+        force: Promote a version that the comparison refuses; needs `--reason`.
 
     Raises:
         RegistryError: if the gate refuses the version, and it is not forced.
         UsageError: if the options do not go together, or the alias is not to be had.
     """
-    expect_free(arguments.alias, PREVIOUS)
-    if arguments.force and not arguments.reason.strip():
+    registry, out = context.registry, context.out
+    expect_free(alias, PREVIOUS)
+    if force and not reason.strip():
         raise UsageError("--force: expected --reason TEXT as well, which the history keeps")
-    if arguments.alias != PRODUCTION and (arguments.data or arguments.force):
-        raise UsageError(f"--alias {arguments.alias}: only {PRODUCTION} has a gate to pass")
-    version = registry.resolve(arguments.version)
-    refusals = []
-    if arguments.alias == PRODUCTION:
-        refusals = _refusals(version, arguments, registry, cache, out, err)
-    if refusals and not arguments.force:
+    if alias != PRODUCTION and (labelled or force):
+        raise UsageError(f"--alias {alias}: only {PRODUCTION} has a gate to pass")
+    chosen = registry.resolve(version)
+    refusals = _refusals(chosen, labelled, context) if alias == PRODUCTION else []
+    if refusals and not force:
         raise RegistryError(
-            f"version {version.number} is not promoted: {'; '.join(refusals)} "
+            f"version {chosen.number} is not promoted: {'; '.join(refusals)} "
             "(--force --reason TEXT promotes it all the same)"
         )
     for refusal in refusals:
         out.print(f"forced, although {refusal}")
-    version = registry.promote(
-        str(version.number), arguments.alias, arguments.reason, forced=bool(refusals)
-    )
-    out.print(f"{arguments.alias} is now version {version.number} ({version.manifest.name})")
+    promoted = registry.promote(str(chosen.number), alias, reason, forced=bool(refusals))
+    out.print(f"{alias} is now version {promoted.number} ({promoted.manifest.name})")
 
 
-def _refusals(
-    version: Version,
-    arguments: argparse.Namespace,
-    registry: Registry,
-    cache: Path,
-    out: Console,
-    err: Console,
-) -> list[str]:
-    """Shows how a version compares with production, and returns why it should not replace it."""
+def _refusals(version: Version, labelled: LabelledData | None, context: Context) -> list[str]:
+    """Show how a version compares with production, and return why it should not replace it."""
+    registry, cache, out = context.registry, context.cache, context.out
     try:
         production = registry.resolve(PRODUCTION)
     except RegistryError:  # the first promotion
@@ -81,14 +89,14 @@ def _refusals(
         return [f"there is nothing to compare with: {error}"]
     if production.digest == version.digest:
         return []
-    with err.status("comparing with production"):
-        from trainer.data.read import read_asked
+    with context.err.status("comparing with production"):
+        from shared.bundle.files import load_bundle
         from trainer.evaluate.gate import LoadedVersion, judge, judge_recorded
 
-        if arguments.data is None:
+        if labelled is None:
             verdict = judge_recorded(version, production)
         else:
-            dataset = read_asked(arguments)
+            dataset = labelled.read()
             folder = registry.fetch(version, cache)
             candidate = LoadedVersion(version, folder, load_bundle(folder))
             try:

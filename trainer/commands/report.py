@@ -1,48 +1,76 @@
-"""`triage-trainer report`: which models and which rows a report is about."""
+"""`triage-trainer report`: writes a report that compares models."""
 
-import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+from cyclopts import Parameter
 
-from shared.bundle.files import MANIFEST, load_bundle
+from shared.command_line import Flag
 from shared.errors import BundleError, DataError, UsageError
-from shared.registry.base import Registry, Version
-from trainer.data.duplicates import held_out_rows, trained_on, without_repeats
-from trainer.data.read import Dataset, Indices, read_asked
-from trainer.report.contents import Contender, contents
-from trainer.report.write import PAGE, write_report
+from shared.registry.base import Version
+from trainer.commands.options import ContextGiven, LabelledData
+
+if TYPE_CHECKING:
+    from trainer.data.read import Dataset, Indices
+    from trainer.report.contents import Contender
 
 
 def report(
-    arguments: argparse.Namespace, registry: Registry, cache: Path, out: Console, err: Console
+    *,
+    labelled: LabelledData,
+    bundles: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
+    version: list[str] | None = None,
+    other_data: Flag = False,
+    out: Annotated[Path, Parameter(metavar="FOLDER")] = Path("report"),
+    context: ContextGiven,
 ) -> None:
-    """Runs the command."""
-    versions = [registry.resolve(version) for version in arguments.version]
-    bundles = arguments.bundles or (None if versions else Path("bundles"))
+    """Compare models on tweets that they did not see, and write a page about it.
+
+    For example:
+
+        $ triage-trainer report --data tweets.csv
+        $ triage-trainer report --data tweets.csv --version production --version candidate
+
+    Args:
+        bundles: The bundles of a training; by default `bundles`, unless there is a `--version`.
+        version: A registered version, a number or an alias; repeat the option for more of them.
+        other_data: Measure on all rows of the data, which none of the models was trained on.
+        out: The folder for `report.html`, `report.json` and the pictures.
+
+    Raises:
+        BundleError: if a bundle does not verify, or there is none.
+        DataError: if none of the models was trained on the data.
+        UsageError: if one of them was, with `--other-data`.
+    """
+    from trainer.report.contents import contents
+    from trainer.report.write import PAGE, write_report
+
+    err = context.err
+    versions = [context.registry.resolve(each) for each in version or ()]
+    folder = bundles or (None if versions else Path("bundles"))
     with err.status("reading the data"):
-        dataset = read_asked(arguments)
+        dataset = labelled.read()
     with err.status("loading the models"):
-        fetched = [(version, registry.fetch(version, cache)) for version in versions]
-        contenders = load_contenders(bundles, fetched)
-    rows, test_part = _rows(contenders, dataset, other_data=arguments.other_data)
+        fetched = [(each, context.registry.fetch(each, context.cache)) for each in versions]
+        contenders = load_contenders(folder, fetched)
+    rows, test_part = _rows(contenders, dataset, other_data=other_data)
     created = datetime.now(UTC).isoformat(timespec="minutes")
     with err.status(f"measuring {len(contenders)} models on {len(rows)} tweets"):
         found, measured = contents(contenders, dataset, rows, test_part=test_part, created=created)
-        write_report(found, measured, arguments.out)
+        write_report(found, measured, out)
     part = "the test part" if test_part else "all"
     repeats = f", {found.data.repeats} repeats left out" if found.data.repeats else ""
-    out.print(
-        f"{arguments.out / PAGE} compares {', '.join(c.name for c in contenders)} "
+    context.out.print(
+        f"{out / PAGE} compares {', '.join(c.name for c in contenders)} "
         f"on {part} of {dataset.name}, {len(rows)} tweets{repeats}"
     )
 
 
 def load_contenders(
     bundles: Path | None, versions: Sequence[tuple[Version, Path]]
-) -> list[Contender]:
+) -> "list[Contender]":
     """Loads versions of the registry and the models of a training, each model once.
 
     Args:
@@ -52,6 +80,9 @@ def load_contenders(
     Raises:
         BundleError: if a bundle does not verify, or there is none in the folder.
     """
+    from shared.bundle.files import MANIFEST, load_bundle
+    from trainer.report.contents import Contender
+
     contenders: dict[str, Contender] = {}
     for version, folder in versions:
         bundle = load_bundle(folder)
@@ -72,12 +103,14 @@ def load_contenders(
 
 
 def _rows(
-    contenders: Sequence[Contender], dataset: Dataset, *, other_data: bool
-) -> tuple[Indices, bool]:
+    contenders: "Sequence[Contender]", dataset: "Dataset", *, other_data: bool
+) -> "tuple[Indices, bool]":
     """The rows to measure on, and whether they are the test part of a model's own data.
 
     Of other data's rows that repeat each other there is the first alone.
     """
+    from trainer.data.duplicates import held_out_rows, trained_on, without_repeats
+
     own = [c.name for c in contenders if trained_on(c.bundle.manifest, dataset)]
     if own and other_data:
         raise UsageError(f"--other-data: {own[0]} was trained on {dataset.name}")

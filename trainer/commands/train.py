@@ -1,19 +1,20 @@
 """`triage-trainer train`: trains a recipe's models, shows how good they are, registers the best."""
 
-import argparse
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from cyclopts import Parameter
 from rich.console import Console
 
 from shared.bundle.manifest import Manifest
 from shared.errors import TriageError, UnavailableError
 from shared.registry.base import CANDIDATE, Registry
+from trainer.commands.options import ContextGiven, JsonFile, LabelledData, TrainingOptions
 from trainer.commands.output import (
     expect_bundle_if_any,
     expect_outcome,
@@ -21,61 +22,89 @@ from trainer.commands.output import (
     readable,
     write_json,
 )
-from trainer.commands.progress import bars
-from trainer.data.read import read_asked, write_rows
-from trainer.data.slices import UNANIMOUS, UNLIKE
-from trainer.distill.soft_labels import read_teaching
-from trainer.evaluate.behaviour import table as behaviour_table
-from trainer.evaluate.groups import table as groups_table
-from trainer.evaluate.metrics import Metrics, comparison
-from trainer.evaluate.thresholds import table as points_table
-from trainer.fit.recipes import Recipe, load_recipe, seed_of
-from trainer.tracking.tracker import Tracker, tracking_mode
 
 if TYPE_CHECKING:
+    from trainer.evaluate.metrics import Metrics
     from trainer.pipeline import Trained
 
 
-def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: Console) -> None:
-    """Runs the command.
+def train(
+    *,
+    labelled: LabelledData,
+    training: TrainingOptions = TrainingOptions(),  # noqa: B008  # it is frozen
+    bundles: Annotated[Path, Parameter(metavar="FOLDER")] = Path("bundles"),
+    test_out: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    teaching: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    leave_out_by: Annotated[str | None, Parameter(metavar="COLUMN")] = None,
+    json: JsonFile = None,
+    context: ContextGiven,
+) -> None:
+    """Train the models of a recipe, show how good they are, and register the best one.
+
+    For example:
+
+        $ triage-trainer train --data tweets.csv
+
+    Args:
+        bundles: The folder for the models' bundles.
+        test_out: Write the test part to this CSV file.
+        teaching: The soft labels that `distill` wrote for this data; by default those that ship
+            for the published data set.
+        leave_out_by: The column with what the tweets were found by, such as `keyword`: also train
+            without each group of its values, and measure on that group.
+        json: Write the figures to this file as JSON; `-` for standard output.
 
     Raises:
         UsageError: if the outcome would replace the data, or what is no bundle.
         TriageError: when all is done, if some of it could not be registered or written, or W&B does
             not have all of it; the first of these, as the others are printed.
     """
-    recipe, name = load_recipe(arguments.recipe), readable(Path(arguments.recipe).name)
-    seed = seed_of(recipe, arguments.seed)
-    mode = tracking_mode(arguments.wandb)
+    from trainer.commands.progress import bars
+    from trainer.data.read import write_rows
+    from trainer.distill.soft_labels import read_teaching
+    from trainer.evaluate.behaviour import table as behaviour_table
+    from trainer.evaluate.groups import table as groups_table
+    from trainer.evaluate.metrics import comparison
+    from trainer.evaluate.thresholds import table as points_table
+    from trainer.fit.recipes import load_recipe, seed_of
+    from trainer.tracking.tracker import Tracker, tracking_mode
+
+    registry, out, err = context.registry, context.out, context.err
+    recipe, name = load_recipe(training.recipe), readable(Path(training.recipe).name)
+    seed = seed_of(recipe, training.seed)
+    mode = tracking_mode(training.wandb)
     with err.status("reading the data"):
-        dataset = read_asked(arguments, arguments.leave_out_by)
-        teaching = read_teaching(dataset, arguments.teaching) if recipe.has_teacher else None
-    _expect_to_write(arguments, recipe, registry, err)
+        dataset = labelled.read(leave_out_by)
+        soft_labels = read_teaching(dataset, teaching) if recipe.has_teacher else None
+    for path in (test_out, json):
+        expect_outcome(path, labelled.data)
+    _expect_to_write(bundles, recipe.models, registry, err)
     err.print(
         f"{dataset.name}: {len(dataset.texts)} tweets, {int(dataset.labels.sum())} of them relevant"
     )
     with err.status("loading Keras"):
-        from trainer import pipeline as training
+        from trainer import pipeline
+
     tracker = None
     if mode is not None:
         group = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         tracker = Tracker(mode, group, dataset, err.print, _entity(registry))
     with bars(err) as progress, tracker or nullcontext():
-        trained, parts = training.train(
+        trained, parts = pipeline.train(
             name,
             recipe,
             dataset,
-            arguments.bundles,
+            bundles,
             seed,
             progress,
             tracker,
-            teaching,
-            leave_out_by=arguments.leave_out_by,
+            soft_labels,
+            leave_out_by=leave_out_by,
         )
     rows = []
     for model in trained:
         rows += [(model.name, *row) for row in _rows_of(model.manifest)]
-    shown = err if arguments.json == "-" else out
+    shown = err if json == "-" else out
     shown.print(comparison(rows, f"Recipe {name}, seed {seed}"))
     shown.print(points_table([model.manifest for model in trained]))
     shown.print(
@@ -83,9 +112,9 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
             {m.name: m.manifest.quality.behaviour for m in trained if m.manifest.quality}
         )
     )
-    if arguments.leave_out_by:
+    if leave_out_by:
         shown.print(groups_table([model.manifest for model in trained]))
-    chosen = training.best(trained)
+    chosen = pipeline.best(trained)
     number = None
     failures: list[TriageError] = []  # none of which keeps the steps after it from being taken
     try:
@@ -106,12 +135,12 @@ def train(arguments: argparse.Namespace, registry: Registry, out: Console, err: 
             f"as version {number} ({CANDIDATE}) in {registry.url}"
         )
     with _noting(failures):
-        if arguments.test_out:
-            write_rows(dataset, parts.test, arguments.test_out)
+        if test_out:
+            write_rows(dataset, parts.test, test_out)
     with _noting(failures):
-        if arguments.json:
+        if json:
             figures = [_as_json(model, number if model is chosen else None) for model in trained]
-            write_json(arguments.json, {"recipe": name, "seed": seed, "models": figures})
+            write_json(json, {"recipe": name, "seed": seed, "models": figures})
     with _noting(failures):
         if tracker:
             tracker.close()
@@ -143,8 +172,10 @@ def _as_json(model: "Trained", version: int | None) -> dict[str, Any]:
     }
 
 
-def _rows_of(manifest: Manifest) -> Iterator[tuple[str, Metrics]]:
+def _rows_of(manifest: Manifest) -> "Iterator[tuple[str, Metrics]]":
     """The figures of each part, and of the test part's tweets on which they mean most."""
+    from trainer.data.slices import UNANIMOUS, UNLIKE
+
     yield from manifest.metrics.items()
     for subset in manifest.quality.slices if manifest.quality else ():
         if subset.name in (UNANIMOUS, UNLIKE):
@@ -158,14 +189,12 @@ def _entity(registry: Registry) -> str | None:
 
 
 def _expect_to_write(
-    arguments: argparse.Namespace, recipe: Recipe, registry: Registry, err: Console
+    bundles: Path, models: Iterable[str], registry: Registry, err: Console
 ) -> None:
     """Finds out before a long training, and not after it, that its outcome has nowhere to go."""
-    for path in (arguments.test_out, arguments.json):
-        expect_outcome(path, arguments.data)
-    make_folder(arguments.bundles)
-    for name in recipe.models:
-        expect_bundle_if_any(arguments.bundles / name)
+    make_folder(bundles)
+    for name in models:
+        expect_bundle_if_any(bundles / name)
     try:
         registry.history()
     except UnavailableError as error:  # which may be over when the models are trained

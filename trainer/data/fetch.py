@@ -5,7 +5,6 @@ download that was cut off goes on where it ended, if the server says that the fi
 (RFC 9110: Range with If-Range and a strong validator).
 """
 
-import argparse
 import csv
 import hashlib
 import io
@@ -16,9 +15,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from rich.console import Console
-
-from shared.errors import DataError, UnavailableError, UsageError
+from shared.errors import DataError, UnavailableError
 
 NAME = "socialmedia-disaster-tweets-DFE.csv"
 
@@ -36,16 +33,6 @@ LARGEST = 16 * 2**20
 
 _ATTEMPTS = 4
 _AGAIN = (408, 429, 500, 502, 503, 504)  # HTTP status codes after which a server is asked again
-
-
-def fetch_data(arguments: argparse.Namespace, cache: Path, out: Console, err: Console) -> None:
-    """Runs the command: prints the path of the data, which `train --data` takes."""
-    for place in arguments.places or ():
-        if not place.startswith(("http://", "https://")):
-            raise UsageError(f"--from {place!r}: expected http://… or https://…")
-    with err.status("fetching the published set"):
-        path = fetch(arguments.places or PLACES, arguments.to or cache / NAME)
-    out.print(path, highlight=False)
 
 
 def fetch(

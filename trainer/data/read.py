@@ -5,7 +5,6 @@ encodings, all of which hold the same damage: its typographic punctuation was wr
 as UTF-8 read as Windows-1252, and then read as Latin-1. `_repair` undoes it.
 """
 
-import argparse
 import csv
 import hashlib
 import io
@@ -125,21 +124,6 @@ def read_dataset(
         # The published set writes them as in a URL.
         keywords = [unquote(keyword).strip() for keyword in table[column]]
     return Dataset(readable(path.name), texts, labels, agreement, sha256, keywords)
-
-
-def read_asked(arguments: argparse.Namespace, keyword_column: str | None = None) -> Dataset:
-    """Reads the labelled file that a command's options name, as `read_dataset` does.
-
-    Raises:
-        DataError: as `read_dataset` does.
-    """
-    return read_dataset(
-        arguments.data,
-        arguments.text_column,
-        arguments.label_column,
-        arguments.positive,
-        keyword_column,
-    )
 
 
 def soft_targets(dataset: Dataset, rows: Indices) -> Floats:

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import UsageError
 from tests.conftest import ROOT
 from tests.wandb.tracked import write_recipe
-from trainer import cli
+from trainer.commands.options import TrainingOptions
 from trainer.fit.recipes import load_recipe, names
 
 RUNS = ["Vanilla-Feedforward-NN", "LSTM", "Bidirectional-RNN"]
@@ -17,7 +17,7 @@ KINDS = ["feed-forward", "lstm", "bidirectional-lstm"]
 
 def test_there_are_the_article_s_recipe_and_the_tuned_one_which_is_the_default() -> None:
     assert names() == ["article", "tuned"]
-    assert cli.parser().parse_args(["train", "--data", "x"]).recipe == "tuned"
+    assert TrainingOptions().recipe == "tuned"
 
 
 @pytest.mark.parametrize("name", ["article", "tuned"])

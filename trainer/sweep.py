@@ -1,0 +1,173 @@
+"""Search for better settings of a recipe's models.
+
+Settings are judged by ROC AUC on the validation part. The test part is cut off before, so that it
+stays an honest judge of what is found.
+"""
+
+import random
+from contextlib import nullcontext
+from typing import Any
+
+import msgspec
+import tomli_w
+from rich.console import Console
+from rich.table import Table
+
+from shared.errors import TriageError
+from shared.model.architecture import count_parameters
+from trainer.data.read import Dataset
+from trainer.distill.soft_labels import read_teaching
+from trainer.evaluate.metrics import Metrics, evaluate, figures_table
+from trainer.evaluate.thresholds import UNCALIBRATED
+from trainer.fit.corpus import Corpus
+from trainer.fit.loop import new_fitter
+from trainer.fit.recipes import Recipe
+from trainer.fit.space import Drawn, Space, applied, draw, parameters_of
+from trainer.pipeline import describe_origin, divide, fit_once
+from trainer.tracking.agent import run_agent
+from trainer.tracking.tracker import Tracker
+
+METRIC = "validation/roc_auc"
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What was tried, a recipe of one model, and how good it was on validation.
+
+    Attributes:
+        drawn: what the recipe was changed by; nothing in the first trial of each model.
+    """
+
+    model: str
+    drawn: Drawn
+    recipe: Recipe
+    figures: Metrics
+
+
+class Search:
+    """Tries settings of a recipe's models, and knows which were the best."""
+
+    def __init__(
+        self,
+        name: str,
+        recipe: Recipe,
+        dataset: Dataset,
+        seed: int,
+        tracker: Tracker | None,
+        err: Console,
+    ) -> None:
+        self.trials: list[Trial] = []
+        self._recipe = recipe
+        self._dataset = dataset
+        self._seed = seed
+        self._tracker = tracker
+        self._err = err
+        teaching = read_teaching(dataset) if recipe.has_teacher else None
+        parts, folds = divide(recipe, dataset, seed, teaching)
+        self._origin = describe_origin(name, seed, dataset, parts)
+        self._parts = msgspec.structs.replace(parts, test=parts.test[:0])
+        self._held_out = None if folds is None else 0
+        self._corpus = Corpus(recipe, dataset, teaching)
+
+    def look(self, model: str, space: Space, count: int) -> None:
+        """Tries the recipe as it is, and then so many others: of W&B's choice, or at random."""
+        self._try(model, {})
+        parameters = parameters_of(space, self._recipe, model)
+        tracker = self._tracker
+        if tracker and tracker.is_online:
+            config = {
+                "name": model,
+                "method": space.method,
+                "metric": {"name": METRIC, "goal": "maximize"},
+                "parameters": msgspec.to_builtins(parameters),
+            }
+            try:
+                run_agent(config, count, lambda drawn: self._try(model, drawn))
+                return  # after fewer trials, if somebody has ended the sweep on W&B's pages
+            except TriageError as error:
+                tracker.problems.append(f"the sweep of {model} went on without W&B: {error}")
+        randomness = random.Random(f"{model} {self._seed}")
+        while len(self._of(model)) <= count:
+            self._try(model, draw(parameters, randomness))
+
+    def best(self) -> list[Trial]:
+        """The best trial of each model that was tried."""
+        found: dict[str, Trial] = {}
+        for trial in self.trials:
+            so_far = found.setdefault(trial.model, trial)
+            if trial.figures["roc_auc"] > so_far.figures["roc_auc"]:
+                found[trial.model] = trial
+        return list(found.values())
+
+    def table(self) -> Table:
+        """The best of each model beside the recipe as it was."""
+        title = f"Best on {len(self._parts.validation)} validation tweets, by ROC AUC"
+        table = figures_table(title, "model")
+        for column in ("trials", "roc auc", "was", "accuracy", "was"):
+            table.add_column(column, justify="right")
+        for best in self.best():
+            first, *others = self._of(best.model)
+            shown = [
+                f"{trial.figures[metric]:.3f}"
+                for metric in ("roc_auc", "accuracy")
+                for trial in (best, first)
+            ]
+            table.add_row(best.model, str(len(others)), *shown)
+        return table
+
+    def found(self) -> str:
+        """The best settings of each model as a recipe in TOML, which `--recipe` takes."""
+        best = self.best()
+        recipe = msgspec.structs.replace(
+            self._recipe,
+            seed=self._seed,
+            models={trial.model: trial.recipe.models[trial.model] for trial in best},
+            trainings={trial.model: trial.recipe.training for trial in best},
+        )
+        data = self._origin["data"]
+        lines = [
+            f"# Found by `triage-trainer sweep` from the recipe {self._origin['recipe']}, seed "
+            f"{self._seed}, on {data['name']}",
+            f"# (SHA-256 {data['sha256']}), by ROC AUC on validation:",
+            *(f"# {t.model} {t.figures['roc_auc']:.4f}, with {_shown(t.drawn)}." for t in best),
+        ]
+        return "\n".join([*lines, tomli_w.dumps(_without_none(msgspec.to_builtins(recipe)))])
+
+    def _of(self, model: str) -> list[Trial]:
+        return [trial for trial in self.trials if trial.model == model]
+
+    def _try(self, model: str, drawn: Drawn) -> None:
+        number = len(self._of(model))
+        recipe = applied(self._recipe, model, drawn)
+        parts, tracker = self._parts, self._tracker
+        with tracker or nullcontext(), self._err.status(f"{model}: trial {number}"):
+            if tracker:
+                config = {**self._origin, **recipe.settings_of(model)}
+                tracker.begin(f"{model}-{number}", config, parts)
+            fitter = new_fitter(model, recipe, self._corpus)
+            scorer = fit_once(fitter, parts, self._seed, _unseen, tracker, self._held_out).scorer
+            metrics = {}
+            for part, rows in (("train", parts.train), ("validation", parts.validation)):
+                probabilities = scorer.score(self._dataset.texts_of(rows))
+                labels = self._dataset.labels[rows]
+                metrics[part] = evaluate(labels, probabilities, UNCALIBRATED)
+            if tracker:
+                tracker.end(metrics, count_parameters(recipe.models[model]))
+        figures = metrics["validation"]
+        self.trials.append(Trial(model, drawn, recipe, figures))
+        self._err.print(f"{model} {number}: ROC AUC {figures['roc_auc']:.4f} with {_shown(drawn)}")
+
+
+def _unseen(*_: object) -> None:
+    """A trial is too short for a bar."""
+
+
+def _shown(drawn: Drawn) -> str:
+    told = ", ".join(f"{name} {value:.4g}" for name, value in drawn.items())
+    return told or "the recipe as it is"
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null: what is not there is None."""
+    if isinstance(value, dict):
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    return value

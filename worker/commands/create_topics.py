@@ -1,0 +1,25 @@
+"""`triage-worker create-topics`: creates the topics that are missing."""
+
+from typing import Annotated
+
+from shared.command_line import Count, Given
+from shared.settings import Settings
+
+
+def create_topics(*, partitions: Count = 6, settings: Annotated[Settings, Given]) -> None:
+    """Create the topics that do not exist yet, with the broker's defaults.
+
+    For example:
+
+        $ triage-worker create-topics --partitions 12
+
+    Args:
+        partitions: Partitions of each topic; up to as many workers share the work.
+    """
+    from worker.kafka.topics import create_topics
+
+    topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
+    there = create_topics(settings, dict.fromkeys(topics, partitions))
+    print(f"{settings.kafka_bootstrap_servers} has the topics {', '.join(topics)}")
+    if there:
+        print(f"as they were before, whatever their partitions: {', '.join(there)}")

@@ -1,0 +1,35 @@
+"""`triage-worker demo`: shows the whole system on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def demo(
+    *,
+    data: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    text_column: Annotated[str | None, Parameter(metavar="NAME")] = None,
+    label_column: Annotated[str | None, Parameter(metavar="NAME")] = None,
+    positive: Annotated[str | None, Parameter(metavar="LABEL")] = None,
+    picture: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+) -> None:
+    """Start a Kafka, train, promote, and watch tweets become alerts.
+
+    Needs the extra `demo`.
+
+    For example:
+
+        $ triage-worker demo --picture demo.svg
+
+    Args:
+        data: Labelled tweets; by default a sample that ships.
+        text_column: The column of `--data` with the text, as of `triage-trainer train`.
+        label_column: The column with the label.
+        positive: The label of relevant tweets.
+        picture: Write what was shown to this SVG file.
+    """
+    from worker.demo.demo import demo
+
+    columns = {"text_column": text_column, "label_column": label_column, "positive": positive}
+    demo(data, picture, {name: value for name, value in columns.items() if value is not None})

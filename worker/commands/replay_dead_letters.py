@@ -1,0 +1,44 @@
+"""`triage-worker replay-dead-letters`: puts records that failed back into the input topic."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from shared.command_line import Count, Flag, Given
+from shared.settings import Settings
+
+
+def replay_dead_letters(
+    *,
+    send: Flag = False,
+    reason: Annotated[list[str] | None, Parameter(metavar="NAME")] = None,
+    since: Annotated[str | None, Parameter(metavar="TIME")] = None,
+    until: Annotated[str | None, Parameter(metavar="TIME")] = None,
+    count: Count | None = None,
+    settings: Annotated[Settings, Given],
+) -> None:
+    """Put records that failed back into the input topic, each of them once.
+
+    Without `--send`, nothing is sent: the command prints what would be.
+
+    For example:
+
+        $ triage-worker replay-dead-letters --reason invalid_json --since 2026-11-23T10:00Z --send
+
+    Args:
+        send: Send the records.
+        reason: Only records that failed for this reason; repeat the option for more reasons.
+        since: Only records that failed at this time or later, such as `2026-11-23T10:00Z`.
+        until: Only records that failed before this time.
+        count: At most N records.
+    """
+    from worker.replay import Selection, moment_of, replay, report
+
+    selection = Selection(
+        frozenset(reason or ()),
+        moment_of(since) if since is not None else None,
+        moment_of(until) if until is not None else None,
+        count,
+    )
+    account = replay(settings, selection, send=send)
+    print("\n".join(report(settings, account, sent=send)))
