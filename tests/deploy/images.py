@@ -1,119 +1,122 @@
-"""Carries out a Dockerfile's instructions in a folder, without Docker."""
+"""Build the images with buildah, and run them without a container daemon.
+
+The base image is a minimal Debian with its own Python, made by debootstrap, in place of Docker's
+`python:3.x-slim`, which cannot be downloaded everywhere.
+"""
 
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from dockerfile_parse import DockerfileParser
+import pytest
 
-Instruction = dict[str, Any]
+from tests.conftest import ROOT
+
+_PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
+_CERTIFICATES = Path("/etc/ssl/certs")
 
 
-class Stages:
-    """A Dockerfile's stages.
+def need_buildah() -> None:
+    """Skip the test where buildah cannot run; fail in CI.
 
-    They are all laid into one folder. That is faithful where, as in ours, none changes what another
-    has made, and it spares the copies between them. Each path of the Dockerfile that begins with
-    one of `moved` is meant within that folder.
+    Raises:
+        AssertionError: in CI.
+    """
+    missing = [name for name in ("buildah", "debootstrap") if shutil.which(name) is None]
+    reason = f"{', '.join(missing)} is not installed" if missing else ""
+    if os.geteuid() != 0:
+        reason = "images are built as root"
+    if reason and os.environ.get("CI"):
+        raise AssertionError(reason)
+    if reason:
+        pytest.skip(reason)
+
+
+class Images:
+    """Images in a store of their own.
 
     Args:
-        overrides: environment variables that replace those of ENV.
-
-    Attributes:
-        carried_out: the instructions that were, as they are written.
+        folder: holds the store; delete it to delete the images.
     """
 
-    moved = ("/opt/", "/usr/local/bin/", "/wheels")
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        store = ["--root", str(folder / "store"), "--runroot", str(folder / "run")]
+        self._buildah = ["buildah", "--storage-driver", "vfs", *store]
+        self._base = ""
 
-    def __init__(
-        self, dockerfile: Path, context: Path, root: Path, overrides: dict[str, str]
-    ) -> None:
-        self._context = context
-        self._root = root
-        self._workdir = root
-        ours = ("PYTHON", "TRIAGE_", "VIRTUAL_ENV")  # how packages are reached stays as it is
-        self._outer = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-        self._outer["PATH"] = f"{root}/usr/local/bin:/usr/bin:/bin"
-        self._done: set[str] = set()
-        self.carried_out: list[str] = []
-        self._overrides = overrides
-        self._stages: dict[str, tuple[str, list[Instruction]]] = {}
-        for step in read(dockerfile):
-            if step["instruction"] == "FROM":
-                base, _, name = step["value"].split()
-                self._stages[name] = (base, [])
-            elif self._stages:
-                self._stages[name][1].append(step)
+    def base(self) -> str:
+        """The base image's name; it is made by the first call."""
+        if not self._base:
+            root = self._folder / "base"
+            command = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}"]
+            self._run([*command, "bookworm", str(root)])
+            for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
+                marker.unlink()
+            for name in ("python", "python3"):
+                (root / "usr/local/bin" / name).symlink_to("/usr/bin/python3")
+            for unused in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc"):
+                shutil.rmtree(root / unused)
+            container = self._run([*self._buildah, "from", "scratch"])
+            self._run([*self._buildah, "copy", "-q", container, str(root), "/"])
+            self._run([*self._buildah, "commit", "-q", "--rm", container, "localhost/python:base"])
+            shutil.rmtree(root)
+            self._base = "localhost/python:base"
+        return self._base
 
-    def instructions(self, name: str) -> list[Instruction]:
-        """A stage's instructions, those of the stages that it is built from first."""
-        base, own = self._stages[name]
-        return (self.instructions(base) if base in self._stages else []) + own
+    def build(self, target: str) -> str:
+        """Build a target of the Dockerfile and return the image's name."""
+        name = f"localhost/tweet-triage:{target}"
+        command = [*self._buildah, "build", "--isolation", "chroot", "--pull-never", "--layers"]
+        command += ["--network", "host", "--volume", f"{_CERTIFICATES}:{_CERTIFICATES}:ro"]
+        command += ["--ignorefile", str(ROOT / "deploy" / "Dockerfile.dockerignore")]
+        for variable in ("PIP_CERT", "SSL_CERT_FILE"):  # of a network with its own authority
+            command += ["--env", f"{variable}={_CERTIFICATES}/ca-certificates.crt"]
+        command += ["--build-arg", f"PYTHON_IMAGE={self.base()}", "--target", target]
+        dockerfile = str(ROOT / "deploy" / "Dockerfile")
+        self._run([*command, "-t", name, "-f", dockerfile, str(ROOT)])
+        return name
 
-    def last(self, name: str, instruction: str) -> str:
-        """The value of the last instruction of a kind, which is the one in force."""
-        steps = self.instructions(name)
-        values: list[str] = [s["value"] for s in steps if s["instruction"] == instruction]
-        return values[-1]
+    def size(self, name: str) -> int:
+        """Bytes of the files in an image."""
+        container = self._run([*self._buildah, "from", "--pull-never", name])
+        mounted = self._run([*self._buildah, "mount", container])
+        size = int(self._run(["du", "-sxB1", mounted]).split()[0])
+        self._run([*self._buildah, "rm", container])
+        return size
 
-    def environment_of(self, name: str) -> dict[str, str]:
-        """What the instructions ENV of a stage set."""
-        values = [s["value"] for s in self.instructions(name) if s["instruction"] == "ENV"]
-        return dict(word.split("=", 1) for value in values for word in value.split())
+    def start(
+        self,
+        name: str,
+        log: Path,
+        command: list[str],
+        environment: Mapping[str, str] | None = None,
+        volumes: Mapping[Path, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Run a command in a new container as the image's user.
 
-    def carry_out(self, name: str) -> None:
-        """Carries out RUN, COPY, ENV and WORKDIR of a stage, after those of its base."""
-        if name in self._done:
-            return
-        self._done.add(name)
-        base, steps = self._stages[name]
-        if base in self._stages:
-            self.carry_out(base)
-        for step in steps:
-            self._carry_out(name, step["instruction"], step["value"])
-            self.carried_out.append(step["content"])
-
-    def _carry_out(self, stage: str, instruction: str, value: str) -> None:
-        if instruction == "WORKDIR":
-            self._workdir = self._within(value)
-            self._workdir.mkdir(parents=True, exist_ok=True)
-        elif instruction == "ENV":
-            pass  # a RUN asks for all of them
-        elif instruction == "COPY":
-            *sources, target = value.split()
-            for source in sources:
-                self._copy(source, target)
-        elif instruction == "RUN":
-            words = value.split(" ")
-            command = " ".join(word for word in words if not word.startswith("--mount="))
-            for path in self.moved:
-                command = command.replace(f" {path}", f" {self._root}{path}")
-            subprocess.run(
-                ["/bin/sh", "-euc", command],
-                cwd=self._workdir,
-                env=self._outer | self.environment_of(stage) | self._overrides,
-                check=True,
+        Args:
+            log: the file that its output goes to.
+            volumes: folders of this machine, and where the container sees them, read-only.
+        """
+        container = self._run([*self._buildah, "from", "--pull-never", name])
+        run = [*self._buildah, "run", "--isolation", "chroot", "--network", "host"]
+        for variable, value in (environment or {}).items():
+            run += ["--env", f"{variable}={value}"]
+        for path, inside in (volumes or {}).items():
+            run += ["--volume", f"{path}:{inside}:ro"]
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                [*run, container, "--", *command], stdout=output, stderr=subprocess.STDOUT
             )
-        else:
-            raise NotImplementedError(instruction)
 
-    def _copy(self, source: str, target: str) -> None:
-        found = self._context / source
-        if found.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(found, self._workdir / target, ignore=ignored)
-        else:
-            folder = self._workdir / target
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(found, folder)
+    def configuration(self, name: str) -> str:
+        """An image's configuration as JSON, as `buildah inspect` shows it."""
+        return self._run([*self._buildah, "inspect", "--type", "image", name])
 
-    def _within(self, path: str) -> Path:
-        return self._root / path.lstrip("/")
-
-
-def read(dockerfile: Path) -> list[Instruction]:
-    """The instructions, in order; comments are left out."""
-    steps = [dict(step) for step in DockerfileParser(str(dockerfile)).structure]
-    return [step for step in steps if step["instruction"] != "COMMENT"]
+    def _run(self, command: list[str]) -> str:
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done.stdout.strip()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.deploy.images import read
+from tests.deploy.dockerfile import read
 from tests.deploy.programs import program
 
 DEPLOY = ROOT / "deploy"
@@ -40,7 +40,7 @@ def test_compose_refuses_what_its_schema_does_not_know(tmp_path: Path) -> None:
 
 
 def test_what_is_built_and_mounted_is_there(composed: dict[str, Any]) -> None:
-    stages = [s["value"].split(" AS ")[-1] for s in read(DEPLOY / "Dockerfile")]
+    stages = [s["value"].split(" AS ")[-1] for s in read()]
     mounted = []
     for service in composed["services"].values():
         if "build" in service:

@@ -12,7 +12,7 @@ import pytest
 
 from shared.settings import PREFIX, Settings, read_settings
 from tests.conftest import ROOT
-from tests.deploy.images import read
+from tests.deploy.dockerfile import read
 from tests.deploy.manifests import FOLDER, Manifest, build, check, through_keda
 
 OVERLAYS = ["overlays/cpu", "overlays/gpu"]
@@ -84,7 +84,7 @@ def test_pods_run_with_no_more_than_they_need(folder: str) -> None:
 def test_the_deployment_agrees_with_the_image(overlay: str) -> None:
     spec = pod(overlay)
     (container,) = spec["containers"]
-    steps = read(ROOT / "deploy" / "Dockerfile")
+    steps = read()
     (user,) = (s["value"] for s in steps if s["instruction"] == "USER")
     context = spec["securityContext"]
     assert f"{context['runAsUser']}:{context['runAsGroup']}" == user
