@@ -5,6 +5,7 @@
 /readyz   200, or 503 with the reason: it waits for something, and goes on when that is back
 """
 
+import io
 import logging
 import socket
 import sys
@@ -120,19 +121,44 @@ def _threads() -> str:
     return "\n".join(lines)
 
 
+class _ErrorLog(io.StringIO):
+    """What a request writes about its failure, as one line of the log instead of a traceback."""
+
+    def flush(self) -> None:
+        """Log the last line, which names the error."""
+        if lines := self.getvalue().strip().splitlines():
+            log.warning("a page could not be sent: %s", lines[-1])
+        self.seek(0)
+        self.truncate()
+
+
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log a connection that broke off in one line."""
+        del request
+        log.warning("a page could not be sent to %s: %r", client_address[0], sys.exception())
+
 
 class _Handler(WSGIRequestHandler):
-    timeout = 10  # seconds; a client that says nothing does not keep its thread
+    timeout = 10  # seconds; `serve` sets it
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
-        """Nothing: a probe every few seconds is no event."""
+        """Log no requests: a probe every few seconds is no event."""
+
+    def get_stderr(self) -> Any:
+        """Return the stream that takes the tracebacks of failed requests."""
+        return _ErrorLog()
 
 
-def serve(health: Health, registry: CollectorRegistry, address: str, port: int) -> int:
-    """Serves the pages in threads of their own.
+def serve(
+    health: Health, registry: CollectorRegistry, address: str, port: int, timeout: float = 10
+) -> int:
+    """Serve the pages in threads of their own.
+
+    Args:
+        timeout: seconds that a client may take to send its request or to read some of the answer.
 
     Returns:
         The port, which was chosen by the system if 0 was given.
@@ -163,7 +189,8 @@ def serve(health: Health, registry: CollectorRegistry, address: str, port: int) 
     try:
         family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
         server_class = type("Server", (_Server,), {"address_family": family})
-        server = server_class((address, port), _Handler)
+        handler = type("Handler", (_Handler,), {"timeout": timeout})
+        server = server_class((address, port), handler)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(

@@ -3,6 +3,7 @@
 import http.client
 import logging
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -238,6 +239,35 @@ def test_a_client_that_says_nothing_keeps_nobody_waiting(
     port = serve(health, registry, "127.0.0.1", 0)
     with socket.create_connection(("127.0.0.1", port)):
         assert ask(port, "GET", "/healthz")[0] == 200
+
+
+def test_a_slow_client_leaves_one_line_in_the_log(
+    health: Health, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = CollectorRegistry()
+    Counter("large", "x" * (64 << 20), registry=registry)  # more than sockets hold
+    port = serve(health, registry, "127.0.0.1", 0, timeout=0.2)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+        line = wait_for_line(caplog, "a page could not be sent: TimeoutError: timed out")
+    assert line.levelname == "WARNING"
+    assert ask(port, "GET", "/healthz")[0] == 200
+    assert capsys.readouterr().err == ""
+
+
+def test_a_connection_that_breaks_off_leaves_one_line_in_the_log(
+    health: Health,
+    registry: CollectorRegistry,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = serve(health, registry, "127.0.0.1", 0)
+    client = socket.create_connection(("127.0.0.1", port))
+    client.sendall(b"GET /healthz")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()  # which sends RST
+    wait_for_line(caplog, "a page could not be sent to 127.0.0.1: ConnectionResetError")
+    assert capsys.readouterr().err == ""
 
 
 def test_an_ipv6_address_will_do(health: Health, registry: CollectorRegistry) -> None:
