@@ -13,7 +13,10 @@ Exit code 0 is success, 1 a fault of the program itself (with a traceback: pleas
 130 an interruption by Ctrl-C.
 """
 
+import contextlib
+import errno
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import ClassVar, TextIO
@@ -72,9 +75,11 @@ class RecordError(TriageError):
 
 
 def run_program(main: Callable[[], int], stderr: TextIO | None = None) -> int:
-    """Runs a program's body and turns its errors into one line on stderr and an exit code.
+    """Run a program's body and turn its errors into one line on stderr and an exit code.
 
-    What the locale's encoding lacks is printed as `?`.
+    Characters that the locale's encoding lacks are printed as `?`. A closed standard output takes
+    nothing, as Python has it. One that cannot be written (a full disk) is an error, but not when
+    the program had nothing to write to it.
 
     Returns:
         The exit code, as listed above. An error of any other class than `TriageError` propagates.
@@ -85,14 +90,29 @@ def run_program(main: Callable[[], int], stderr: TextIO | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         code = main()
-        sys.stdout.flush()  # here, because Python's own flush at the end would exit with 120
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, because Python's own flush at the end would exit with 120
         return code
     except TriageError as error:
-        print(f"error: {error}", file=out)
+        _complain(f"error: {error}", out)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=out)
+        _complain("interrupted", out)
         return 130
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         sys.stdout = None  # nothing more can be flushed to it
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename:
+            raise
+        sys.stdout = None
+        reason = os.strerror(error.errno)
+        _complain(f"error: standard output cannot be written: {reason}; free some space", out)
+        return DependencyError.exit_code
+
+
+def _complain(line: str, out: TextIO | None) -> None:
+    """Print a line to standard error, unless that is closed or full."""
+    if out is not None:
+        with contextlib.suppress(OSError):
+            print(line, file=out, flush=True)

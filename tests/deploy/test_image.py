@@ -57,7 +57,7 @@ def test_an_image_runs_its_program_without_privileges(
     name = images.build(target)
     configuration = json.loads(images.configuration(name))["OCIv1"]["config"]
     assert configuration["User"] == f"{USER}:{USER}"
-    assert configuration["Entrypoint"] == [entrypoint]  # as a list, so that it receives SIGTERM
+    assert configuration["Entrypoint"] == ["tini", "--", entrypoint]
     assert configuration["StopSignal"] == "SIGTERM"
     log = tmp_path / "log"
     assert images.start(name, log, [entrypoint, "--version"]).wait(120) == 0, log.read_text()

@@ -125,3 +125,41 @@ sys.exit(run_program(body))
     program = [sys.executable, "-c", script]
     done = subprocess.run(program, env=environment, capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, printed, b"")
+
+
+@pytest.mark.parametrize(
+    ("prints", "redirection", "code", "complaint"),
+    [
+        (False, ">&-", 0, ""),
+        (False, ">/dev/full", 0, ""),
+        (False, "2>&-", 0, ""),
+        (False, "2>/dev/full", 0, ""),
+        (True, ">&-", 0, ""),
+        (
+            True,
+            ">/dev/full",
+            6,
+            "error: standard output cannot be written: No space left on device; free some space\n",
+        ),
+        (True, ">/dev/full 2>/dev/full", 6, ""),
+    ],
+)
+def test_a_closed_or_full_output_ends_no_program_with_a_traceback(
+    prints: bool, redirection: str, code: int, complaint: str
+) -> None:
+    script = f"""
+import logging, sys
+from shared.errors import run_program
+
+def body():
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    logging.info("a line")
+    if {prints}:
+        print("data")
+    return 0
+
+sys.exit(run_program(body))
+"""
+    command = ["sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (code, complaint)
