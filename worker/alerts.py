@@ -5,9 +5,9 @@ from collections.abc import Callable
 from rich.markup import escape
 
 from shared.errors import RecordError
-from shared.settings import Settings
 from worker.kafka.follow import follow
 from worker.messages.alert import Alert, decode_alert
+from worker.settings import Settings
 
 
 def print_alerts(

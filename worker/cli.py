@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from shared.command_line import new_app, run_command
 from shared.errors import run_program
-from shared.settings import read_settings
 from worker.commands.alerts import alerts
 from worker.commands.create_topics import create_topics
 from worker.commands.demo import demo
 from worker.commands.replay_dead_letters import replay_dead_letters
 from worker.commands.run import run
+from worker.settings import read_settings
 
 app = new_app(
     "triage-worker",

@@ -19,12 +19,12 @@ from datetime import datetime
 import msgspec
 
 from shared.errors import UsageError
-from shared.settings import Settings
 from worker.kafka.follow import read
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message, Record
 from worker.messages.alert import source_timestamp
 from worker.messages.dead_letter import DeadLetter, as_it_came, read_dead_letter
+from worker.settings import Settings
 
 MOST_REPLAYS = 3
 """A record that has come back so many times stays: what it fails by is not mended."""

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from shared.errors import UnavailableError
 from shared.registry.base import open_registry
-from shared.settings import Settings
 from worker.kafka.records import Batch
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source
@@ -25,6 +24,7 @@ from worker.model.follower import Follower, Loaded
 from worker.model.shadow import Shadow
 from worker.ops.health import Health, serve, watch
 from worker.ops.metrics import Metrics
+from worker.settings import Settings
 from worker.triage import Outcome, Triage
 
 log = logging.getLogger("triage")

@@ -9,6 +9,8 @@ Probability = Annotated[float, Meta(ge=0, le=1)]
 OperatingPointName = Literal["balanced", "precision-90", "recall-90"]
 OPERATING_POINTS: tuple[OperatingPointName, ...] = get_args(OperatingPointName)
 BALANCED: OperatingPointName = "balanced"
+Threshold = Annotated[float, Meta(gt=0, lt=1)] | OperatingPointName
+"""A probability, or the name of an operating point that the bundle has."""
 
 
 class OperatingPoint(msgspec.Struct, frozen=True):

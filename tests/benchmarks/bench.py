@@ -11,7 +11,6 @@ import msgspec
 
 from shared.bundle.files import MANIFEST, read_manifest
 from shared.registry.folder import FolderRegistry
-from shared.settings import Settings
 from tests.benchmarks.run import Run
 from tests.benchmarks.tweets import values
 from tests.conftest import Trained
@@ -20,6 +19,7 @@ from trainer.data.read import read_dataset
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
+from worker.settings import Settings
 
 
 class Bench:

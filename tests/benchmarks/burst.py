@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import psutil
 
-from shared.settings import Settings
 from tests.benchmarks.bench import Bench, fill
 from tests.benchmarks.watched import look, look_at, working
 from tests.kafka.processes import Worker, broker_process, environment_of, wait_for
+from worker.settings import Settings
 
 WARM_UP = 15_000
 """Tweets that each member has seen when a measurement begins: most of the data's chunks."""

@@ -13,10 +13,10 @@ from typing import Any
 
 from kafka import OffsetAndMetadata
 
-from shared.settings import read_settings
 from tests.benchmarks.run import Stopwatch
 from worker.kafka.connection import new_consumer, new_producer
 from worker.kafka.mends import rejoin_if_forgotten
+from worker.settings import read_settings
 
 
 def main() -> None:

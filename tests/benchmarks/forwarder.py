@@ -13,11 +13,11 @@ import sys
 import time
 from contextlib import closing
 
-from shared.settings import read_settings
 from worker.kafka.records import Message
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source
 from worker.run import SWITCH_SECONDS
+from worker.settings import read_settings
 
 
 def main() -> None:

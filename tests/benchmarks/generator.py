@@ -15,8 +15,8 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
-from shared.settings import read_settings
 from tests.benchmarks.tweets import values
+from worker.settings import read_settings
 
 _TICK = 0.002
 """Seconds between two looks at how many are due."""

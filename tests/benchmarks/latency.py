@@ -15,12 +15,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from rich import box
 from rich.table import Table
 
-from shared.settings import Settings
 from tests.benchmarks.bench import Bench, fill
 from tests.benchmarks.burst import WARM_UP, begin, bursts, generator, members
 from tests.benchmarks.watched import look
 from tests.kafka.processes import environment_of
 from worker.messages.alert import decode_alert
+from worker.settings import Settings
 
 _WAITS = (0, 2, 10, 30, 100)
 """Milliseconds."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from kafka import KafkaConsumer, KafkaProducer
 
-from shared.settings import read_settings
 from tests.benchmarks.plain import PlainModel
 from tests.benchmarks.run import Stopwatch
+from worker.settings import read_settings
 
 
 def main() -> None:

@@ -16,9 +16,9 @@ from quixstreams import Application
 from quixstreams.kafka import Producer
 from quixstreams.sinks.base import BatchingSink, SinkBatch
 
-from shared.settings import Settings, read_settings
 from tests.benchmarks.plain import PlainModel
 from tests.benchmarks.run import Stopwatch
+from worker.settings import Settings, read_settings
 
 _CHECKPOINT = 4096
 """Tweets between two checkpoints of the form in batches; 1,024 and 16,384 were no faster."""

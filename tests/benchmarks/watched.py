@@ -9,10 +9,10 @@ import msgspec
 import psutil
 from kafka import KafkaConsumer, TopicPartition
 
-from shared.settings import Settings
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.run import Run
 from tests.kafka.processes import Worker, wait_for
+from worker.settings import Settings
 
 _PATIENCE = 600
 """Seconds that a machine may be busy with something else."""

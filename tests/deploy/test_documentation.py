@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from shared import errors
-from shared.settings import FILE_VARIABLE, PREFIX, Settings, expected
+from shared.settings import FILE_VARIABLE, PREFIX, expected, secret_names
 from tests.conftest import ROOT
+from worker.settings import Settings
 
 DOCUMENTS = sorted(
     path
@@ -73,6 +74,7 @@ def test_the_settings_table_is_the_code_s() -> None:
 def test_settings_that_are_mentioned_exist(name: str) -> None:
     text = (ROOT / "deploy" / f"{name}.md").read_text("utf-8")
     known = {PREFIX + field.name.upper() for field in msgspec.structs.fields(Settings)}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name in secret_names(Settings)}
     mentioned = set(re.findall(r"\b(TRIAGE_[A-Z_]+)\b", text))
     assert mentioned <= known | {FILE_VARIABLE, "TRIAGE_"}
 

@@ -10,10 +10,11 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from shared.settings import PREFIX, Settings, read_settings
+from shared.settings import PREFIX
 from tests.conftest import ROOT
 from tests.deploy.dockerfile import read
 from tests.deploy.manifests import FOLDER, Manifest, build, check, through_keda
+from worker.settings import Settings, read_settings
 
 OVERLAYS = ["overlays/cpu", "overlays/gpu"]
 ALL = [*OVERLAYS, "topics"]

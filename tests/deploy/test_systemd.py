@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import read_settings
 from tests.conftest import ROOT
+from worker.settings import read_settings
 
 FOLDER = ROOT / "deploy" / "systemd"
 

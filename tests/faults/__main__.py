@@ -20,13 +20,13 @@ import msgspec
 from rich.console import Console
 
 from shared.registry.folder import FolderRegistry
-from shared.settings import Settings
 from tests.conftest import SAMPLE, Trained
 from tests.faults.recovery import Recovery, measure
 from tests.faults.report import table
 from tests.faults.run import Report, run
 from tests.faults.soak import Soak, soak
 from tests.kafka.processes import environment_of
+from worker.settings import Settings
 
 
 def main() -> int:

@@ -11,10 +11,10 @@ from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, T
 from kafka.errors import KafkaError
 
 from shared.errors import DependencyError
-from shared.settings import Settings
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.records import Record, flat
 from worker.kafka.topics import create_topics
+from worker.settings import Settings
 
 Given = TypeVar("Given")
 

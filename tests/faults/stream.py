@@ -10,10 +10,10 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from shared.settings import Settings
 from tests.faults.malformed import malformed
 from tests.faults.versions import Versions
 from worker.kafka.records import Headers
+from worker.settings import Settings
 
 _MALFORMED_SHARE = 0.05
 _TICK = 0.05

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from kafka import KafkaProducer
 
-from shared.settings import Settings
 from worker.kafka.records import Batch
 from worker.kafka.source import Source
+from worker.settings import Settings
 
 Place = tuple[int, int]
 """Partition and offset."""

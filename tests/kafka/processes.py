@@ -18,10 +18,10 @@ from kafka import KafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from shared.settings import Settings
 from tests.conftest import Trained
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.topics import create_topics
+from worker.settings import Settings
 
 
 def settings_of(kafka: LocalKafka, name: str, partitions: int = 3) -> Settings:

@@ -6,9 +6,9 @@ from contextlib import closing
 
 from kafka import KafkaConsumer
 
-from shared.settings import Settings
 from tests.kafka.processes import environment_of
 from worker.demo.local_kafka import LocalKafka
+from worker.settings import Settings
 
 
 def create_topics(settings: Settings, *options: str) -> tuple[int, str]:

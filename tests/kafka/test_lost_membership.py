@@ -14,13 +14,13 @@ from kafka.errors import KafkaTimeoutError
 from msgspec import structs
 
 from shared.errors import DependencyError, UnavailableError
-from shared.settings import Settings
 from tests.kafka.feed import Feed, drain
 from tests.kafka.processes import settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.connection import new_admin
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source
+from worker.settings import Settings
 
 
 class Stalled(msgspec.Struct):

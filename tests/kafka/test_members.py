@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from shared.settings import Settings
 from tests.conftest import Trained
 from tests.kafka.processes import Worker, environment_of, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
 from worker.messages.alert import decode_alert
+from worker.settings import Settings
 
 PARTITIONS = (0, 1)
 

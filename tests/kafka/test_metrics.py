@@ -12,7 +12,6 @@ import pytest
 
 from shared.bundle.files import GOLDEN, Bundle, load_bundle
 from shared.registry.folder import FolderRegistry
-from shared.settings import Settings
 from tests.conftest import Trained
 from tests.kafka.processes import (
     Worker,
@@ -26,6 +25,7 @@ from tests.kafka.test_worker import publish, some_texts
 from tests.shared.bundle.test_bundle import replace_file
 from worker.demo.local_kafka import LocalKafka
 from worker.messages.alert import Alert, decode_alert
+from worker.settings import Settings
 
 NAMES = ("Vanilla-Feedforward-NN", "LSTM", "Bidirectional-RNN")
 """Versions 1 to 3; 4 is a bundle that does not score its golden texts as it says."""

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings
 from tests.conftest import Trained
 from tests.deploy.dashboard import queries
 from tests.deploy.prometheus import FOLDER, Prometheus, scraping
@@ -20,6 +19,7 @@ from tests.kafka.processes import Worker, environment_of, running, settings_of, 
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
+from worker.settings import Settings
 
 TWEETS = ("Forest fire near La Ronge, two villages evacuated", "this weekend was on fire")
 METRIC = re.compile(r"\b(?:triage|process|python)_\w+")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from shared.settings import Settings
 from tests.kafka.processes import read_all, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.connection import new_producer
 from worker.kafka.producer import Producer
 from worker.kafka.records import Message
+from worker.settings import Settings
 
 
 @pytest.fixture

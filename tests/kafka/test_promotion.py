@@ -12,7 +12,6 @@ import pytest
 
 from shared.bundle.files import load_bundle
 from shared.registry.base import Registry, open_registry
-from shared.settings import Settings
 from tests.conftest import Trained
 from tests.kafka.processes import environment_of, read_all, running, settings_of, wait_for
 from tests.kafka.test_worker import publish, some_texts
@@ -20,6 +19,7 @@ from tests.wandb.server.server import WandbServer
 from tests.wandb.server.store import ENTITY
 from worker.demo.local_kafka import LocalKafka
 from worker.messages.alert import decode_alert
+from worker.settings import Settings
 
 MODELS = ("LSTM", "Bidirectional-RNN")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from shared.settings import Settings
 from tests.conftest import Trained
 from tests.kafka.processes import (
     environment_of,
@@ -27,6 +26,7 @@ from worker.kafka.sink import shorten
 from worker.messages.alert import decode_alert
 from worker.messages.dead_letter import make_dead_letter
 from worker.replay import MOST_REPLAYS, Account, Selection, replay
+from worker.settings import Settings
 
 
 def letter(settings: Settings, number: int, reason: str, **changes: object) -> Message:

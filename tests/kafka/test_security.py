@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from shared.registry.folder import FolderRegistry
-from shared.settings import Settings
 from tests.conftest import Trained
 from tests.kafka.processes import (
     Worker,
@@ -32,6 +31,7 @@ from tests.kafka.secured_kafka import (
 from tests.kafka.token_endpoint import TokenServer, token_server, unsecured_token
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
+from worker.settings import Settings
 
 CLIENT_SECRET = "client-s3cret"
 SECRETS = (PASSWORD, KEY_PASSWORD, CLIENT_SECRET, "wr0ng")

@@ -13,7 +13,6 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.partitioner import murmur2
 
 from shared.errors import DependencyError, UnavailableError
-from shared.settings import Settings
 from tests.kafka.processes import broker_process, read_all, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.mends import Client
@@ -22,6 +21,7 @@ from worker.kafka.publisher import Publisher
 from worker.kafka.records import Batch, Message, flat
 from worker.kafka.sink import Sink, shorten
 from worker.kafka.source import Source
+from worker.settings import Settings
 
 LARGEST = 100_000
 """Bytes that the topics of most of these tests take."""

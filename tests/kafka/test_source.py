@@ -11,7 +11,6 @@ import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
-from shared.settings import Settings
 from tests.kafka.feed import Feed, Place, drain
 from tests.kafka.processes import log_of, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
@@ -19,6 +18,7 @@ from worker.kafka import unpack
 from worker.kafka.records import Batch
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source
+from worker.settings import Settings
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import TopicAuthorizationFailedError
 
-from shared.settings import Settings
 from tests.conftest import ROOT, Trained
 from tests.deploy.kafka_tools import install_tools
 from tests.deploy.manifests import build
@@ -21,6 +20,7 @@ from tests.kafka.secured_kafka import PASSWORD, SecuredKafka, secured_kafka
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
+from worker.settings import Settings
 
 FOLDER = ROOT / "deploy" / "kubernetes" / "topics"
 TWEET = b"Forest fire near La Ronge, two villages evacuated"

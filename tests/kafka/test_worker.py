@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings
 from tests.conftest import SAMPLE, Trained
 from tests.kafka.processes import (
     Worker,
@@ -26,6 +25,7 @@ from worker.demo.local_kafka import LocalKafka
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
 from worker.messages.alert import decode_alert
+from worker.settings import Settings
 
 BROKEN = (b'{"text": "cut', b'{"text": 7}', b'{"id": 1}', b"\xff\xfe", b"  ", b'{"text": ""}')
 

@@ -297,7 +297,9 @@ class TestSettings:
         self, program: Program, environment: pytest.MonkeyPatch
     ) -> None:
         environment.setenv("TRIAGE_REGISTRI", "file:x")
-        program("list").is_refused(2, "TRIAGE_REGISTRI is not a setting", "TRIAGE_REGISTRY")
+        program("list").is_refused(
+            2, "TRIAGE_REGISTRI is not a setting: did you mean TRIAGE_REGISTRY?"
+        )
 
     def test_registry_that_cannot_be_read_is_refused(
         self, program: Program, environment: pytest.MonkeyPatch, tmp_path: Path

@@ -9,9 +9,11 @@ import pytest
 
 from shared.errors import UsageError
 from shared.secret import Secret
-from shared.settings import FILE_VARIABLE, SECRETS, Settings, read_settings
+from shared.settings import FILE_VARIABLE, secret_names
+from worker.settings import Settings, read_settings
 
 PASSWORD = "corr3ct-h0rse"
+SECRETS = secret_names(Settings)
 SCRAM = {
     "SECURITY_PROTOCOL": "SASL_SSL",
     "SASL_MECHANISM": "SCRAM-SHA-512",
@@ -91,13 +93,13 @@ def test_ways_that_can_work(given: dict[str, str], file: str) -> None:
         ),
         (
             {"SECURITY_PROTOCOL": "SASL_SSL"},
-            ["SASL_MECHANISM is missing, which TRIAGE_KAFKA_SECURITY_PROTOCOL=SASL_SSL needs"],
+            ["SASL_MECHANISM is missing: TRIAGE_KAFKA_SECURITY_PROTOCOL=SASL_SSL needs it"],
         ),
         (
             {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SASL_MECHANISM": "PLAIN"},
             [
-                "SASL_USERNAME is missing, which TRIAGE_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT and "
-                "TRIAGE_KAFKA_SASL_MECHANISM=PLAIN needs",
+                "SASL_USERNAME is missing: TRIAGE_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT and "
+                "TRIAGE_KAFKA_SASL_MECHANISM=PLAIN needs it",
                 "SASL_PASSWORD is missing",
             ],
         ),
@@ -174,6 +176,21 @@ def test_a_bad_secret_of_the_file_is_not_shown(tmp_path: Path) -> None:
     assert f"{path}: kafka is not a setting" in str(caught.value)
     assert "12345" not in str(caught.value)
     assert "67890" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_every_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("two\nlines")
+    variable = f"TRIAGE_{name.upper()}_FILE"
+    with pytest.raises(UsageError, match=f"{variable}: expected a line of text"):
+        read_settings({variable: str(tmp_path / "secret")})
+
+
+def test_password_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    given = {name: value for name, value in SCRAM.items() if name != "SASL_PASSWORD"}
+    settings = read(given | {"SASL_PASSWORD_FILE": str(tmp_path / "password")})
+    assert settings.kafka_sasl_password == Secret(PASSWORD)
 
 
 def test_secrets_are_all_the_settings_that_sound_like_it() -> None:

@@ -9,11 +9,11 @@ import msgspec
 from cyclopts import Parameter, Token
 
 from shared.bundle.quality import BALANCED, OPERATING_POINTS
+from shared.bundle.quality import Threshold as ThresholdSetting
 from shared.command_line import Given
 from shared.console import Console
 from shared.registry.base import Registry, open_registry
-from shared.settings import Threshold as ThresholdSetting
-from shared.settings import read_settings
+from trainer.settings import read_settings
 
 if TYPE_CHECKING:
     from trainer.data.read import Dataset

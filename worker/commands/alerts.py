@@ -5,7 +5,7 @@ from typing import Annotated
 
 from shared.command_line import Count, Flag, Given
 from shared.console import Console, print_json_as_utf8
-from shared.settings import Settings
+from worker.settings import Settings
 
 
 def alerts(

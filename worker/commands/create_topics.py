@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from shared.command_line import Count, Given
-from shared.settings import Settings
+from worker.settings import Settings
 
 
 def create_topics(*, partitions: Count = 6, settings: Annotated[Settings, Given]) -> None:

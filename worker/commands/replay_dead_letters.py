@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shared.command_line import Count, Flag, Given
-from shared.settings import Settings
+from worker.settings import Settings
 
 
 def replay_dead_letters(

@@ -7,7 +7,7 @@ import threading
 from typing import Annotated
 
 from shared.command_line import Given
-from shared.settings import Settings
+from worker.settings import Settings
 
 
 def run(*, settings: Annotated[Settings, Given]) -> None:

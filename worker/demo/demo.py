@@ -30,13 +30,13 @@ from rich.text import Text
 
 from shared.console import Console, expect_to_write
 from shared.errors import DataError, DependencyError, UsageError
-from shared.settings import Settings
 from worker.alerts import alert_line
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
 from worker.kafka.topics import create_topics
 from worker.messages.alert import Alert, decode_alert
+from worker.settings import Settings
 
 SAMPLE = Path(__file__).parent / "demo_tweets.csv"
 

@@ -22,11 +22,11 @@ from kafka.errors import (
 )
 
 from shared.errors import DependencyError, UnavailableError
-from shared.settings import Settings
 from worker.kafka.mends import Client, Selector, trace_nothing
 from worker.kafka.producer import PATIENCE_MS, Producer
 from worker.kafka.security import check_connection, security_options
 from worker.kafka.transactions import TransactionalClient
+from worker.settings import Settings
 
 REQUEST_TIMEOUT_MS = 10_000
 _BOOTSTRAP_TIMEOUT_MS = 10_000

@@ -8,10 +8,10 @@ from typing import Any
 from kafka import TopicPartition
 
 from shared.errors import DependencyError, UnavailableError
-from shared.settings import Settings
 from worker.kafka.connection import connecting, kafka_errors, new_consumer
 from worker.kafka.record_batches import PartitionRecords
 from worker.kafka.records import Record, flat
+from worker.settings import Settings
 
 _PATIENCE = 60
 """Seconds that a topic may give nothing before its end; workers' transactions take ten at most."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from shared.settings import Settings
 from worker.kafka.connection import connecting, kafka_errors, new_producer
 from worker.kafka.records import Message
+from worker.settings import Settings
 
 
 class Publisher:

@@ -22,8 +22,8 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from shared.errors import DependencyError, UnavailableError, UsageError
-from shared.settings import Settings
 from worker.kafka.tokens import token_provider
+from worker.settings import Settings
 
 _PATIENCE = 10.0
 """Seconds that a broker has to come up."""

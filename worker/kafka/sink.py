@@ -8,7 +8,6 @@ import msgspec
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from shared.errors import DependencyError
-from shared.settings import Settings
 from worker.kafka.connection import (
     REQUEST_TIMEOUT_MS,
     connecting,
@@ -18,6 +17,7 @@ from worker.kafka.connection import (
 from worker.kafka.producer import Producer
 from worker.kafka.records import Batch, Message
 from worker.kafka.source import Source
+from worker.settings import Settings
 
 
 class Sink:

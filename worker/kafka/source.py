@@ -11,7 +11,6 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import KafkaError
 from kafka.structs import MemberState
 
-from shared.settings import Settings
 from worker.kafka.connection import (
     REQUEST_TIMEOUT_MS,
     connecting,
@@ -31,6 +30,7 @@ from worker.kafka.record_batches import PartitionRecords
 from worker.kafka.records import Batch, Record
 from worker.kafka.unpack import one_allowance
 from worker.kafka.unreadable import unpacked_or_unreadable
+from worker.settings import Settings
 
 _METADATA_MAX_AGE_MS = 30_000
 """After this long at most, partitions that were added to the topic are consumed."""

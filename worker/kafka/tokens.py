@@ -23,7 +23,7 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from shared.errors import DependencyError, UnavailableError, UsageError
 from shared.secret import Secret
-from shared.settings import Settings
+from worker.settings import Settings
 
 _TIMEOUT = 5.0
 """Seconds that the endpoint has to answer; the client's other traffic waits meanwhile."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from kafka.errors import TopicAlreadyExistsError
 
 from shared.errors import DependencyError
-from shared.settings import Settings
 from worker.kafka.connection import connecting, new_admin, new_consumer
+from worker.settings import Settings
 
 
 def check_topics(settings: Settings) -> None:

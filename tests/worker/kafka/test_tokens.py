@@ -7,9 +7,9 @@ import pytest
 
 from shared.errors import DependencyError, UnavailableError, UsageError
 from shared.secret import Secret
-from shared.settings import Settings
 from tests.kafka.token_endpoint import TokenServer, token_server
 from worker.kafka.tokens import TokenEndpoint, TokenFile, token_provider
+from worker.settings import Settings
 
 CLIENT = "triage worker"
 SECRET = "s3cret:with/odd+%signs"
