@@ -9,6 +9,7 @@ from shared.errors import run_program
 from worker.commands.alerts import alerts
 from worker.commands.create_topics import create_topics
 from worker.commands.demo import demo
+from worker.commands.kafka import kafka
 from worker.commands.replay_dead_letters import replay_dead_letters
 from worker.commands.run import run
 from worker.settings import read_settings
@@ -22,6 +23,7 @@ app.command(run)
 app.command(create_topics)
 app.command(alerts)
 app.command(replay_dead_letters)
+app.command(kafka)
 app.command(demo)
 
 

@@ -75,7 +75,7 @@ public final class AlertSubscriber {
                             "%s\t%s\t%s%n",
                             alert.get("alert_id").asText(),
                             alert.get("probability").asDouble(),
-                            alert.get("tweet").get("text").asText());
+                            alert.get("tweet").get("text")); // as JSON: one line, quoted
                 }
             }
             consumer.commitSync();

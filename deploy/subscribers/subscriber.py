@@ -59,7 +59,7 @@ def keep(db: sqlite3.Connection, value: bytes) -> None:
     alert = json.loads(value)
     row = (alert["alert_id"], alert["probability"], alert["tweet"]["text"], value.decode())
     if db.execute("INSERT OR IGNORE INTO alerts VALUES (?, ?, ?, ?)", row).rowcount:
-        print(*row[:3], sep="\t", flush=True)
+        print(*row[:2], json.dumps(row[2], ensure_ascii=False), sep="\t", flush=True)
 
 
 if __name__ == "__main__":

