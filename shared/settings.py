@@ -130,6 +130,30 @@ def read_settings(
     return settings
 
 
+class Described(msgspec.Struct, frozen=True):
+    """A setting: its variable, its value, its default, and its documentation."""
+
+    variable: str
+    value: Any
+    default: Any
+    description: str
+    expected: str
+
+
+def describe(settings: RegistrySettings) -> list[Described]:
+    """Describe every setting of a program, in the order of declaration."""
+    return [
+        Described(
+            variable_of(field.name),
+            getattr(settings, field.name),
+            field.default,
+            next(meta.description or "" for meta in field.type.__metadata__ if meta.extra),
+            expected(field.type),
+        )
+        for field in msgspec.structs.fields(settings)
+    ]
+
+
 def variable_of(name: str) -> str:
     """Return the environment variable of a setting."""
     return PREFIX + name.upper()

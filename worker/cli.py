@@ -12,6 +12,7 @@ from worker.commands.demo import demo
 from worker.commands.kafka import kafka
 from worker.commands.replay_dead_letters import replay_dead_letters
 from worker.commands.run import run
+from worker.commands.settings import settings
 from worker.settings import read_settings
 
 app = new_app(
@@ -23,6 +24,7 @@ app.command(run)
 app.command(create_topics)
 app.command(alerts)
 app.command(replay_dead_letters)
+app.command(settings)
 app.command(kafka)
 app.command(demo)
 

@@ -163,6 +163,13 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0, le=65535)],
         setting("a port from 0 to 65535", "the port of these three pages; 0: a free port"),
     ] = 9108
+    log_format: Annotated[
+        Literal["text", "json"], setting("text or json", "the form of the log's lines")
+    ] = "text"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        setting("debug, info, warning or error", "the least severe events in the log"),
+    ] = "info"
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:

@@ -1,5 +1,6 @@
 """The documentation's links lead somewhere, and its tables are those of the code."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import msgspec
 import pytest
 
 from shared import errors
-from shared.settings import FILE_VARIABLE, PREFIX, expected, secret_names
+from shared.settings import FILE_VARIABLE, PREFIX, secret_names
 from tests.conftest import ROOT
+from worker import cli as worker_cli
 from worker.settings import Settings
 
 DOCUMENTS = sorted(
@@ -58,16 +60,21 @@ def test_the_tree_in_the_readme_is_the_repository() -> None:
     assert rooms <= shown
 
 
-def test_the_settings_table_is_the_code_s() -> None:
-    rows = dict(re.findall(r"^\| `(TRIAGE_\w+)` \| (.*?) \|", SETTINGS, re.MULTILINE))
-    assert rows.pop(FILE_VARIABLE) == "none"
-    fields = msgspec.structs.fields(Settings)
-    assert rows == {
-        PREFIX + field.name.upper(): "none" if field.default is None else f"`{field.default}`"
-        for field in fields
-    }
-    for field in fields:
-        assert expected(field.type) in SETTINGS
+def test_the_settings_page_is_what_the_program_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in [name for name in os.environ if name.startswith(PREFIX)]:
+            patch.delenv(variable)
+        assert worker_cli.main(["settings", "--markdown"]) == 0
+    assert SETTINGS.endswith("\n\n" + capsys.readouterr().out)
+
+
+def test_settings_are_listed_as_an_environment_file(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIAGE_BATCH_SIZE", "77")
+        assert worker_cli.main(["settings"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
+    assert "TRIAGE_BATCH_SIZE=77" in lines
+    assert "TRIAGE_INPUT_TOPIC=tweets.raw" in lines
 
 
 @pytest.mark.parametrize("name", ["README", "runbook", "sizing"])

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from shared.command_line import Count, Given
-from shared.settings import Settings
+from worker.settings import Settings
 
 
 def kafka(

@@ -7,7 +7,12 @@ import threading
 from typing import Annotated
 
 from shared.command_line import Given
+from shared.errors import TriageError
+from shared.settings import describe
+from shared.version import commit, version
 from worker.settings import Settings
+
+log = logging.getLogger("triage")
 
 
 def run(*, settings: Annotated[Settings, Given]) -> None:
@@ -17,12 +22,27 @@ def run(*, settings: Annotated[Settings, Given]) -> None:
 
         $ TRIAGE_KAFKA_BOOTSTRAP_SERVERS=localhost:9092 triage-worker run
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    from worker.ops.logging import set_up_logging
+
+    set_up_logging(settings.log_format, settings.log_level)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    values = {row.variable: str(row.value) for row in describe(settings) if row.value is not None}
+    log.info(
+        "triage-worker %s, commit %s, with %s",
+        version(),
+        commit() or "unknown",
+        " ".join(f"{variable}={value}" for variable, value in values.items()),
+        extra={"version": version(), "commit": commit(), "settings": values},
+    )
     from worker.run import run
 
-    run(settings, stop)
+    try:
+        run(settings, stop)
+    except TriageError as error:
+        log.critical("%s; exit code %d", error, error.exit_code)
+        sys.exit(error.exit_code)
+    except Exception:
+        log.critical("a fault of the program; exit code 1", exc_info=True)
+        sys.exit(1)

@@ -22,6 +22,7 @@ from prometheus_client import (
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from shared.version import commit, version
 from worker.ops.health import Health
 
 _STEP_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -79,6 +80,8 @@ class Metrics:
         def histogram(name: str, help_text: str, buckets: Sequence[float]) -> ArrayHistogram:
             return ArrayHistogram(f"triage_{name}", help_text, buckets, registry)
 
+        build = Info("triage_build", "The program's version and commit", registry=registry)
+        build.info({"version": version(), "commit": commit() or "unknown"})
         self.consumed = counter("tweets_consumed", "Records consumed and committed")
         self.alerts = counter("alerts", "Alerts published")
         self.not_relevant = counter("tweets_not_relevant", "Tweets scored below the threshold")
