@@ -376,7 +376,7 @@ def refused(environment: dict[str, str], named: str, log: Path) -> str:
         worker.process.kill()
     lines = [line for line in worker.log().splitlines() if " INFO " not in line]
     assert len(lines) == 1, worker.log()
-    assert lines[0].startswith("error: ")
+    assert " CRITICAL " in lines[0]
     assert named in lines[0]
     assert not any(secret in worker.log() for secret in SECRETS)
     return worker.log()
