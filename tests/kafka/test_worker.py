@@ -178,7 +178,7 @@ def test_what_is_wrong_is_said_in_one_line(
     assert "Traceback" not in worker.log()
     errors = [line for line in worker.log().splitlines() if "INFO" not in line]
     assert len(errors) == 1
-    assert " CRITICAL " in errors[0]
+    assert errors[0].startswith("error: settings: ") or " CRITICAL " in errors[0]
     assert message in errors[0]
 
 
