@@ -42,7 +42,8 @@ def test_every_alert_has_a_unit_test() -> None:
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_every_alert_says_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("page", "ticket")
-    assert rule["annotations"]["runbook"] == f"deploy/runbook.md#{rule['alert'].lower()}"
+    link = f"{{{{ $externalLabels.runbook_url }}}}#{rule['alert'].lower()}"
+    assert rule["annotations"]["runbook_url"] == link
     entry = re.search(
         rf"^### {rule['alert']}\n\n(.+?)(?=^##|\Z)", RUNBOOK, re.MULTILINE | re.DOTALL
     )
