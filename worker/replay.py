@@ -1,14 +1,13 @@
-"""Replay: puts dead letters back into the input topic, each once, however often it is run.
+"""Replay: put dead letters back into the input topic, each once, however often it runs.
 
-    dead letters ─select─▶ records as they came ─▶ input topic
-                     ▲                  └─▶ a note in the dead letters' partition: which they were
+    dead letters ─select─▶ original records ─▶ input topic
+                     ▲                  └─▶ a note in the dead-letters topic: which ones they were
                      └──────── notes ◀──────┘
 
-Records and note are one transaction, so that a run which is killed leaves no record without a note,
-and the next one goes on where it ended. A note lies behind the dead letters that it names, and
-Kafka forgets the oldest first: the note is there for as long as they are, which the offsets of a
-consumer group would not be. The transactional id is that of all runs, so that one which comes while
-another is at work takes its place.
+Records and note are one transaction. A run that is killed leaves no record without a note, and the
+next run continues where it ended. A note comes after the dead letters that it names, and Kafka
+deletes the oldest records first, so it stays as long as they do; offsets of a consumer group would
+not. All runs share a transactional id, so that a new run takes over from one that still works.
 """
 
 from collections import Counter
@@ -27,23 +26,23 @@ from worker.messages.dead_letter import DeadLetter, as_it_came, read_dead_letter
 from worker.settings import Settings
 
 MOST_REPLAYS = 3
-"""A record that has come back so many times stays: what it fails by is not mended."""
+"""A record that failed this many times after a replay stays: its cause is not fixed."""
 _NOTE = "triage-note"
 _MOST_RECORDS = 500
 _MOST_BYTES = 4 << 20
-"""Of one transaction."""
+"""Limits of one transaction."""
 
-Place = tuple[int, int]
+Coordinates = tuple[int, int]
 """Partition and offset of a dead letter."""
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which dead letters are asked for.
+    """Which dead letters to put back.
 
     Attributes:
-        reasons: none: whatever the reason.
-        since, until: when they were published, the second moment excluded.
-        count: so many at most.
+        reasons: the reasons to include; empty: all.
+        since, until: the time when they were published, `until` excluded.
+        count: the largest number of dead letters.
     """
 
     reasons: frozenset[str] = frozenset()
@@ -52,74 +51,80 @@ class Selection(msgspec.Struct, frozen=True):
     count: int | None = None
 
 
-class Account(msgspec.Struct):
-    """What became of the dead letters of a topic.
+class Summary(msgspec.Struct):
+    """What happened to the dead letters of a topic.
 
     Attributes:
-        replayed: those that were put back, or would be, by reason.
-        left: those that stay, by why they do.
+        replayed: how many were put back, or would be, by reason.
+        left: how many stay, by the cause.
     """
 
     replayed: Counter[str]
     left: Counter[str]
 
 
-def replay(settings: Settings, selection: Selection, *, send: bool) -> Account:
-    """Puts the selected dead letters back, or only looks which these would be.
+def replay(settings: Settings, selection: Selection, *, send: bool) -> Summary:
+    """Put the selected dead letters back, or only count them.
 
-    Without transactions (`TRIAGE_DELIVERY=at-least-once`) records that were put back just before a
-    run was killed go again.
+    Without transactions (`TRIAGE_DELIVERY=at-least-once`), records that were put back just before a
+    run was killed are put back again.
 
     Raises:
-        DependencyError: from Kafka. What was put back before stays so, and is not put back again.
+        DependencyError: from Kafka. What was put back before the error is not put back again.
     """
-    account = Account(Counter(), Counter())
+    summary = Summary(Counter(), Counter())
     if not send:
-        for _ in _selected(settings, selection, account):
+        for _ in _selected(settings, selection, summary):
             pass
-        return account
+        return summary
     transactional_id = f"{settings.group_id}-replay"
     transactions = settings.delivery == "exactly-once"
-    # Made first, so that a run before it has ended when the notes are read.
+    # Create it first: it ends an earlier run before the notes are read.
     with closing(Publisher(settings, transactional_id if transactions else None)) as publisher:
-        for letters in _portions(_selected(settings, selection, account)):
+        for letters in _chunks(_selected(settings, selection, summary)):
             messages = [as_it_came(letter) for _, letter in letters]
-            publisher.publish(messages + _notes(settings, [place for place, _ in letters]))
-    return account
+            publisher.publish(
+                messages + _notes(settings, [coordinates for coordinates, _ in letters])
+            )
+    return summary
 
 
 def _selected(
-    settings: Settings, selection: Selection, account: Account
-) -> Iterator[tuple[Place, DeadLetter]]:
-    """The dead letters that go, as the account says."""
-    noted = {place for r in read(settings, settings.dead_letters_topic) for place in _noted(r)}
+    settings: Settings, selection: Selection, summary: Summary
+) -> Iterator[tuple[Coordinates, DeadLetter]]:
+    """Yield the dead letters to put back, and count all of them in the summary."""
+    noted = {
+        coordinates
+        for r in read(settings, settings.dead_letters_topic)
+        for coordinates in _noted(r)
+    }
     for record in read(settings, settings.dead_letters_topic):
         if _is_note(record):
             continue
         letter = read_dead_letter(record)
-        place = (record.partition, record.offset)
+        coordinates = (record.partition, record.offset)
         if letter is None:
             why = "not written by a worker"
-        elif place in noted:
-            why = "put back before"
-        elif not _asked_for(record, letter, selection):
-            why = "not asked for"
+        elif coordinates in noted:
+            why = "put back earlier"
+        elif not _selected_by(record, letter, selection):
+            why = "not selected"
         elif letter.topic != settings.input_topic:
             why = "from another topic"
         elif not letter.whole:
-            why = "without the record's whole content"
+            why = "without the whole record"
         elif letter.replays >= MOST_REPLAYS:
-            why = f"come back {MOST_REPLAYS} times"
-        elif account.replayed.total() == selection.count:
-            why = "beyond the count"
+            why = f"failed {MOST_REPLAYS} times after a replay"
+        elif summary.replayed.total() == selection.count:
+            why = "over --count"
         else:
-            account.replayed[letter.reason] += 1
-            yield place, letter
+            summary.replayed[letter.reason] += 1
+            yield coordinates, letter
             continue
-        account.left[why] += 1
+        summary.left[why] += 1
 
 
-def _asked_for(record: Record, letter: DeadLetter, selection: Selection) -> bool:
+def _selected_by(record: Record, letter: DeadLetter, selection: Selection) -> bool:
     moment = source_timestamp(record.timestamp)
     if selection.since is not None and (moment is None or moment < selection.since):
         return False
@@ -128,24 +133,24 @@ def _asked_for(record: Record, letter: DeadLetter, selection: Selection) -> bool
     return not selection.reasons or letter.reason in selection.reasons
 
 
-def _portions(
-    letters: Iterator[tuple[Place, DeadLetter]],
-) -> Iterator[list[tuple[Place, DeadLetter]]]:
-    portion: list[tuple[Place, DeadLetter]] = []
+def _chunks(
+    letters: Iterator[tuple[Coordinates, DeadLetter]],
+) -> Iterator[list[tuple[Coordinates, DeadLetter]]]:
+    chunk: list[tuple[Coordinates, DeadLetter]] = []
     size = 0
-    for place, letter in letters:
-        portion.append((place, letter))
+    for coordinates, letter in letters:
+        chunk.append((coordinates, letter))
         size += len(letter.value or b"")
-        if len(portion) == _MOST_RECORDS or size >= _MOST_BYTES:
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion
+        if len(chunk) == _MOST_RECORDS or size >= _MOST_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
-def _notes(settings: Settings, places: Sequence[Place]) -> list[Message]:
+def _notes(settings: Settings, coordinates: Sequence[Coordinates]) -> list[Message]:
     offsets: dict[int, list[int]] = {}
-    for partition, offset in places:
+    for partition, offset in coordinates:
         offsets.setdefault(partition, []).append(offset)
     header = [(_NOTE, b"replayed")]
     return [
@@ -158,7 +163,7 @@ def _is_note(record: Record) -> bool:
     return record.headers == [(_NOTE, b"replayed")]
 
 
-def _noted(record: Record) -> list[Place]:
+def _noted(record: Record) -> list[Coordinates]:
     if not _is_note(record):
         return []
     offsets = msgspec.json.decode(record.value or b"[]", type=list[int])
@@ -166,31 +171,31 @@ def _noted(record: Record) -> list[Place]:
 
 
 def moment_of(text: str) -> datetime:
-    """A moment as ISO 8601 writes it, with its offset from UTC.
+    """Parse a time in ISO 8601 with its offset from UTC.
 
     Raises:
-        UsageError: if it is none.
+        UsageError: if it is not one.
     """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise UsageError(f"{text!r}: expected a moment such as 2026-11-23T10:00Z")
+        raise UsageError(f"{text!r}: expected a time such as 2026-11-23T10:00Z")
     return moment
 
 
-def report(settings: Settings, account: Account, *, sent: bool) -> list[str]:
-    """The account in lines for people."""
-    many = account.replayed.total()
+def report(settings: Settings, summary: Summary, *, sent: bool) -> list[str]:
+    """Describe the summary in lines for people."""
+    many = summary.replayed.total()
     went = "were put back" if sent else "would be put back"
     by_reason = "".join(
-        f"\n  {number:>8} {name}" for name, number in account.replayed.most_common()
+        f"\n  {number:>8} {name}" for name, number in summary.replayed.most_common()
     )
     lines = [f"{many} dead letters {went} into {settings.input_topic}" + by_reason]
-    if account.left:
-        by_why = "".join(f"\n  {number:>8} {why}" for why, number in account.left.most_common())
-        lines.append(f"{account.left.total()} stay" + by_why)
+    if summary.left:
+        by_why = "".join(f"\n  {number:>8} {why}" for why, number in summary.left.most_common())
+        lines.append(f"{summary.left.total()} stay" + by_why)
     if not sent:
-        lines.append("nothing was written: --send does it")
+        lines.append("nothing was written; add --send to put them back")
     return lines

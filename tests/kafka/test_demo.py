@@ -69,7 +69,7 @@ def test_the_whole_demonstration(tmp_path: Path) -> None:
     demo.expect_nothing_left()
 
 
-@pytest.mark.parametrize("when", ["learns from", "loading|joins the group"])
+@pytest.mark.parametrize("when", ["trains on", "loading|joins its consumer group"])
 def test_ctrl_c_ends_everything(tmp_path: Path, when: str) -> None:
     demo = Demo(tmp_path)
     wait_for(lambda: any(demo.shows(text) for text in when.split("|")), 120)

@@ -25,7 +25,7 @@ from worker.kafka.records import Message, Record
 from worker.kafka.sink import shorten
 from worker.messages.alert import decode_alert
 from worker.messages.dead_letter import make_dead_letter
-from worker.replay import MOST_REPLAYS, Account, Selection, replay
+from worker.replay import MOST_REPLAYS, Selection, Summary, replay
 from worker.settings import Settings
 
 
@@ -92,20 +92,20 @@ def test_those_asked_for_go_and_what_cannot_go_stays(kafka: LocalKafka) -> None:
     stay = {
         "not written by a worker": 1,
         "from another topic": 1,
-        "come back 3 times": 1,
-        "without the record's whole content": 2,
+        "failed 3 times after a replay": 1,
+        "without the whole record": 2,
     }
 
     before = read_all(settings, dead)
     dry = replay(settings, Selection(), send=False)
-    assert dry == Account({"wrong_type": 30, "invalid_json": 30}, stay)  # type: ignore[arg-type]
+    assert dry == Summary({"wrong_type": 30, "invalid_json": 30}, stay)  # type: ignore[arg-type]
     assert ids(settings) == []
     assert read_all(settings, dead) == before
 
     early = Selection(frozenset(["wrong_type"]), until=middle, count=12)
     first = replay(settings, early, send=True)
     assert first.replayed == {"wrong_type": 12}
-    assert first.left["beyond the count"] == 8
+    assert first.left["over --count"] == 8
     there = ids(settings)
     assert len(there) == 12
     assert set(there) < set(range(20))
@@ -115,7 +115,7 @@ def test_those_asked_for_go_and_what_cannot_go_stays(kafka: LocalKafka) -> None:
 
     rest = replay(settings, msgspec.structs.replace(early, count=None), send=True)
     assert rest.replayed == {"wrong_type": 8}
-    assert rest.left["put back before"] == 12
+    assert rest.left["put back earlier"] == 12
     assert ids(settings) == list(range(20))
 
     late = Selection(frozenset(["wrong_type", "no_text"]), since=middle)
@@ -128,7 +128,7 @@ def test_those_asked_for_go_and_what_cannot_go_stays(kafka: LocalKafka) -> None:
         f"30 dead letters were put back into {settings.input_topic}",
         "        30 invalid_json",
         "35 stay",
-        "        30 put back before",
+        "        30 put back earlier",
     ]
     assert set(lines[4:]) == {f"{number:>10} {why}" for why, number in stay.items()}
     assert ids(settings) == [*range(50), *range(100, 110)]
@@ -155,7 +155,7 @@ def test_a_mended_cause_gives_each_alert_once_and_an_endless_one_ends(
             again = 5 if round_ < MOST_REPLAYS else 0
             mended = {"unprocessable": 40} if round_ == 0 else {}
             assert account.replayed == mended | ({"wrong_type": 5} if again else {})
-            assert account.left[f"come back {MOST_REPLAYS} times"] == 5 - again
+            assert account.left[f"failed {MOST_REPLAYS} times after a replay"] == 5 - again
             consumed[0] += account.replayed.total()
             wait_for(lambda: worker.consumed() >= consumed[0])
         figures = worker.metrics()

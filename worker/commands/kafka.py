@@ -40,7 +40,7 @@ def kafka(
     topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
     broker = LocalKafka(port=port)
     try:
-        broker.start(lambda step: print(step, flush=True))
+        broker.start(progress=lambda step: print(step, flush=True))
         here = msgspec.structs.replace(settings, kafka_bootstrap_servers=broker.bootstrap_servers)
         create_topics(here, dict.fromkeys(topics, partitions))
         print(f"Kafka listens on {broker.bootstrap_servers}, with the topics {', '.join(topics)}")

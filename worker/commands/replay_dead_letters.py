@@ -40,5 +40,5 @@ def replay_dead_letters(
         moment_of(until) if until is not None else None,
         count,
     )
-    account = replay(settings, selection, send=send)
-    print("\n".join(report(settings, account, sent=send)))
+    summary = replay(settings, selection, send=send)
+    print("\n".join(report(settings, summary, sent=send)))

