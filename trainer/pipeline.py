@@ -17,17 +17,15 @@ from shared.bundle.manifest import FORMAT, Manifest
 from shared.bundle.quality import BALANCED, Subset
 from shared.model.architecture import Calibration, Floats, count_parameters
 from shared.text.lemmas import Ids, pipeline_to_bytes
-from trainer.data.read import (
-    Dataset,
-    Indices,
+from trainer.data.dataset import Dataset, Indices
+from trainer.data.same_text import normalized_hashes, word_hashes
+from trainer.data.split import (
     Parts,
     cut_test,
     cut_validation,
     expect_both_labels,
     grouped_folds,
-    normalized_hashes,
     split,
-    word_hashes,
 )
 from trainer.distill.soft_labels import FOLDS, Teaching
 from trainer.evaluate.bootstrap import Scores
@@ -162,6 +160,8 @@ def train(
             threshold=threshold,
             metrics=metrics,
             files={},
+            labelling=dataset.labelling,
+            languages=dataset.languages,
             epochs=history,
             operating_points=points,
             quality=measure_quality(

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from shared.errors import TriageError
 from shared.model.architecture import count_parameters
-from trainer.data.read import Dataset
+from trainer.data.dataset import Dataset
 from trainer.distill.soft_labels import read_teaching
 from trainer.evaluate.metrics import Metrics, evaluate, figures_table
 from trainer.evaluate.thresholds import UNCALIBRATED

@@ -71,7 +71,7 @@ def test_version(app: App, capsys: pytest.CaptureFixture[str]) -> None:
         ("train --data", ["--data"]),
         ("train --data x.csv --seed one", ["--seed", "one"]),
         ("train --data x.csv --seed 1 --seed 2", ["--seed", "multiple times"]),
-        ("train --data x.csv --data y.csv", ["--data", "multiple times"]),
+        ("train --data x.csv --text-column a --text-column b", ["--text-column", "multiple times"]),
         ("train --data x.csv --wandb onlin", ["onlin", "offline", "disabled"]),
         ("train --data x.csv y.csv", ["y.csv"]),
         ("promote", ["VERSION"]),

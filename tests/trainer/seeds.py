@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from shared.bundle.files import load_bundle
-from trainer.data.read import cut_test, normalized_hashes, read_dataset
+from trainer.data.read import read_dataset
+from trainer.data.same_text import normalized_hashes
+from trainer.data.split import cut_test
 from trainer.distill.soft_labels import read_teaching
 from trainer.evaluate.metrics import Metrics, evaluate
 from trainer.fit.corpus import Corpus

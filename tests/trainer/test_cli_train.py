@@ -127,7 +127,12 @@ def test_unreadable_history_is_refused_before_anything_is_trained(
 
 def test_too_few_tweets_for_three_parts_are_refused(program: Program, tmp_path: Path) -> None:
     few = tmp_path / "few.csv"
-    rows = [f"house {i} burns,Relevant\nmixtape {i} is fire,Not Relevant" for i in range(10)]
+    places, kinds = ("house", "barn"), ("mixtape", "album")  # numbers do not make tweets differ
+    rows = [
+        f"{place} {i} burns,Relevant\n{kind} {i} is fire,Not Relevant"
+        for i in range(10)
+        for place, kind in zip(places, kinds, strict=True)
+    ]
     few.write_text("text,choose_one\n" + "\n".join(rows))
     ran = program("train", "--data", few, "--bundles", tmp_path / "bundles")
     assert (ran.code, ran.out) == (3, "")

@@ -21,7 +21,9 @@ from tests.trainer.fit.test_training import tiny_recipe
 from tests.wandb.server.server import WandbServer
 from tests.wandb.server.store import ENTITY, Run, Store
 from tests.wandb.tracked import call, surroundings, write_recipe
-from trainer.data.read import Dataset, Parts, read_dataset, split
+from trainer.data.dataset import Dataset
+from trainer.data.read import read_dataset
+from trainer.data.split import Parts, split
 from trainer.evaluate.bootstrap import Scores
 from trainer.fit.recipes import Recipe
 from trainer.tracking.tracker import Tracker

@@ -30,7 +30,8 @@ from tests.wandb.server.client import kill_client
 from tests.wandb.server.server import WandbServer
 from tests.wandb.server.store import ENTITY, Run
 from tests.wandb.tracked import SHORT_WAITS, call, surroundings, sync, write_recipe
-from trainer.data.read import read_dataset, split
+from trainer.data.read import read_dataset
+from trainer.data.split import split
 from trainer.fit.recipes import Recipe
 from trainer.tracking.tracker import Tracker
 

@@ -43,13 +43,8 @@ def distill(
     import numpy as np
     from rich.progress import Progress
 
-    from trainer.data.read import (
-        Parts,
-        cut_test,
-        expect_both_labels,
-        grouped_folds,
-        soft_targets,
-    )
+    from trainer.data.dataset import soft_targets
+    from trainer.data.split import Parts, cut_test, expect_both_labels, grouped_folds
     from trainer.distill.augment import TAUGHT, make_variants
     from trainer.distill.soft_labels import FOLDS, SEED, Teaching, write_teaching
     from trainer.distill.teacher import EPOCHS, Teacher
@@ -57,8 +52,8 @@ def distill(
     err = context.err
     all_held_out = (*combinations(range(FOLDS), 2), *combinations(range(FOLDS), 1))
     with err.status("reading the data"):
-        dataset = labelled.read()
-        expect_outcome(out, labelled.data)
+        dataset = labelled.read(err)
+        expect_outcome(out, labelled.paths)
         rows, test = cut_test(dataset)
         folds = grouped_folds(dataset, rows, FOLDS)
         # What cannot be trained on afterwards is not worth hours.

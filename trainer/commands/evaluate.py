@@ -40,8 +40,8 @@ def evaluate(
 
     registry, out, err = context.registry, context.out, context.err
     chosen = registry.resolve(version)
-    dataset = labelled.read()
-    expect_outcome(json, labelled.data)
+    dataset = labelled.read(err, chosen.manifest.labelling)
+    expect_outcome(json, labelled.paths)
     manifest = chosen.manifest
     name, called = manifest.name, f"{manifest.name} (version {chosen.number})"
     threshold = manifest.threshold_at(decision.threshold)

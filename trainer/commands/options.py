@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from cyclopts import Parameter, Token
 
+from shared.bundle.manifest import Labelling
 from shared.bundle.quality import BALANCED, OPERATING_POINTS
 from shared.bundle.quality import Threshold as ThresholdSetting
 from shared.command_line import Given
@@ -16,7 +17,7 @@ from shared.registry.base import Registry, open_registry
 from trainer.settings import read_settings
 
 if TYPE_CHECKING:
-    from trainer.data.read import Dataset
+    from trainer.data.dataset import Dataset
 
 JsonFile = Annotated[str | None, Parameter(metavar="FILE", allow_leading_hyphen=True)]
 """A file for JSON; `-` is standard output."""
@@ -62,28 +63,61 @@ class LabelledData:
     """Labelled tweets.
 
     Attributes:
-        data: Labelled tweets, a CSV file.
-        text_column: The column that holds the text.
-        label_column: The column that holds the label.
-        positive: The label of relevant tweets.
+        data: Labelled tweets: CSV, TSV, JSON Lines, JSON, Parquet or Excel. Several files are one
+            data set; columns of a file can follow its name, as in `a.csv:text=body,label=class`.
+        text_column: The column that holds the text: `text` unless the model says another.
+        label_column: The column that holds the label: `choose_one` unless the model says another.
+        positive: A label of relevant tweets: `Relevant` unless the model says others.
+        negative: A label of other tweets; by default the only one that is left.
+        leave_out: A label of tweets that are not used; by default `Can't Decide`.
     """
 
-    data: Annotated[Path, Parameter(metavar="FILE")]
-    text_column: Annotated[str, Parameter(metavar="NAME")] = "text"
-    label_column: Annotated[str, Parameter(metavar="NAME")] = "choose_one"
-    positive: Annotated[str, Parameter(metavar="LABEL")] = "Relevant"
+    data: Annotated[list[str], Parameter(metavar="FILE")]
+    text_column: Annotated[str | None, Parameter(metavar="NAME")] = None
+    label_column: Annotated[str | None, Parameter(metavar="NAME")] = None
+    positive: Annotated[list[str] | None, Parameter(metavar="LABEL")] = None
+    negative: Annotated[list[str] | None, Parameter(metavar="LABEL")] = None
+    leave_out: Annotated[list[str] | None, Parameter(metavar="LABEL")] = None
 
-    def read(self, keyword_column: str | None = None) -> "Dataset":
-        """Read the tweets, as `trainer.data.read.read_dataset` does.
+    @property
+    def paths(self) -> list[Path]:
+        """The files without their columns."""
+        from trainer.data.read import parse_data_file
+
+        return [parse_data_file(given).path for given in self.data]
+
+    def read(
+        self,
+        err: Console,
+        defaults: Labelling = Labelling(),  # noqa: B008  # it is frozen
+        keyword_column: str | None = None,
+    ) -> "Dataset":
+        """Read the tweets, and print what a user should know of how that went.
+
+        Args:
+            err: where to print.
+            defaults: columns and labels where the options do not say.
+            keyword_column: what the tweets were found by, if that is asked for.
 
         Raises:
-            DataError: as `read_dataset` does.
+            DataError: as `trainer.data.read.read_dataset` does.
         """
-        from trainer.data.read import read_dataset
+        from trainer.data.read import parse_data_file, read_dataset
 
-        return read_dataset(
-            self.data, self.text_column, self.label_column, self.positive, keyword_column
+        if self.positive:  # what the other labels of the model mean is open then
+            defaults = Labelling(defaults.text_column, defaults.label_column)
+        labelling = Labelling(
+            self.text_column or defaults.text_column,
+            self.label_column or defaults.label_column,
+            tuple(self.positive or defaults.positive),
+            tuple(self.negative or defaults.negative),
+            tuple(self.leave_out or defaults.leave_out),
         )
+        files = [parse_data_file(given) for given in self.data]
+        dataset = read_dataset(files, labelling, keyword_column)
+        for note in dataset.notes:
+            err.print(note, highlight=False)
+        return dataset
 
 
 @Parameter(name="*")

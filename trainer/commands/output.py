@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from shared.bundle.files import may_be_replaced
@@ -30,12 +31,12 @@ def make_folder(path: Path) -> None:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def expect_outcome(path: Path | str | None, data: Path) -> None:
+def expect_outcome(path: Path | str | None, data: Sequence[Path]) -> None:
     """Finds out whether a file can be written, before the work whose outcome it takes.
 
     Args:
         path: None for no file; `-` is standard output, which can.
-        data: the labelled data, which it must not be.
+        data: the files of labelled data, none of which it may be.
 
     Raises:
         DataError: if it cannot be written.
@@ -44,7 +45,7 @@ def expect_outcome(path: Path | str | None, data: Path) -> None:
     if path is None or str(path) == "-":
         return
     expect_to_write(Path(path))
-    if Path(path).exists() and Path(path).samefile(data):
+    if Path(path).exists() and any(map(Path(path).samefile, data)):
         raise UsageError(f"{path} is the labelled data, which would be overwritten")
 
 

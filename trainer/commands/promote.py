@@ -96,7 +96,7 @@ def _refusals(version: Version, labelled: LabelledData | None, context: Context)
         if labelled is None:
             verdict = judge_recorded(version, production)
         else:
-            dataset = labelled.read()
+            dataset = labelled.read(context.err, version.manifest.labelling)
             folder = registry.fetch(version, cache)
             candidate = LoadedVersion(version, folder, load_bundle(folder))
             try:

@@ -13,7 +13,7 @@ from shared.registry.base import Version
 from trainer.commands.options import ContextGiven, LabelledData
 
 if TYPE_CHECKING:
-    from trainer.data.read import Dataset, Indices
+    from trainer.data.dataset import Dataset, Indices
     from trainer.report.contents import Contender
 
 
@@ -50,11 +50,11 @@ def report(
     err = context.err
     versions = [context.registry.resolve(each) for each in version or ()]
     folder = bundles or (None if versions else Path("bundles"))
-    with err.status("reading the data"):
-        dataset = labelled.read()
     with err.status("loading the models"):
         fetched = [(each, context.registry.fetch(each, context.cache)) for each in versions]
         contenders = load_contenders(folder, fetched)
+    with err.status("reading the data"):
+        dataset = labelled.read(err, contenders[0].bundle.manifest.labelling)
     rows, test_part = _rows(contenders, dataset, other_data=other_data)
     created = datetime.now(UTC).isoformat(timespec="minutes")
     with err.status(f"measuring {len(contenders)} models on {len(rows)} tweets"):

@@ -48,7 +48,7 @@ def sweep(
         parameters_of(to_try, recipe, model)
     mode = tracking_mode(training.wandb)
     with err.status("reading the data"):
-        dataset = labelled.read()
+        dataset = labelled.read(err)
     tracker = None
     if mode is not None:
         group = f"sweep-{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"

@@ -1,5 +1,6 @@
 """`triage-trainer train`: trains a recipe's models, shows how good they are, registers the best."""
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,7 +13,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from shared.bundle.manifest import Manifest
-from shared.errors import TriageError, UnavailableError
+from shared.errors import TriageError, UnavailableError, UsageError
 from shared.registry.base import CANDIDATE, Registry
 from trainer.commands.options import ContextGiven, JsonFile, LabelledData, TrainingOptions
 from trainer.commands.output import (
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from trainer.pipeline import Trained
 
 
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", re.ASCII | re.IGNORECASE)
+
+
 def train(
     *,
     labelled: LabelledData,
@@ -36,6 +40,7 @@ def train(
     test_out: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     teaching: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     leave_out_by: Annotated[str | None, Parameter(metavar="COLUMN")] = None,
+    language: Annotated[tuple[str, ...], Parameter(metavar="CODE")] = ("en",),
     json: JsonFile = None,
     context: ContextGiven,
 ) -> None:
@@ -52,6 +57,7 @@ def train(
             for the published data set.
         leave_out_by: The column with what the tweets were found by, such as `keyword`: also train
             without each group of its values, and measure on that group.
+        language: A language of the tweets, as in a tweet's `lang`; workers score these languages.
         json: Write the figures to this file as JSON; `-` for standard output.
 
     Raises:
@@ -60,7 +66,7 @@ def train(
             not have all of it; the first of these, as the others are printed.
     """
     from trainer.commands.progress import bars
-    from trainer.data.read import write_rows
+    from trainer.data.dataset import write_rows
     from trainer.distill.soft_labels import read_teaching
     from trainer.evaluate.behaviour import table as behaviour_table
     from trainer.evaluate.groups import table as groups_table
@@ -74,10 +80,11 @@ def train(
     seed = seed_of(recipe, training.seed)
     mode = tracking_mode(training.wandb)
     with err.status("reading the data"):
-        dataset = labelled.read(leave_out_by)
+        dataset = labelled.read(err, keyword_column=leave_out_by)
+        dataset = msgspec.structs.replace(dataset, languages=_codes(language))
         soft_labels = read_teaching(dataset, teaching) if recipe.has_teacher else None
     for path in (test_out, json):
-        expect_outcome(path, labelled.data)
+        expect_outcome(path, labelled.paths)
     _expect_to_write(bundles, recipe.models, registry, err)
     err.print(
         f"{dataset.name}: {len(dataset.texts)} tweets, {int(dataset.labels.sum())} of them relevant"
@@ -148,6 +155,18 @@ def train(
         err.print(f"warning: {failure}")
     if failures:
         raise failures[0]
+
+
+def _codes(languages: Iterable[str]) -> tuple[str, ...]:
+    """The languages in lower case.
+
+    Raises:
+        UsageError: if one of them is not a language code.
+    """
+    for language in languages:
+        if not _LANGUAGE.fullmatch(language):
+            raise UsageError(f"--language {language!r}: expected a code such as en or pt-br")
+    return tuple(language.lower() for language in languages)
 
 
 @contextmanager

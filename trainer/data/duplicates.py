@@ -9,14 +9,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from shared.bundle.files import read_trained_on
 from shared.bundle.manifest import Manifest
-from trainer.data.read import (
-    Dataset,
-    Indices,
-    cut_test,
-    normalized_hashes,
-    normalized_texts,
-    word_hashes,
-)
+from trainer.data.dataset import Dataset, Indices
+from trainer.data.same_text import normalized_hashes, normalized_texts, word_hashes
+from trainer.data.split import cut_test
 
 Mask = npt.NDArray[np.bool_]
 
@@ -47,8 +42,14 @@ def held_out_rows(dataset: Dataset, manifests: Sequence[Manifest]) -> tuple[Indi
 
 
 def trained_on(manifest: Manifest, dataset: Dataset) -> bool:
-    """Whether the model was trained on the training part of this data."""
-    return manifest.data["sha256"] == dataset.sha256
+    """Whether the model was trained on the training part of this data.
+
+    A model of version 0.1 was trained on another part of the same rows where these hold copies of a
+    tweet, which it left on both sides of the cut.
+    """
+    if manifest.data["sha256"] != dataset.sha256:
+        return False
+    return manifest.data.get("test") == len(cut_test(dataset)[1])
 
 
 def near_duplicates(

@@ -5,8 +5,8 @@ from collections import Counter
 import msgspec
 import numpy as np
 
+from trainer.data.dataset import Dataset, Indices
 from trainer.data.duplicates import Mask
-from trainer.data.read import Dataset, Indices
 
 KEYWORD = "keyword of the search"
 """The group of slices that share their keyword."""

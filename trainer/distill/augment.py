@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from shared.text.lemmas import Ids
-from trainer.data.read import Indices
+from trainer.data.dataset import Indices
 from trainer.distill.places import CHANGED
 from trainer.fit.vectors import near_neighbours
 

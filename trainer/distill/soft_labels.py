@@ -20,7 +20,8 @@ from safetensors import numpy as safetensors
 from shared.errors import DataError
 from shared.model.architecture import Floats
 from shared.text.lemmas import Ids
-from trainer.data.read import Dataset, Indices, cut_test
+from trainer.data.dataset import Dataset, Indices
+from trainer.data.split import cut_test
 from trainer.distill.augment import TAUGHT, Variants, make_variants
 
 FOLDS = 4
@@ -32,7 +33,7 @@ SHIPPED = "soft_labels.safetensors"
 
 
 class Teaching(msgspec.Struct, frozen=True):
-    """What is known of the training part's rows, in the order of `trainer.data.read.cut_test`.
+    """What is known of the training part's rows, in the order of `trainer.data.split.cut_test`.
 
     Attributes:
         rows: of the data set, shape (rows,).

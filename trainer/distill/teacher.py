@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from shared.model.architecture import Floats
-from trainer.data.read import Indices
+from trainer.data.dataset import Indices
 
 EPOCHS = 3
 _BATCH_SIZE = 32

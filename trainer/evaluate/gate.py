@@ -16,6 +16,7 @@ from shared.bundle.files import Bundle
 from shared.bundle.manifest import Manifest
 from shared.bundle.quality import Figure
 from shared.registry.base import Version
+from trainer.data.dataset import Dataset
 from trainer.data.duplicates import (
     OVERLAP,
     held_out_rows,
@@ -23,7 +24,6 @@ from trainer.data.duplicates import (
     trained_on,
     without_repeats,
 )
-from trainer.data.read import Dataset
 from trainer.evaluate.bootstrap import (
     Scores,
     draw,

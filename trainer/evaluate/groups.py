@@ -16,7 +16,9 @@ from shared.bundle.manifest import Manifest
 from shared.bundle.quality import Subset
 from shared.errors import DataError
 from shared.model.architecture import Floats
-from trainer.data.read import Dataset, Indices, Parts, normalized_hashes
+from trainer.data.dataset import Dataset, Indices
+from trainer.data.same_text import normalized_hashes
+from trainer.data.split import Parts
 from trainer.evaluate.bootstrap import Scores, draw, measure
 from trainer.evaluate.metrics import figures_table
 

@@ -3,9 +3,10 @@
 from shared.bundle.quality import Quality, Subset
 from shared.model.architecture import Floats
 from shared.model.scorer import Scorer
+from trainer.data.dataset import Dataset
 from trainer.data.duplicates import similar_to_any
-from trainer.data.read import Dataset, Parts
 from trainer.data.slices import KEYWORD, Slice, slices
+from trainer.data.split import Parts
 from trainer.evaluate.behaviour import behaviour
 from trainer.evaluate.bootstrap import Scores, draw, measure, reliability
 from trainer.evaluate.metrics import Counts, Labels

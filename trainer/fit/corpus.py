@@ -5,7 +5,7 @@ import numpy as np
 from shared.model.architecture import Floats
 from shared.text.lemmas import fit_vocabulary, new_pipeline
 from shared.text.tokens import EncodedTokens, Featurizer, TokenEncoder
-from trainer.data.read import Dataset, Indices, soft_targets
+from trainer.data.dataset import Dataset, Indices, soft_targets
 from trainer.distill.soft_labels import Teaching
 from trainer.fit.recipes import Recipe
 from trainer.fit.vectors import read_vectors

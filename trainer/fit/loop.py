@@ -26,7 +26,7 @@ from shared.model.scorer import KerasModel, Scorer
 from shared.text.encoder import EncodedTexts, TextEncoder, pad
 from shared.text.lemmas import Ids, lemma_table
 from shared.text.tokens import Features, Featurizer
-from trainer.data.read import Indices
+from trainer.data.dataset import Indices
 from trainer.distill.augment import SAME, VARIANTS
 from trainer.distill.places import SWAPPED
 from trainer.evaluate.metrics import Metrics

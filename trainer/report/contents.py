@@ -9,9 +9,10 @@ import numpy as np
 
 from shared.bundle.files import Bundle
 from shared.bundle.quality import Behaviour, Bin, Figure, Subset
+from trainer.data.dataset import Dataset, Indices
 from trainer.data.duplicates import Mask, near_duplicates, similar_to_any, trained_on
-from trainer.data.read import Dataset, Indices, cut_test
 from trainer.data.slices import Slice, slices
+from trainer.data.split import cut_test
 from trainer.evaluate.bootstrap import (
     CONFIDENCE,
     RESAMPLES,

@@ -15,7 +15,8 @@ from shared.errors import UsageError
 from shared.model.architecture import Floats
 from shared.registry.wandb_client import bound_waits, project
 from shared.registry.wandb_registry import labelled_data
-from trainer.data.read import Dataset, Indices, Parts
+from trainer.data.dataset import Dataset, Indices
+from trainer.data.split import Parts
 from trainer.evaluate.bootstrap import Scores, reliability
 from trainer.evaluate.metrics import Metrics
 from trainer.evaluate.thresholds import UNCALIBRATED

@@ -18,7 +18,8 @@ from shared.errors import UnavailableError, UsageError
 from shared.model.scorer import Scorer
 from shared.registry.base import Registry, Version
 from shared.registry.wandb_client import forget_process
-from trainer.data.read import Dataset, Parts
+from trainer.data.dataset import Dataset
+from trainer.data.split import Parts
 from trainer.evaluate.bootstrap import Scores
 from trainer.evaluate.metrics import Metrics, evaluate
 from trainer.evaluate.thresholds import UNCALIBRATED

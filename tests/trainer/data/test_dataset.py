@@ -11,9 +11,11 @@ import ftfy  # noqa: F401  # registers the codec sloppy-windows-1252
 import numpy as np
 import pytest
 
+from shared.bundle.manifest import Labelling
 from shared.errors import DataError
 from tests.conftest import SAMPLE
-from trainer.data.read import Dataset, read_dataset, write_rows
+from trainer.data.dataset import Dataset, write_rows
+from trainer.data.read import read_dataset
 
 HEADER = ("text", "choose_one")
 ROWS = [(f"house {i} burns", "Relevant") for i in range(10)]
@@ -134,10 +136,10 @@ def test_words_that_pandas_takes_for_missing_stay_texts(tmp_path: Path) -> None:
 def test_own_columns_and_labels(tmp_path: Path) -> None:
     rows = [("1", "yes" if label == "Relevant" else "no", text) for text, label in ROWS]
     path = write_csv(tmp_path / "own.csv", rows, ("id", "about a disaster", "body"))
-    dataset = read_dataset(path, "body", "about a disaster", "yes")
+    dataset = read_dataset(path, Labelling("body", "about a disaster", ("yes",)))
     assert dataset.texts == [text for text, _ in ROWS]
     assert dataset.labels.tolist() == [1] * 10 + [0] * 12
-    turned = read_dataset(path, "body", "about a disaster", "no")
+    turned = read_dataset(path, Labelling("body", "about a disaster", ("no",)))
     assert turned.labels.tolist() == [0] * 10 + [1] * 12
     assert turned.sha256 != dataset.sha256
 
@@ -180,17 +182,18 @@ def test_what_is_not_utf8_is_windows_1252(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "empty file": (b"", ["is not a CSV file"]),
-    "header alone": (b"text,choose_one\n", ["expected two labels", "found: none"]),
-    "open quote": (b'text,choose_one\n"never closed,Relevant\n', ["is not a CSV file"]),
-    "more fields than columns": (b"text,choose_one\na,b\nc,d,e\n", ["is not a CSV file", "line 3"]),
-    "binary": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", ["is not a CSV file"]),
-    "UTF-16": ("text,choose_one\n".encode("utf-16"), ["is not a CSV file"]),
+    "empty file": (b"", ["is empty"]),
+    "header alone": (b"text,choose_one\n", ["expected two labels", "found none"]),
+    "open quote": (b'text,choose_one\n"never closed,Relevant\n', ["line 2: a quote opens a field"]),
+    "more fields than columns": (b"text,choose_one\na,b\nc,d,e\n", ["line 3: 3 fields"]),
+    "open quote in the header": (b'text,"choose_one\na,b\n', ["is not a table: line 1: a quote"]),
+    "UTF-16 that is cut off": ("text,choose_one\n".encode("utf-16")[:-1], ["is damaged UTF-16"]),
     "no text column": (
         b'tweet,choose_one,"split\nname"\na,b,c\n',
         ["no column 'text'", "'tweet', 'choose_one', 'split\\nname'"],
     ),
     "no label column": (b"text,label\na,b\n", ["no column 'choose_one'", "'text', 'label'"]),
+    "a column twice": (b"text,choose_one, text\na,b,c\n", ["more than one column 'text'"]),
 }
 
 
@@ -210,15 +213,15 @@ def test_refused_file(tmp_path: Path, content: bytes, expected: list[str]) -> No
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ([row for row in ROWS if row[1] == "Relevant"], ["found: 'Relevant' (10)"]),
-        ([*ROWS, ("so so", "Perhaps")], ["'Not Relevant' (12), 'Relevant' (10), 'Perhaps' (1)"]),
+        ([row for row in ROWS if row[1] == "Relevant"], ["found 'Relevant' (10)"]),
+        (
+            [*ROWS, ("so so", "Perhaps")],
+            ["'Not Relevant' (12), 'Perhaps' (1) besides 'Relevant'; name each by --positive"],
+        ),
         ([(text, label.lower()) for text, label in ROWS], ["'Relevant' and", "'relevant' (10)"]),
-        (ROWS[1:], ["10 records at least of each", "'Relevant' (9)"]),
+        (ROWS[1:], ["10 rows or more of each", "'Relevant' (9)"]),
         ([(f"tweet {i}", f"label {i}") for i in range(8)], ["and 3 more"]),
-        ([*ROWS, ("", "Relevant")], ["record 23", "empty 'text'"]),
-        ([ROWS[0], (" \t\n", "Relevant"), *ROWS], ["record 2 ", "empty 'text'"]),
-        ([*ROWS, ("no label", "")], ["record 23", "empty 'choose_one'"]),
-        ([*ROWS, ("no label at all",)], ["record 23", "empty 'choose_one'"]),
+        ([*ROWS, ("no label at all",)], ["line 24: 1 field where the header has 2"]),
     ],
     ids=[
         "one class",
@@ -226,9 +229,6 @@ def test_refused_file(tmp_path: Path, content: bytes, expected: list[str]) -> No
         "unknown positive label",
         "too few rows",
         "a label a row",
-        "empty text",
-        "blank text",
-        "empty label",
         "short row",
     ],
 )

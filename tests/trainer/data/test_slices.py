@@ -9,6 +9,7 @@ import pytest
 
 from shared.bundle.files import TRAINED_ON, read_manifest
 from tests.conftest import SAMPLE, Trained
+from trainer.data.dataset import Dataset
 from trainer.data.duplicates import (
     Mask,
     held_out_rows,
@@ -17,8 +18,10 @@ from trainer.data.duplicates import (
     trained_on,
     without_repeats,
 )
-from trainer.data.read import Dataset, cut_test, normalized_hashes, read_dataset, word_hashes
+from trainer.data.read import read_dataset
+from trainer.data.same_text import normalized_hashes, word_hashes
 from trainer.data.slices import FEWEST, KEYWORD, Slice, slices
+from trainer.data.split import cut_test
 
 
 @pytest.fixture(scope="module")

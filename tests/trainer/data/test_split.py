@@ -1,15 +1,19 @@
 """Dividing the rows into three parts, and writing some of them."""
 
+import hashlib
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 from sklearn.model_selection import train_test_split
 
 from shared.errors import DataError
 from tests.conftest import SAMPLE
-from trainer.data.read import Dataset, cut_test, read_dataset, split, write_rows
+from trainer.data.dataset import Dataset, write_rows
+from trainer.data.read import read_dataset
+from trainer.data.split import cut_test, grouped_folds, split
 from trainer.fit.recipes import load_recipe
 from trainer.pipeline import FEWEST_TO_CROSS_VALIDATE, divide
 
@@ -109,7 +113,7 @@ class TestWriteRows:
         odd = [
             '"quoted", with comma',
             "two\nlines",
-            "two\r\nlines",
+            "two\r\nother lines",
             "carriage\rreturn",
             "'",
             "NA",
@@ -134,3 +138,20 @@ class TestWriteRows:
         with pytest.raises(DataError, match="cannot be written") as raised:
             write_rows(sample, np.arange(30), tmp_path / path)
         assert str(tmp_path / path) in str(raised.value)
+
+
+def test_parts_of_the_published_set_are_those_of_all_figures(published: Path) -> None:
+    def digest(rows: npt.NDArray[np.integer]) -> str:
+        return hashlib.sha256(np.asarray(rows, "<i8").tobytes()).hexdigest()[:16]
+
+    dataset = read_dataset(published)
+    assert dataset.is_published
+    assert dataset.notes == ['left out: "Can\'t Decide" (16)']
+    training, test = cut_test(dataset)
+    assert (digest(training), digest(test)) == ("b759d38194179a89", "47f176409655b771")
+    parts = split(dataset, 0.1, 1024)
+    assert (digest(parts.train), digest(parts.validation)) == (
+        "2a2ab7b7ae9dbc87",
+        "6929b33106647887",
+    )
+    assert digest(grouped_folds(dataset, training, 4)) == "5be3670136afa6fb"

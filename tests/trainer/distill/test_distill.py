@@ -14,7 +14,9 @@ import pytest
 
 from tests.conftest import ROOT, SAMPLE
 from trainer.cli import main
-from trainer.data.read import cut_test, read_dataset, write_rows
+from trainer.data.dataset import write_rows
+from trainer.data.read import read_dataset
+from trainer.data.split import cut_test
 from trainer.distill.augment import TAUGHT
 from trainer.distill.soft_labels import FOLDS, read_teaching
 

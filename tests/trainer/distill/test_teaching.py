@@ -8,7 +8,9 @@ import pytest
 
 from shared.errors import DataError
 from tests.conftest import SAMPLE
-from trainer.data.read import cut_test, grouped_folds, normalized_hashes, read_dataset
+from trainer.data.read import read_dataset
+from trainer.data.same_text import normalized_hashes
+from trainer.data.split import cut_test, grouped_folds
 from trainer.distill.augment import SAME, TAUGHT, VARIANTS, make_variants
 from trainer.distill.soft_labels import FOLDS, SEED, Teaching, read_teaching, write_teaching
 

@@ -11,7 +11,8 @@ import pytest
 from shared.bundle.files import Bundle, read_manifest
 from shared.bundle.quality import Behaviour, Invariance, Pairs
 from tests.conftest import PUBLISHED, SAMPLE, Trained
-from trainer.data.read import normalized_hashes, read_dataset
+from trainer.data.read import read_dataset
+from trainer.data.same_text import normalized_hashes
 from trainer.evaluate.behaviour import CHANGES, Pair, behaviour, read_pairs
 
 TEXT = "Flood near Houston takes the bridge"

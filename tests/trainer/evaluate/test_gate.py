@@ -25,7 +25,10 @@ from shared.registry.folder import FolderRegistry
 from shared.text.tokens import vectors_from_bytes
 from tests.conftest import SAMPLE, Trained
 from tests.trainer.conftest import Program, Ran
-from trainer.data.read import Hashes, cut_test, normalized_hashes, read_dataset, write_rows
+from trainer.data.dataset import write_rows
+from trainer.data.read import read_dataset
+from trainer.data.same_text import Hashes, normalized_hashes
+from trainer.data.split import cut_test
 from trainer.evaluate.bootstrap import Scores, draw, measure_difference
 from trainer.evaluate.gate import judge_recorded
 

@@ -14,7 +14,10 @@ from shared.errors import DataError
 from shared.model.architecture import Floats
 from tests.conftest import ROOT, SAMPLE
 from tests.trainer.conftest import Program
-from trainer.data.read import Dataset, Indices, normalized_hashes, read_dataset, split
+from trainer.data.dataset import Dataset, Indices
+from trainer.data.read import read_dataset
+from trainer.data.same_text import normalized_hashes
+from trainer.data.split import split
 from trainer.evaluate.groups import FEWEST, groups_of, groups_to_leave_out, leave_groups_out
 
 
@@ -85,7 +88,7 @@ def test_every_search_word_of_the_published_set_has_a_group(published: Path) -> 
 
 
 def test_nothing_of_a_group_is_trained_on() -> None:
-    dataset = found_by(["a", "b", "b", "b", "b", "b", "b", "b", "b", "b", "b", "b", "c", ""])
+    dataset = found_by(["a", "b", "b", "b", "b", "b", "b", "b", "b", "b", "c", ""])
     twin = dataset.texts[1] + " http://t.co/again"
     dataset = msgspec.structs.replace(dataset, texts=[twin, *dataset.texts[1:]])
     parts = split(dataset, 0.1, 1)

@@ -19,7 +19,8 @@ from tests.trainer.conftest import Ran
 from tests.trainer.fit.test_training import FEED_FORWARD, tiny_recipe
 from tests.wandb.server.server import WandbServer
 from tests.wandb.tracked import call, surroundings, sync, write_recipe
-from trainer.data.read import read_dataset, split
+from trainer.data.read import read_dataset
+from trainer.data.split import split
 from trainer.fit.recipes import Recipe, load_recipe
 from trainer.tracking.agent import run_agent
 

@@ -12,7 +12,10 @@ import pytest
 from shared.bundle.files import WEIGHTS, load_bundle, read_trained_on, verify_bundle
 from shared.model.architecture import Calibration
 from tests.conftest import SAMPLE, Trained
-from trainer.data.read import Dataset, normalized_hashes, read_dataset, split, word_hashes
+from trainer.data.dataset import Dataset
+from trainer.data.read import read_dataset
+from trainer.data.same_text import normalized_hashes, word_hashes
+from trainer.data.split import split
 from trainer.evaluate.metrics import Metrics, decisions, evaluate
 from trainer.fit.recipes import Recipe, load_recipe
 from trainer.pipeline import Trained as TrainedModel

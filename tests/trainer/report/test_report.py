@@ -206,8 +206,9 @@ def test_repeats_in_other_data_are_measured_once(
 ) -> None:
     text = trained.held_out.read_text("utf-8")
     data = tmp_path / "repeated.csv"
-    repeated = read_dataset(trained.held_out).texts[0]
-    data.write_text(f'{text}"RT @x: {repeated} http://t.co/x","Relevant"\n', "utf-8")
+    dataset = read_dataset(trained.held_out)
+    label = "Relevant" if dataset.labels[0] else "Not Relevant"
+    data.write_text(f'{text}"RT @x: {dataset.texts[0]} http://t.co/x","{label}"\n', "utf-8")
     arguments = ("--data", data, "--bundles", trained.bundles / "LSTM", "--out", tmp_path)
     ran = program("report", *arguments, "--other-data")
     assert (ran.code, ran.err) == (0, "")

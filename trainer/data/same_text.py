@@ -1,0 +1,97 @@
+"""When two texts are the same: their words, without what differs between copies of a tweet."""
+
+import hashlib
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.text.lemmas import rewrite_chunk
+
+_WORD = re.compile(r"\w+")
+_PLACEHOLDERS = ("xxurl", "xxuser", "xxnumber")
+
+_CUT_OFF = re.compile(r"(?:…|\.\.\.)\W*(?:xxurl\W*)*$")
+_FEWEST_WORDS = 5  # of a copy that is cut off; fewer begin many texts
+
+Hashes = npt.NDArray[np.uint64]
+
+
+def normalized_texts(texts: Sequence[str]) -> list[str]:
+    """The texts in lower case, with the same word for every link, mention and number.
+
+    A link in another place, or in one of two texts alone, makes them differ; see `word_hashes`.
+    """
+    return [" ".join(" ".join(map(rewrite_chunk, text.split())).lower().split()) for text in texts]
+
+
+def normalized_hashes(texts: Sequence[str]) -> Hashes:
+    """A number for each text, the same for those that `normalized_texts` makes the same.
+
+    The first 64 bits of the SHA-256 of that, uint64, shape (texts,). Validation and folds are cut
+    by them, and bundles carry them (`shared.bundle.files.TRAINED_ON`): a change of what is hashed
+    here changes the published figures, and hides what older bundles were trained on.
+    """
+    return _hashes(normalized_texts(texts))
+
+
+def word_hashes(texts: Sequence[str]) -> Hashes:
+    """A number for each text, the same for texts of the same words.
+
+    As `normalized_hashes`, but of the text without links, mentions, numbers, punctuation and "RT"
+    at its beginning. Bundles carry them too. A text that is nothing else, such as a link, keeps its
+    normalized hash.
+
+    Returns:
+        uint64, shape (texts,).
+    """
+    return _hashes([" ".join(words) or text for words, text in _words(texts)])
+
+
+def group_copies(texts: Sequence[str]) -> npt.NDArray[np.intp]:
+    """Number the texts from 0 in order, with the same number for copies of a text.
+
+    Copies have the same words as `word_hashes` sees them. A copy that is cut off, as old retweets
+    are, has the first words of its original.
+
+    Returns:
+        intp, shape (texts,); where no text is a copy, the row numbers.
+    """
+    keys, beginnings = [], []
+    for words, text in _words(texts):
+        keys.append(" ".join(words) or text)
+        if len(words) > _FEWEST_WORDS and _CUT_OFF.search(text):
+            beginnings.append((keys[-1], " ".join(words[:-1]) + " "))  # the last may be half a word
+    ordered = sorted(set(keys))
+    original: dict[str, str] = {}
+
+    def first(key: str) -> str:
+        while key in original:
+            key = original[key]
+        return key
+
+    for key, beginning in beginnings:
+        for other in ordered[bisect_left(ordered, beginning) :]:
+            if not other.startswith(beginning):
+                break
+            one, two = first(key), first(other)
+            if one != two:
+                original[one] = two
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(first(key), len(numbers)) for key in keys], np.intp)
+
+
+def _words(texts: Sequence[str]) -> Iterator[tuple[list[str], str]]:
+    """The words of each text, as `word_hashes` counts them, and its normalized text."""
+    for text in normalized_texts(texts):
+        words = [word for word in _WORD.findall(text) if word not in _PLACEHOLDERS]
+        while words and words[0] == "rt":
+            del words[0]
+        yield words, text
+
+
+def _hashes(keys: Sequence[str]) -> Hashes:
+    digests = (hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest() for key in keys)
+    return np.array([int.from_bytes(digest[:8], "little") for digest in digests], np.uint64)
