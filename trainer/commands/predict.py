@@ -108,7 +108,9 @@ def _predict_file(
     threshold = model.threshold_at(decision.threshold)
     texts = table.column(text_column.strip())
     with Progress(console=context.err) as progress:
-        task = progress.add_task(f"scoring with {model.name}", total=sum(map(bool, texts)))
+        task = progress.add_task(
+            f"scoring with {model.name}", total=sum(bool(text.strip()) for text in texts)
+        )
         probabilities = model.score(texts, lambda count: progress.advance(task, count))
     scored, blank = write_scored(table, probabilities, model.version, threshold, out)
     skipped = f"; skipped: {blank} without a text" if blank else ""

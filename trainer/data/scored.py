@@ -7,7 +7,7 @@ import numpy as np
 
 from shared.errors import DataError, UsageError
 from shared.model.architecture import Floats
-from trainer.data.formats import Table, read_table
+from trainer.data.formats import Table, as_text, read_table
 
 ADDED = ("probability", "relevant", "version", "threshold")
 """The columns that a scored file has besides its own."""
@@ -68,6 +68,8 @@ def write_scored(
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
+            mixed = [c for c in frame if frame[c].map(type).nunique() > 1]  # of Excel and JSON
+            frame = frame.assign(**{str(c): frame[c].map(as_text) for c in mixed})
             frame.to_parquet(path, index=False)
         elif suffix == ".jsonl":
             frame.to_json(path, orient="records", lines=True, force_ascii=False)
@@ -75,6 +77,6 @@ def write_scored(
             # Quoted by need alone, a text with a carriage return would be read as two records.
             separator = "\t" if suffix == ".tsv" else ","
             frame.to_csv(path, index=False, sep=separator, quoting=csv.QUOTE_NONNUMERIC)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{path} cannot be written: {error}") from error
     return int(kept.sum()), int((~kept).sum())
