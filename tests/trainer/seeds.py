@@ -17,10 +17,10 @@ from shared.bundle.files import load_bundle
 from trainer.data.read import read_dataset
 from trainer.data.same_text import normalized_hashes
 from trainer.data.split import cut_test
-from trainer.distill.soft_labels import read_teaching
+from trainer.distill.soft_labels import read_soft_labels
 from trainer.evaluate.metrics import Metrics, evaluate
 from trainer.fit.corpus import Corpus
-from trainer.fit.loop import new_fitter
+from trainer.fit.loop import Fitter
 from trainer.fit.recipes import load_recipe
 
 METRICS = ("accuracy", "f1", "roc_auc", "calibration_error", "unanimous", "without duplicates")
@@ -36,7 +36,7 @@ def main() -> None:
 
     recipe = load_recipe("tuned")
     dataset = read_dataset(arguments.data)
-    corpus = Corpus(recipe, dataset, read_teaching(dataset))
+    corpus = Corpus(recipe, dataset, read_soft_labels(dataset))
     training, test = cut_test(dataset)
     labels = dataset.labels[test]
     hashes = normalized_hashes(dataset.texts)
@@ -46,7 +46,7 @@ def main() -> None:
     found: dict[str, list[Metrics]] = {}
     for name in recipe.models:
         first = load_bundle(arguments.bundles / name)
-        fitter = new_fitter(name, recipe, corpus)
+        fitter = Fitter(name, recipe, corpus)
         threshold = first.manifest.threshold
         for more in range(1 + arguments.more):
             seed = first.manifest.seed + more

@@ -249,9 +249,9 @@ def test_decisions_on_the_test_part_are_made_at_the_model_s_threshold(
     probabilities = np.linspace(0, 1, len(parts.test), dtype=np.float32)
     undecided: Any = Undecided()
     with surroundings(tmp_path), Tracker("online", "storms", dataset, lambda _: None) as tracker:
-        tracker.begin("One", {"data": {"name": dataset.name, "sha256": ""}}, parts)
-        tracker.epoch(undecided, {"loss": 1.0, "val_loss": 1.0})
-        tracker.end({}, 1, Scores(probabilities, 0.8))
+        tracker.on_model_begin("One", {"data": {"name": dataset.name, "sha256": ""}}, parts)
+        tracker.on_epoch_end(undecided, {"loss": 1.0, "val_loss": 1.0})
+        tracker.on_model_end({}, 1, Scores(probabilities, 0.8))
         assert tracker.problems == []
     (run,) = wandb_server.store.runs.values()
     assert run.summary["threshold"] == 0.8
@@ -268,8 +268,11 @@ def test_decisions_on_the_test_part_are_made_at_the_model_s_threshold(
 @pytest.mark.parametrize("name", MODELS)
 def test_code_and_its_commit(tracked: Tracked, name: str) -> None:
     (code,) = [a for a in tracked.run(name).logged if a.sequence.type == "code"]
-    assert code.files["trainer/pipeline.py"] == (ROOT / "trainer" / "training.py").read_bytes()
-    assert code.files["shared/bundle/files.py"] == (ROOT / "shared" / "bundle.py").read_bytes()
+    assert code.files["trainer/pipeline.py"] == (ROOT / "trainer" / "pipeline.py").read_bytes()
+    assert (
+        code.files["shared/bundle/files.py"]
+        == (ROOT / "shared" / "bundle" / "files.py").read_bytes()
+    )
     assert code.files["trainer/fit/recipes/tuned.toml"]
     assert {path.split("/")[0] for path in code.files} == {"shared", "trainer"}
     assert not any("__pycache__" in path for path in code.files)

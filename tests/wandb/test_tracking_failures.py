@@ -205,7 +205,7 @@ class TestFailure:
         parts = split(dataset, 0.1, seed=1)
         with surroundings(tmp_path):
             with Tracker("offline", "storms", dataset, lambda _: None) as tracker:
-                tracker.begin("One", {"data": {"name": dataset.name, "sha256": ""}}, parts)
+                tracker.on_model_begin("One", {"data": {"name": dataset.name, "sha256": ""}}, parts)
                 assert not tracker.problems
                 kill_client()
                 notify_module_loaded(ModuleType("keras"))  # as an import of it does

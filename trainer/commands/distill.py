@@ -29,12 +29,12 @@ def distill(
     For example:
 
         $ triage-trainer distill --data tweets.csv --teacher ./all-MiniLM-L6-v2
-        $ triage-trainer train --data tweets.csv --teaching soft_labels.safetensors
+        $ triage-trainer train --data tweets.csv --soft-labels soft_labels.safetensors
 
     Args:
         teacher: A model as the package `transformers` loads it; repeat the option for more models.
         rounds: How often each model is fine-tuned anew.
-        out: The file to write, for `train --teaching`.
+        out: The file to write, for `train --soft-labels`.
 
     Raises:
         DataError: if the rows are too few, or too much alike, for both labels in every part.
@@ -45,8 +45,8 @@ def distill(
 
     from trainer.data.dataset import soft_targets
     from trainer.data.split import Parts, cut_test, expect_both_labels, grouped_folds
-    from trainer.distill.augment import TAUGHT, make_variants
-    from trainer.distill.soft_labels import FOLDS, SEED, Teaching, write_teaching
+    from trainer.distill.augment import LABELLED, make_variants
+    from trainer.distill.soft_labels import FOLDS, SEED, SoftLabels, write_soft_labels
     from trainer.distill.teacher import EPOCHS, Teacher
 
     err = context.err
@@ -65,32 +65,32 @@ def distill(
     for name in teacher:
         with err.status(f"loading {name}"):
             try:
-                teachers.append(Teacher(name, texts + variants.taught, targets))
+                teachers.append(Teacher(name, texts + variants.labelled, targets))
             except (OSError, ValueError) as error:
                 raise UsageError(f"--teacher {name}: {error}") from error
     count = len(rows)
-    fold_of = np.concatenate([folds, np.repeat(folds, TAUGHT)])
-    total = np.zeros((FOLDS, count, 1 + TAUGHT), np.float32)
-    lessons = [
-        (model, 100 * number + place, held_out)
+    fold_of = np.concatenate([folds, np.repeat(folds, LABELLED)])
+    total = np.zeros((FOLDS, count, 1 + LABELLED), np.float32)
+    fits = [
+        (model, 100 * number + index, held_out)
         for number in range(rounds)
         for model in teachers
-        for place, held_out in enumerate(all_held_out)
+        for index, held_out in enumerate(all_held_out)
     ]
     with Progress(console=err) as progress:
-        for number, (model, seed, held_out) in enumerate(lessons):
+        for number, (model, seed, held_out) in enumerate(fits):
             train = np.flatnonzero(~np.isin(folds, held_out))
             score = np.flatnonzero(np.isin(fold_of, held_out))
             task = progress.add_task(
-                f"teacher {number + 1} of {len(lessons)}", total=EPOCHS * len(train) + len(score)
+                f"teacher {number + 1} of {len(fits)}", total=EPOCHS * len(train) + len(score)
             )
             found = np.zeros(len(fold_of), np.float32)
             found[score] = model.teach(train, score, seed, partial(progress.advance, task))
-            table = np.column_stack([found[:count], found[count:].reshape(count, TAUGHT)])
+            table = np.column_stack([found[:count], found[count:].reshape(count, LABELLED)])
             for own, other in zip(held_out, held_out[::-1], strict=True):
                 total[other, folds == own] += table[folds == own]
-    probabilities = total * np.float32(len(all_held_out) / len(lessons))
-    write_teaching(dataset, Teaching(rows, folds, variants, probabilities), out)
+    probabilities = total * np.float32(len(all_held_out) / len(fits))
+    write_soft_labels(dataset, SoftLabels(rows, folds, variants, probabilities), out)
     own = probabilities[folds, np.arange(count), 0]
     accuracy = float(np.mean((own >= 0.5) == dataset.labels[rows]))
     context.out.print(

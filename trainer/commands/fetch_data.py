@@ -31,11 +31,11 @@ def fetch_data(
     Raises:
         UsageError: if a URL is not one of HTTP.
     """
-    from trainer.data.fetch import NAME, PLACES, fetch
+    from trainer.data.fetch import NAME, URLS, fetch
 
     for url in urls or ():
         if not url.startswith(("http://", "https://")):
             raise UsageError(f"--from {url!r}: expected http://… or https://…")
     with context.err.status("downloading the published data set"):
-        path = fetch(urls or PLACES, to or context.cache / NAME)
+        path = fetch(urls or URLS, to or context.cache / NAME)
     context.out.print(path, highlight=False)

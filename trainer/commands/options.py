@@ -1,7 +1,7 @@
 """Options that several commands have, and the context that every command is given."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,10 +14,12 @@ from shared.bundle.quality import Threshold as ThresholdSetting
 from shared.command_line import Given
 from shared.console import Console
 from shared.registry.base import Registry, open_registry
+from trainer.commands.output import readable
 from trainer.settings import read_settings
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Dataset
+    from trainer.fit.recipes import Recipe
 
 JsonFile = Annotated[str | None, Parameter(metavar="FILE", allow_leading_hyphen=True)]
 """A file for JSON; `-` is standard output."""
@@ -79,6 +81,16 @@ class LabelledData:
     negative: Annotated[list[str] | None, Parameter(metavar="LABEL")] = None
     leave_out: Annotated[list[str] | None, Parameter(metavar="LABEL")] = None
 
+    def as_arguments(self) -> list[str]:
+        """Return the options that are given, as they are typed."""
+        words = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            for one in value if isinstance(value, list) else [value]:
+                if one is not None:
+                    words += [f"--{field.name.replace('_', '-')}", str(one)]
+        return words
+
     @property
     def paths(self) -> list[Path]:
         """The files without their columns."""
@@ -134,6 +146,16 @@ class TrainingOptions:
     recipe: Annotated[str, Parameter(metavar="NAME|FILE")] = "tuned"
     seed: int | None = None
     wandb: Literal["online", "offline", "disabled"] | None = None
+
+    def load(self) -> "tuple[Recipe, str]":
+        """Read the recipe, and return it with its name.
+
+        Raises:
+            UsageError: as `trainer.fit.recipes.load_recipe` does.
+        """
+        from trainer.fit.recipes import load_recipe
+
+        return load_recipe(self.recipe, self.seed), readable(Path(self.recipe).name)
 
 
 def _to_threshold(_: Any, tokens: tuple[Token, ...]) -> float | str:

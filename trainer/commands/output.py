@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from shared.bundle.files import may_be_replaced
@@ -15,20 +15,6 @@ from shared.errors import DataError, UsageError
 def readable(path: Path | str) -> str:
     """A path as text that can be written anywhere, as its bytes need not be UTF-8."""
     return os.fsencode(path).decode("utf-8", "replace")
-
-
-def make_folder(path: Path) -> None:
-    """Makes a folder that can be written to, if it is not there.
-
-    Raises:
-        DataError: if that cannot be done.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def expect_outcome(path: Path | str | None, data: Sequence[Path]) -> None:
@@ -49,19 +35,27 @@ def expect_outcome(path: Path | str | None, data: Sequence[Path]) -> None:
         raise UsageError(f"{path} is the labelled data, which would be overwritten")
 
 
-def expect_bundle_if_any(folder: Path) -> None:
-    """Finds out whether `shared.bundle.files.write_bundle` may replace what is there.
+def expect_bundles(folder: Path, models: Iterable[str]) -> None:
+    """Create the folder of bundles, and check that the models' bundles can be written to it.
 
     Raises:
-        DataError: if the folder cannot be read, or is none.
-        UsageError: if it holds anything but a bundle.
+        DataError: if the folder cannot be written.
+        UsageError: if a model's folder holds something else than a bundle.
     """
     try:
-        refused = folder.exists() and not may_be_replaced(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}") from error
-    if refused:
-        raise UsageError(f"{folder} is there and is no bundle: expected another folder")
+    for name in models:
+        bundle = folder / name
+        try:
+            refused = bundle.exists() and not may_be_replaced(bundle)
+        except OSError as error:
+            raise DataError(f"{bundle} cannot be written: {error.strerror}") from error
+        if refused:
+            raise UsageError(f"{bundle} exists and is not a bundle; choose another folder")
 
 
 def write_json(path: str, data: object) -> None:

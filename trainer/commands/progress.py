@@ -1,7 +1,8 @@
-"""Bars on the terminal while models train, and a model's latest figures behind them."""
+"""Progress bars on the terminal while models train."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -13,12 +14,19 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from trainer.listener import Listener
+
+if TYPE_CHECKING:
+    from shared.model.scorer import Scorer
+    from trainer.data.split import Parts
+    from trainer.evaluate.metrics import Metrics
+
 
 @contextmanager
 def bars(console: Console) -> Iterator["Bars"]:
-    """Shows a bar for each model while it trains, and a line for it when it is done."""
+    """Show a bar for each model while it trains, and keep it as a line when it is done."""
     columns = (
-        TextColumn("{task.description:22}"),
+        TextColumn("{task.description:32}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -28,22 +36,37 @@ def bars(console: Console) -> Iterator["Bars"]:
         yield Bars(progress)
 
 
-class Bars:
-    """Turns calls of `trainer.pipeline.Progress` into bars."""
+class Bars(Listener):
+    """Moves a bar for each model, and shows the latest epoch's validation loss behind it."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
+        self._model = ""
+        self._bar = TaskID(0)
 
-    def __call__(self, name: str, done: int, steps: int, figures: dict[str, float]) -> None:
-        """Moves the model's bar, and shows the latest epoch's validation loss behind it."""
-        if name not in self._tasks:
-            added = self._progress.add_task(name, start=False, total=steps, figures="")
-            self._tasks[name] = added
-        task = self._tasks[name]
-        if done == 1:
-            self._progress.start_task(task)
-        self._progress.update(task, completed=done)
-        if "val_loss" in figures:
-            shown = f"validation loss {figures['val_loss']:.3f}"
-            self._progress.update(task, figures=shown)
+    def on_model_begin(self, name: str, settings: dict[str, Any], parts: "Parts") -> None:  # noqa: ARG002, D102
+        self._model = name
+        self._begin(name)
+
+    def on_fit_begin(self, number: int, fits: int) -> None:  # noqa: D102
+        if fits > 1:
+            self._progress.update(self._bar, description=f"{self._model}, fit {number}/{fits}")
+
+    def on_batch_end(self, done: int, batches: int) -> None:  # noqa: D102
+        self._progress.update(self._bar, completed=done, total=batches)
+
+    def on_epoch_end(self, scorer: "Scorer", figures: "Metrics") -> None:  # noqa: ARG002, D102
+        self._progress.update(self._bar, figures=f"validation loss {figures['val_loss']:.3f}")
+
+    def on_group_end(self, done: int, groups: int) -> None:  # noqa: D102
+        if done == 0:
+            self._begin(f"{self._model}, groups")
+        self._progress.update(self._bar, completed=done, total=groups)
+
+    def on_model_end(self, *_: object) -> None:  # noqa: D102
+        self._progress.stop_task(self._bar)
+
+    def _begin(self, description: str) -> None:
+        if self._progress.tasks:
+            self._progress.stop_task(self._bar)
+        self._bar = self._progress.add_task(description, total=None, figures="")

@@ -1,6 +1,5 @@
 """`triage-trainer sweep`: looks for better settings and prints them as a recipe."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,6 @@ from cyclopts import Parameter
 
 from shared.command_line import Count
 from trainer.commands.options import ContextGiven, LabelledData, TrainingOptions
-from trainer.commands.output import readable
 
 
 def sweep(
@@ -37,26 +35,23 @@ def sweep(
         UnavailableError: when what was found is printed, if W&B went away or lacks some of it.
             Settings are drawn at random then.
     """
-    from trainer.fit.recipes import load_recipe, seed_of
     from trainer.fit.space import load_space, parameters_of
-    from trainer.tracking.tracker import Tracker, tracking_mode
+    from trainer.tracking.tracker import new_tracker
 
     out, err = context.out, context.err
-    recipe, name = load_recipe(training.recipe), readable(Path(training.recipe).name)
-    seed, to_try = seed_of(recipe, training.seed), load_space(space)
+    recipe, name = training.load()
+    to_try = load_space(space)
     for model in recipe.models:
         parameters_of(to_try, recipe, model)
-    mode = tracking_mode(training.wandb)
     with err.status("reading the data"):
         dataset = labelled.read(err)
-    tracker = None
-    if mode is not None:
-        group = f"sweep-{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        tracker = Tracker(mode, group, dataset, err.print, job_type="sweep")
+    tracker = new_tracker(
+        training.wandb, f"sweep-{name}", dataset, err.print, context.registry, job_type="sweep"
+    )
     with err.status("loading Keras"):
         from trainer.sweep import Search
 
-    search = Search(name, recipe, dataset, seed, tracker, err)
+    search = Search(name, recipe, dataset, tracker, err)
     try:
         for model in recipe.models:
             search.look(model, to_try, count)

@@ -12,7 +12,7 @@ KEYWORD = "keyword of the search"
 """The group of slices that share their keyword."""
 
 UNANIMOUS = "unanimous"
-UNLIKE = "unlike any"
+NO_NEAR_DUPLICATE = "no near-duplicate in training"
 """Names of slices."""
 
 FEWEST = 20
@@ -45,11 +45,11 @@ def slices(
     found.append(Slice("annotators", UNANIMOUS, agreement == 1))
     found.append(Slice("annotators", "of different opinions", agreement < 1))
     if repeated is not None:
-        found.append(Slice("training texts", "no near-duplicate of one", ~repeated))
-        found.append(Slice("training texts", "near-duplicate of one", repeated))
+        found.append(Slice("training texts", "not repeated in training", ~repeated))
+        found.append(Slice("training texts", "repeated in training", repeated))
     if similar is not None:
-        found.append(Slice("training texts", UNLIKE, ~similar))
-        found.append(Slice("training texts", "like one", similar))
+        found.append(Slice("training texts", NO_NEAR_DUPLICATE, ~similar))
+        found.append(Slice("training texts", "near-duplicate in training", similar))
     words = np.array([len(text.split()) for text in dataset.texts_of(rows)])
     for low, high in _LENGTHS:
         if high is None:

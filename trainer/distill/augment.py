@@ -1,8 +1,8 @@
-"""Augmentation: variants of the training texts, the same from the same seed.
+"""Augmentation: variants of the training texts; the same seed gives the same variants.
 
-After "EDA" (Wei and Zou, 2019), without its assumption that a variant keeps its label: texts whose
-words are others are labelled by a teacher. Texts that say the same in another form, with a
-misspelling or a mention more, keep the target of the text that they were made of.
+After "EDA" (Wei and Zou, 2019), without its assumption that a variant keeps its label: a teacher
+labels variants with other words. Variants that keep the meaning, such as one with a misspelling or
+a mention, keep the target of their text.
 """
 
 import random
@@ -15,17 +15,17 @@ import numpy as np
 
 from shared.text.lemmas import Ids
 from trainer.data.dataset import Indices
-from trainer.distill.places import CHANGED
+from trainer.distill.place_names import CHANGED
 from trainer.fit.vectors import near_neighbours
 
-TAUGHT = 9
-"""Variants of each text that a teacher labels: two in three are of its own words, the others go on
+LABELLED = 9
+"""Variants of each text that a teacher labels. Two of three have its own words, the others continue
 with the words of another text."""
 
-SAME = 2
-"""Variants of each text, behind those, that say the same in another form."""
+UNCHANGED = 2
+"""Variants of each text, after those, that keep its meaning."""
 
-VARIANTS = TAUGHT + SAME
+VARIANTS = LABELLED + UNCHANGED
 
 _DELETED = 0.1
 _REPLACED = 0.25
@@ -36,32 +36,32 @@ _PLACE = re.compile(rf"\b(?:{'|'.join(name for kind in CHANGED for name in kind)
 
 
 class Variants(msgspec.Struct, frozen=True):
-    """Variants of texts, `VARIANTS` of each, one text's behind the other's.
+    """Variants of texts, `VARIANTS` of each, in the order of the texts.
 
     Attributes:
-        texts: one a variant.
-        others: row of the text that the second half is of, which is the variant's own row where it
-            is not spliced, int64, shape (variants,).
+        texts: the variants.
+        others: row of the text that the second half comes from, or the variant's own row, int64,
+            shape (variants,).
     """
 
     texts: list[str]
     others: Indices
 
     @property
-    def taught(self) -> list[str]:
-        """Those that a teacher labels, `TAUGHT` of each text."""
-        return [text for place, text in enumerate(self.texts) if place % VARIANTS < TAUGHT]
+    def labelled(self) -> list[str]:
+        """The variants that a teacher labels, `LABELLED` of each text."""
+        return [text for index, text in enumerate(self.texts) if index % VARIANTS < LABELLED]
 
 
 def make_variants(texts: Sequence[str], folds: Ids, seed: int) -> Variants:
-    """Makes variants of texts.
+    """Make variants of texts.
 
-    In those that a teacher labels a tenth of the words is left out, and a quarter of those that
-    have neighbours among the word vectors is replaced by one of these. Texts are spliced within
-    their fold, so that a variant belongs to one fold.
+    Those that a teacher labels lack a tenth of the words, and a quarter of the words is replaced by
+    a near neighbour among the word vectors, where there is one. Texts are spliced with texts of
+    their own fold, so that a variant belongs to one fold.
 
     Args:
-        folds: shape (texts,).
+        folds: the fold of each text, shape (texts,).
     """
     found = {
         match[2].lower() for text in texts for match in map(_WORD.fullmatch, text.split()) if match
@@ -72,7 +72,7 @@ def make_variants(texts: Sequence[str], folds: Ids, seed: int) -> Variants:
     variants, others = [], []
     for row, text in enumerate(texts):
         chunks = text.split()
-        for number in range(TAUGHT):
+        for number in range(LABELLED):
             other = row
             spliced = chunks
             if number % 3 == 2:
@@ -83,7 +83,7 @@ def make_variants(texts: Sequence[str], folds: Ids, seed: int) -> Variants:
             kept = [chunk for chunk in spliced if draw.random() >= _DELETED] or spliced
             variants.append(" ".join([_replaced(chunk, neighbours, draw) for chunk in kept]))
             others.append(other)
-        for _ in range(SAME):
+        for _ in range(UNCHANGED):
             variants.append(_in_another_form(text, draw))
             others.append(row)
     return Variants(variants, np.array(others))
@@ -106,7 +106,7 @@ def _replaced(chunk: str, neighbours: Mapping[str, Sequence[str]], draw: random.
 
 
 def _in_another_form(text: str, draw: random.Random) -> str:
-    """The text with other places, and most often with one or two of `_FORMS`."""
+    """The text with other place names, and mostly with one or two of `_FORMS`."""
     text = _PLACE.sub(lambda found: _another_place(found[0], draw), text)
     for share, change in _FORMS:
         if draw.random() < share:
@@ -120,7 +120,7 @@ def _another_place(name: str, draw: random.Random) -> str:
 
 
 def _misspelt(text: str, draw: random.Random) -> str:
-    """A letter within a word is left out, doubled, another one, or changes places with the next."""
+    """Drop, double, replace or transpose a letter within a word."""
     words = list(_LONG_WORD.finditer(text))
     if not words:
         return text
@@ -141,7 +141,7 @@ def _in_other_case(text: str, draw: random.Random) -> str:
 
 
 def _tagged(text: str, draw: random.Random) -> str:
-    """The signs are taken from the hashtags, or a word becomes one where there is none."""
+    """Remove the signs of the hashtags, or make a word one if there is none."""
     if _HASHTAG.search(text):
         return _HASHTAG.sub("", text)
     words = list(_LONG_WORD.finditer(text))
@@ -163,4 +163,4 @@ _FORMS: tuple[tuple[float, Callable[[str, random.Random], str]], ...] = (
     (0.25, _tagged),
     (0.15, _linked),
 )
-"""Each with the share of texts that it is applied to, in this order."""
+"""The share of texts that each change is applied to, in this order."""

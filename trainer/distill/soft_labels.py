@@ -1,9 +1,8 @@
-"""Teaching: what teachers said of a data set's training part, and of variants of its texts.
+"""Soft labels: teachers' probabilities for a training part, and for variants of its texts.
 
-A row's probability is always of teachers that were trained without the row's fold. There are some
-for each fold, trained on the others, and some for each pair of folds: a model that is to be judged
-on one fold learns from teachers that did not see that fold either, so that the judgement is not
-flattered.
+The teachers of a row were trained without the row's fold. There are teachers for each fold, trained
+on the other folds, and for each pair of folds. A model that is measured on one fold learns from
+teachers that did not see that fold either, or the measurement would be too good.
 """
 
 import hashlib
@@ -22,26 +21,26 @@ from shared.model.architecture import Floats
 from shared.text.lemmas import Ids
 from trainer.data.dataset import Dataset, Indices
 from trainer.data.split import cut_test
-from trainer.distill.augment import TAUGHT, Variants, make_variants
+from trainer.distill.augment import LABELLED, Variants, make_variants
 
 FOLDS = 4
 SEED = 0
-"""Of the variants."""
+"""Seed of the variants."""
 
 SHIPPED = "soft_labels.safetensors"
-"""Of the published set; it holds no tweet."""
+"""The soft labels of the published data set; they hold no tweet."""
 
 
-class Teaching(msgspec.Struct, frozen=True):
-    """What is known of the training part's rows, in the order of `trainer.data.split.cut_test`.
+class SoftLabels(msgspec.Struct, frozen=True):
+    """Soft labels of the training part's rows, in the order of `trainer.data.split.cut_test`.
 
     Attributes:
-        rows: of the data set, shape (rows,).
-        folds: of the rows, int32, shape (rows,).
-        variants: of the rows, `VARIANTS` of each.
-        probabilities: of each row and its variants that are taught, by teachers that saw neither
-            the row's fold nor the fold of the first axis; in the row's own fold, by those that saw
-            all other folds. float32, shape (FOLDS, rows, 1 + TAUGHT).
+        rows: row numbers in the data set, shape (rows,).
+        folds: the rows' folds, int32, shape (rows,).
+        variants: variants of the rows' texts, `VARIANTS` of each.
+        probabilities: of each row and its labelled variants, by teachers that saw neither the row's
+            fold nor the fold of the first axis; in the row's own fold, by those that saw all other
+            folds. float32, shape (FOLDS, rows, 1 + LABELLED).
     """
 
     rows: Indices
@@ -50,17 +49,17 @@ class Teaching(msgspec.Struct, frozen=True):
     probabilities: Floats
 
 
-def write_teaching(dataset: Dataset, teaching: Teaching, path: Path) -> None:
-    """Writes what `read_teaching` reads, a byte a probability.
+def write_soft_labels(dataset: Dataset, soft_labels: SoftLabels, path: Path) -> None:
+    """Write soft labels to a file, a byte for each probability.
 
     Raises:
         DataError: if the file cannot be written.
     """
     tensors = {
         "sha256": _bytes(dataset.sha256),
-        "variants": _bytes(_hash(teaching.variants.taught)),
-        "folds": teaching.folds.astype(np.uint8),
-        "probabilities": np.round(255 * teaching.probabilities).astype(np.uint8),
+        "variants": _bytes(_hash(soft_labels.variants.labelled)),
+        "folds": soft_labels.folds.astype(np.uint8),
+        "probabilities": np.round(255 * soft_labels.probabilities).astype(np.uint8),
     }
     try:
         path.write_bytes(safetensors.save(tensors))
@@ -68,11 +67,17 @@ def write_teaching(dataset: Dataset, teaching: Teaching, path: Path) -> None:
         raise DataError(f"{path} cannot be written: {error}") from error
 
 
-def read_teaching(dataset: Dataset, path: Path | None = None) -> Teaching | None:
-    """What a teacher said of a data set: from a file, or what ships, which is None of other data.
+def read_soft_labels(dataset: Dataset, path: Path | None = None) -> SoftLabels | None:
+    """Read the soft labels of a data set.
+
+    Args:
+        path: a file that `write_soft_labels` wrote; None for the one that ships.
+
+    Returns:
+        None if no file is named, and the one that ships is of another data set.
 
     Raises:
-        DataError: if the file is none, or of other data.
+        DataError: if the named file is not one of soft labels, or of another data set.
     """
     try:
         content = (path or resources.files("trainer.distill").joinpath(SHIPPED)).read_bytes()
@@ -81,20 +86,20 @@ def read_teaching(dataset: Dataset, path: Path | None = None) -> Teaching | None
         folds = tensors["folds"].astype(np.int32)
         probabilities = tensors["probabilities"].astype(np.float32) / np.float32(255)
     except (OSError, KeyError, SafetensorError, UnicodeDecodeError) as error:
-        raise DataError(f"{path or SHIPPED} is not what a teacher said: {error!r}") from error
+        raise DataError(f"{path or SHIPPED} is not a file of soft labels: {error!r}") from error
     if stated["sha256"] != dataset.sha256:
         if path is None:
             return None
-        raise DataError(f"{path}: the teacher was asked about other data than {dataset.name}")
+        raise DataError(f"{path}: the soft labels are of other data than {dataset.name}")
     rows, _ = cut_test(dataset)
-    fits = probabilities.shape == (FOLDS, len(rows), 1 + TAUGHT) and folds.shape == rows.shape
+    fits = probabilities.shape == (FOLDS, len(rows), 1 + LABELLED) and folds.shape == rows.shape
     variants = make_variants(dataset.texts_of(rows), folds, SEED) if fits else None
-    if variants is None or _hash(variants.taught) != stated["variants"]:
+    if variants is None or _hash(variants.labelled) != stated["variants"]:
         raise DataError(
-            f"{path or SHIPPED}: the teacher was asked about other variants of the texts; ask it "
-            f"again by triage-trainer distill"
+            f"{path or SHIPPED}: the soft labels are of other variants of the texts; "
+            f"make them again with triage-trainer distill"
         )
-    return Teaching(rows, folds, variants, probabilities)
+    return SoftLabels(rows, folds, variants, probabilities)
 
 
 def _hash(texts: Sequence[str]) -> str:

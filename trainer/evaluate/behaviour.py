@@ -28,7 +28,7 @@ from rich.table import Table
 
 from shared.bundle.quality import Behaviour, Invariance, Pairs
 from shared.model.scorer import Scorer
-from trainer.distill.places import TESTED
+from trainer.distill.place_names import TESTED
 from trainer.evaluate.metrics import figures_table
 
 SEED = 1024

@@ -1,6 +1,5 @@
 """Figures of a model on labelled tweets, of all the rows or of many resamples of them."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +7,6 @@ import numpy as np
 import numpy.typing as npt
 from rich import box
 from rich.table import Table
-from sklearn import metrics
-from sklearn.exceptions import UndefinedMetricWarning
 
 from shared.model.architecture import Floats
 
@@ -17,11 +14,11 @@ Metrics = dict[str, float]
 Labels = npt.NDArray[np.int8]
 Values = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.uint8]
+Scored = tuple[Labels, Floats]
+"""Labels and probabilities of the same rows."""
 
 COLUMNS = ("accuracy", "precision", "recall", "f1", "roc_auc")
 """The metrics that a table of 80 columns has room for."""
-
-METRICS = (*COLUMNS, "average_precision", "brier", "calibration_error")
 
 NAMES = {
     "accuracy": "accuracy",
@@ -33,59 +30,40 @@ NAMES = {
     "brier": "Brier score",
     "calibration_error": "calibration error",
 }
-"""The metrics, as people call them."""
+"""Every metric, and what people call it."""
+
+METRICS = tuple(NAMES)
 
 BINS = 10
 """Of equal width, between the probabilities 0 and 1, for the calibration."""
 
 
 def evaluate(labels: Labels, probabilities: Floats, threshold: float) -> Metrics:
-    """The figures in `METRICS`.
+    """Measure predictions by each of `METRICS`.
 
-    - accuracy, precision, recall and F1 of the relevant class at the threshold;
-    - the area under the ROC curve, and average precision, Σ (Rₙ - Rₙ₋₁) Pₙ, in place of the area
-      under the precision-recall curve;
-    - the Brier score: the mean squared difference of probability and label (Brier, 1950);
-    - the expected calibration error: over `BINS` bins of probability, the mean of
-      |share of relevant tweets - mean probability|, weighted by the bin's tweets (Naeini et al.,
-      "Obtaining well calibrated probabilities using Bayesian binning", 2015).
+    - Accuracy, precision, recall and F1 of the relevant class at the threshold.
+    - `roc_auc`: the area under the ROC curve.
+    - `average_precision`: Σ (Rₙ - Rₙ₋₁) Pₙ, in place of the area under the precision-recall curve.
+    - `brier`: the mean squared difference of probability and label (Brier, 1950).
+    - `calibration_error`: over `BINS` bins of probability, the mean of |share of relevant tweets -
+      mean probability|, weighted by the bin's tweets (Naeini et al., "Obtaining well calibrated
+      probabilities using Bayesian binning", 2015).
 
     Args:
         labels: int8, shape (rows,), 1 for relevant.
         probabilities: float32, shape (rows,).
+        threshold: probability from which on a tweet is relevant.
 
     Returns:
-        Metric → value; NaN for `roc_auc` and `average_precision` if one class alone is there.
+        Metric → value; NaN where the rows lack a class that the metric needs.
     """
-    relevant = probabilities >= threshold
-    surplus = _surplus(labels, probabilities).sum(axis=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedMetricWarning)  # nothing relevant: precision 0
-        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-            labels, relevant, average="binary"
-        )
-    if labels.min() < labels.max():
-        # A perfect order may come to one rounding below 1.
-        area = round(float(metrics.roc_auc_score(labels, probabilities)), 12)
-        average_precision = float(metrics.average_precision_score(labels, probabilities))
-    else:
-        area = average_precision = float("nan")
-    return {
-        "accuracy": float(metrics.accuracy_score(labels, relevant)),
-        "precision": float(precision),
-        "recall": float(recall),
-        "f1": float(f1),
-        "roc_auc": area,
-        "average_precision": average_precision,
-        "brier": float(np.mean((probabilities.astype(np.float64) - labels) ** 2)),
-        "calibration_error": float(np.abs(surplus).sum() / len(labels)),
-    }
+    return _of_all_rows(evaluate_resamples(labels, probabilities, threshold, _once(labels)))
 
 
 def evaluate_resamples(
     labels: Labels, probabilities: Floats, threshold: float, counts: Counts
 ) -> dict[str, Values]:
-    """The figures in `METRICS` of many resamples at once, as `evaluate` defines them.
+    """Measure many resamples of the rows at once by each of `METRICS`, as `evaluate` defines them.
 
     Args:
         counts: uint8, shape (resamples, rows): how often a resample holds each row.
@@ -99,18 +77,19 @@ def evaluate_resamples(
         counts, [error, *_surplus(labels, probabilities).T, np.ones(len(labels))]
     )
     with np.errstate(invalid="ignore"):
-        return {
+        figures = {
             **decide_resamples(labels, probabilities >= threshold, counts),
             **_rank_resamples(labels, probabilities, counts),
             "brier": error / rows,
             "calibration_error": np.abs(surplus).sum(axis=0) / rows,
         }
+    return {metric: figures[metric] for metric in METRICS}
 
 
 def decide_resamples(
     labels: Labels, relevant: npt.NDArray[np.bool_], counts: Counts
 ) -> dict[str, Values]:
-    """Of `evaluate_resamples` what depends on decisions alone, and the share of `alerts`."""
+    """Measure what `decisions` does, of many resamples at once."""
     positive = labels == 1
     hits, alerts, positives, right, rows = _sums(
         counts,
@@ -127,9 +106,16 @@ def decide_resamples(
 
 
 def decisions(labels: Labels, probabilities: Floats, threshold: float) -> Metrics:
-    """Accuracy, precision, recall, F1 and the share of `alerts`, of all the rows."""
-    once = np.ones((1, len(labels)), np.uint8)
-    figures = decide_resamples(labels, probabilities >= threshold, once)
+    """Measure decisions: accuracy, precision, recall, F1, and the share of `alerts`."""
+    return _of_all_rows(decide_resamples(labels, probabilities >= threshold, _once(labels)))
+
+
+def _once(labels: Labels) -> Counts:
+    """The one resample that holds each row once."""
+    return np.ones((1, len(labels)), np.uint8)
+
+
+def _of_all_rows(figures: dict[str, Values]) -> Metrics:
     return {metric: float(value[0]) for metric, value in figures.items()}
 
 
@@ -147,9 +133,13 @@ def _rank_resamples(labels: Labels, probabilities: Floats, counts: Counts) -> di
         positives, negatives = hits[:, -1], alarms[:, -1]
         above = ((hits - true / 2) * false).sum(axis=1)
         precision = hits / np.maximum(hits + alarms, 1)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            average_precision = (true * precision).sum(axis=1) / positives
             found.append(
-                (above / (positives * negatives), (true * precision).sum(axis=1) / positives)
+                (
+                    above / (positives * negatives),
+                    np.where(negatives > 0, average_precision, np.nan),
+                )
             )
     areas, precisions = zip(*found, strict=True)
     return {"roc_auc": np.concatenate(areas), "average_precision": np.concatenate(precisions)}

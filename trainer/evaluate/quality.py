@@ -1,7 +1,8 @@
-"""Quality: what training finds out about a model beside the figures of each part."""
+"""Measures a trained model: the figures of each part, operating points, slices and behaviour."""
 
-from shared.bundle.quality import Quality, Subset
-from shared.model.architecture import Floats
+import msgspec
+
+from shared.bundle.quality import BALANCED, OperatingPoint, Quality, Subset
 from shared.model.scorer import Scorer
 from trainer.data.dataset import Dataset
 from trainer.data.duplicates import similar_to_any
@@ -9,14 +10,12 @@ from trainer.data.slices import KEYWORD, Slice, slices
 from trainer.data.split import Parts
 from trainer.evaluate.behaviour import behaviour
 from trainer.evaluate.bootstrap import Scores, draw, measure, reliability
-from trainer.evaluate.metrics import Counts, Labels
-
-Scored = tuple[Labels, Floats]
-"""Labels and probabilities of the same rows."""
+from trainer.evaluate.metrics import Counts, Metrics, Scored, evaluate
+from trainer.evaluate.thresholds import operating_points
 
 
 class HeldOutPart:
-    """The test part: which of its rows to look at, and how often to draw them."""
+    """The test part: its texts, its slices, and its resamples, which all models share."""
 
     def __init__(self, dataset: Dataset, parts: Parts) -> None:
         self.texts = dataset.texts_of(parts.test)
@@ -26,41 +25,65 @@ class HeldOutPart:
         self.counts: Counts = draw(len(parts.test))
 
 
-def measure_quality(
+class Evaluation(msgspec.Struct, frozen=True):
+    """What was measured of a model.
+
+    Attributes:
+        threshold: the probability from which on a tweet is relevant: that of `balanced`.
+        metrics: part → metric → value.
+        test: the model's scores of the test part.
+    """
+
+    threshold: float
+    metrics: dict[str, Metrics]
+    operating_points: dict[str, OperatingPoint]
+    quality: Quality
+    test: Scores
+
+
+def evaluate_model(
     scorer: Scorer,
-    threshold: float,
-    held_out: HeldOutPart,
-    chosen_on: str,
     scored: dict[str, Scored],
-    groups: list[Subset],
-) -> Quality:
-    """Measures a model on the test part, and puts its behaviour to the test.
+    held_out: HeldOutPart,
+    *,
+    chosen_on: str,
+    calibrated: bool,
+) -> Evaluation:
+    """Measure a model.
 
     Args:
-        threshold: that the bundle will have.
-        chosen_on: the part by which the model was calibrated.
-        scored: by the parts' names, that one and `test`.
-        groups: as `trainer.evaluate.groups` gives them.
+        scored: labels and probabilities of the parts `train`, `validation` and `test`.
+        chosen_on: what the validation part is called by whom it calibrated.
+        calibrated: whether the probabilities are.
     """
+    chosen_and_test = {chosen_on: scored["validation"], "test": scored["test"]}
+    points = operating_points(chosen_on, chosen_and_test, calibrated=calibrated)
+    threshold = points[BALANCED].threshold
     labels, probabilities = scored["test"]
-    return Quality(
-        chosen_on=chosen_on,
-        test=measure(labels, Scores(probabilities, threshold), held_out.counts),
-        reliability={part: reliability(*scored[part]) for part in (chosen_on, "test")},
-        slices=[
-            Subset(
-                one.group,
-                one.name,
-                int(one.rows.sum()),
-                int(labels[one.rows].sum()),
-                measure(
-                    labels[one.rows],
-                    Scores(probabilities[one.rows], threshold),
-                    held_out.counts[:, one.rows],
-                ),
-            )
-            for one in held_out.slices
-        ],
-        behaviour=behaviour(scorer, threshold, held_out.texts),
-        groups=groups,
+    test = Scores(probabilities, threshold)
+    return Evaluation(
+        threshold,
+        {part: evaluate(*of_part, threshold) for part, of_part in scored.items()},
+        points,
+        Quality(
+            chosen_on=chosen_on,
+            test=measure(labels, test, held_out.counts),
+            reliability={part: reliability(*of_part) for part, of_part in chosen_and_test.items()},
+            slices=[
+                Subset(
+                    one.group,
+                    one.name,
+                    int(one.rows.sum()),
+                    int(labels[one.rows].sum()),
+                    measure(
+                        labels[one.rows],
+                        Scores(probabilities[one.rows], threshold),
+                        held_out.counts[:, one.rows],
+                    ),
+                )
+                for one in held_out.slices
+            ],
+            behaviour=behaviour(scorer, threshold, held_out.texts),
+        ),
+        test,
     )

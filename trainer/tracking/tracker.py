@@ -8,6 +8,7 @@ import os
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,7 @@ from trainer.data.split import Parts
 from trainer.evaluate.bootstrap import Scores
 from trainer.evaluate.metrics import Metrics, evaluate
 from trainer.evaluate.thresholds import UNCALIBRATED
+from trainer.listener import Listener
 from trainer.tracking.run import Epoch, Mode, Outcome, Record, Run, import_wandb, settings
 
 MODES = ("online", "offline", "disabled")
@@ -51,7 +53,35 @@ def tracking_mode(asked: str | None) -> Mode | None:
             raise UsageError(f"WANDB_MODE={other!r}: expected one of {', '.join(MODES)}")
 
 
-class Tracker:
+def new_tracker(
+    asked: str | None,
+    name: str,
+    dataset: Dataset,
+    say: Callable[[str], object],
+    registry: Registry,
+    *,
+    job_type: str = "train",
+) -> "Tracker | None":
+    """Return a tracker of runs, or None if they are not tracked.
+
+    Args:
+        asked: the mode; None for that of `WANDB_MODE`, or none.
+        name: what the runs' group is called, before the time.
+        registry: if it is in W&B, its entity has the runs.
+
+    Raises:
+        UsageError: as `tracking_mode` does.
+    """
+    mode = tracking_mode(asked)
+    if mode is None:
+        return None
+    scheme, _, address = registry.url.partition(":")
+    entity = address.split("/")[0] if scheme == "wandb" else None
+    group = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    return Tracker(mode, group, dataset, say, entity, job_type)
+
+
+class Tracker(Listener):
     """Tracks the models of one training, a run each, one after the other.
 
     Args:
@@ -102,23 +132,19 @@ class Tracker:
         """Ends a run that is still under way as failed, or as killed by Ctrl-C."""
         self._abandon(_KILLED if isinstance(error, KeyboardInterrupt) else 1)
 
-    def begin(self, name: str, config: dict[str, Any], parts: Parts) -> None:
-        """Begins a run.
-
-        Args:
-            config: all that the model depends on; `data` is as in a bundle's manifest.
-        """
+    def on_model_begin(self, name: str, settings: dict[str, Any], parts: Parts) -> None:
+        """Start a run."""
         drawn = np.random.default_rng(0).permutation(parts.validation)[:SAMPLE_SIZE]
         self._record = Record(
-            name, self._group, self._job_type, config, self._dataset, parts, np.sort(drawn)
+            name, self._group, self._job_type, settings, self._dataset, parts, np.sort(drawn)
         )
         self._attempt(self._begin)
 
-    def epoch(self, scorer: Scorer, figures: Metrics) -> None:
-        """Tells an epoch's figures, and how the model sees the sample now.
+    def on_epoch_end(self, scorer: Scorer, figures: Metrics) -> None:
+        """Log an epoch's figures, and the predictions for a sample of the validation part.
 
-        What `figures` lack of accuracy, F1 and ROC AUC is measured on the training and validation
-        parts by the model as it is after the epoch, at 0.5: its own threshold comes at the end.
+        Accuracy, F1 and ROC AUC that `figures` lack are measured on the training and validation
+        parts at 0.5, because the model's own threshold is chosen at the end.
         """
         if self._record is None:
             return
@@ -133,21 +159,14 @@ class Tracker:
         self._record.epochs.append(epoch)
         self._attempt(lambda record: self._under_way.tell_epoch(len(record.epochs), epoch))
 
-    def end(
+    def on_model_end(
         self,
         metrics: dict[str, Metrics],
         parameters: int,
         test: Scores | None = None,
         bundle: Path | None = None,
     ) -> None:
-        """Tells what came out, and finishes the run.
-
-        Args:
-            metrics: of each part.
-            parameters: how many the model has.
-            test: what the model says of the test part's tweets.
-            bundle: is logged as an artifact of type `model`.
-        """
+        """Log the figures, and the bundle as an artifact of type `model`, and finish the run."""
         if self._record is None:
             return
         self._record.outcome = Outcome(metrics, parameters, test, bundle)

@@ -14,8 +14,8 @@ from tests.conftest import SAMPLE
 from trainer.data.dataset import Dataset, write_rows
 from trainer.data.read import read_dataset
 from trainer.data.split import cut_test, grouped_folds, split
+from trainer.fit.folds import FEWEST_TO_CROSS_VALIDATE, divide
 from trainer.fit.recipes import load_recipe
-from trainer.pipeline import FEWEST_TO_CROSS_VALIDATE, divide
 
 COMMON = [f"{one}{two}" for one in "bcdfgh" for two in ("ad", "en", "ip", "ol", "ug", "ask", "est")]
 """Words, of which pairs make more texts than a recipe takes for few."""
@@ -96,11 +96,11 @@ class TestSplit:
         dataset.labels[training[::10]] = 1
         said = rf"made\.csv: the test part, {len(test)} of {len(texts)} tweets, holds one label"
         with pytest.raises(DataError, match=said):
-            divide(recipe, dataset, 1, None)
+            divide(recipe, dataset, None)
         dataset.labels[test[::10]] = 1
-        parts, folds = divide(recipe, dataset, 1, None)
-        assert folds is not None
-        assert parts.test.tolist() == test.tolist()
+        divided = divide(recipe, dataset, None)
+        assert divided.folds is not None
+        assert divided.parts.test.tolist() == test.tolist()
 
     def test_texts_that_are_all_alike_are_refused(self) -> None:
         texts = [f"sale {number} http://t.co/{number}" for number in range(40)]

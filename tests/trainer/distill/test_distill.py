@@ -17,8 +17,8 @@ from trainer.cli import main
 from trainer.data.dataset import write_rows
 from trainer.data.read import read_dataset
 from trainer.data.split import cut_test
-from trainer.distill.augment import TAUGHT
-from trainer.distill.soft_labels import FOLDS, read_teaching
+from trainer.distill.augment import LABELLED
+from trainer.distill.soft_labels import FOLDS, read_soft_labels
 
 PYTHON = ROOT / ".venv-distill" / "bin" / "python"
 
@@ -81,18 +81,18 @@ def test_distill_writes_what_train_learns_from(python: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert "the teachers are right on" in done.stdout
 
-    teaching = read_teaching(dataset, said)
-    assert teaching is not None
+    soft_labels = read_soft_labels(dataset, said)
+    assert soft_labels is not None
     rows, _ = cut_test(dataset)
-    assert teaching.probabilities.shape == (FOLDS, len(rows), 1 + TAUGHT)
+    assert soft_labels.probabilities.shape == (FOLDS, len(rows), 1 + LABELLED)
     # Each fold's teachers are others, and none of them was asked about nothing.
-    assert (np.ptp(teaching.probabilities, axis=0) > 0).mean() > 0.9
-    assert (teaching.probabilities > 0).all()
+    assert (np.ptp(soft_labels.probabilities, axis=0) > 0).mean() > 0.9
+    assert (soft_labels.probabilities > 0).all()
 
     recipe = tmp_path / "recipe.toml"
     tuned = (ROOT / "trainer" / "fit" / "recipes" / "tuned.toml").read_text()
     recipe.write_text(tuned[: tuned.index("[models.LSTM]")])
-    train = ["train", "--data", str(data), "--recipe", str(recipe), "--teaching", str(said)]
+    train = ["train", "--data", str(data), "--recipe", str(recipe), "--soft-labels", str(said)]
     assert main([*train, "--bundles", str(tmp_path / "bundles")]) == 0
 
 

@@ -11,14 +11,16 @@ import pytest
 
 from shared.bundle.files import WEIGHTS, load_bundle, read_trained_on, verify_bundle
 from shared.model.architecture import Calibration
+from shared.model.scorer import Scorer
 from tests.conftest import SAMPLE, Trained
+from trainer.candidate import Candidate
 from trainer.data.dataset import Dataset
 from trainer.data.read import read_dataset
 from trainer.data.same_text import normalized_hashes, word_hashes
 from trainer.data.split import split
 from trainer.evaluate.metrics import Metrics, decisions, evaluate
 from trainer.fit.recipes import Recipe, load_recipe
-from trainer.pipeline import Trained as TrainedModel
+from trainer.listener import Listener
 from trainer.pipeline import train
 
 RUNS = ["Vanilla-Feedforward-NN", "LSTM", "Bidirectional-RNN"]
@@ -136,11 +138,29 @@ class TestSample:
                 assert probabilities.mean() == pytest.approx(labels.mean(), abs=1e-3)
 
 
-class Run(msgspec.Struct, frozen=True):
-    """What a tiny training gave: models by name, and every call of its progress."""
+class Recorder(Listener):
+    """Notes the events of a training."""
 
-    models: dict[str, TrainedModel]
-    calls: list[tuple[str, int, int, Metrics]]
+    def __init__(self) -> None:
+        self.models: list[str] = []
+        self.batches: list[tuple[int, int]] = []
+        self.epochs: list[Metrics] = []
+
+    def on_model_begin(self, name: str, *_: object) -> None:
+        self.models.append(name)
+
+    def on_batch_end(self, done: int, batches: int) -> None:
+        self.batches.append((done, batches))
+
+    def on_epoch_end(self, _: Scorer, figures: Metrics) -> None:
+        self.epochs.append(figures)
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A tiny training: the candidates by name, and its events."""
+
+    models: dict[str, Candidate]
+    events: Recorder
 
     @property
     def weights(self) -> dict[str, str]:
@@ -159,7 +179,7 @@ def tiny_recipe(*runs: str, **changes: object) -> Recipe:
     }
     text = msgspec.structs.replace(recipe.text, num_words=400)
     training = msgspec.structs.replace(
-        recipe.training, **{"epochs": 2, "untaught_epochs": 0, "least_steps": 0, **changes}
+        recipe.training, **{"epochs": 2, "epochs_without_teacher": 0, "least_steps": 0, **changes}
     )
     return msgspec.structs.replace(recipe, text=text, training=training, models=small)
 
@@ -184,13 +204,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Runner:
 
     def run_tiny(recipe: Recipe, dataset: Dataset | None = None, seed: int = 1) -> Run:
         folder: Path = tmp_path_factory.mktemp("tiny")
-        calls: list[tuple[str, int, int, Metrics]] = []
-
-        def remember(name: str, done: int, steps: int, figures: Metrics) -> None:
-            calls.append((name, done, steps, dict(figures)))
-
-        models, _ = train("tiny", recipe, dataset or tiny_dataset(), folder, seed, remember)
-        return Run({model.name: model for model in models}, calls)
+        recipe = msgspec.structs.replace(recipe, seed=seed)
+        events = Recorder()
+        trained = train("tiny", recipe, dataset or tiny_dataset(), folder, listener=events)
+        return Run({model.name: model for model in trained.candidates}, events)
 
     return run_tiny
 
@@ -236,7 +253,7 @@ class TestTiny:
             return run(tiny_recipe(epochs=epochs, optimizer="adam", learning_rate=0.3, **changes))
 
         last = train_for(2, keep_best_epoch=False)
-        losses = list(dict.fromkeys(c[3]["val_loss"] for c in last.calls if c[3]))
+        losses = [epoch["val_loss"] for epoch in last.events.epochs]
         best = 1 + losses.index(min(losses))
         assert len(losses) == 2
         assert best < 2, f"the last epoch is the best, which proves nothing: {losses}"
@@ -251,10 +268,7 @@ class TestTiny:
         last = manifest.epochs[-1]
         assert manifest.threshold == 0.5  # as it is not calibrated
         assert last["val_accuracy"] == pytest.approx(manifest.metrics["validation"]["accuracy"])
-        told = [call[3] for call in plain.calls if call[3]]
-        assert list(map(dict, dict.fromkeys(tuple(figures.items()) for figures in told))) == (
-            manifest.epochs
-        )
+        assert plain.events.epochs == manifest.epochs
 
     def test_places_names_teach_nothing_where_other_words_do(self, run: Runner) -> None:
         def brier(relevant: str, other: str) -> float:
@@ -289,24 +303,16 @@ class TestTiny:
         trained = run(tiny_recipe(epochs=1, least_steps=5, batch_size=64))
         epoch = -(-len(split(tiny_dataset(), 0.1, 1).train) // 64)
         assert epoch == 2
-        assert trained.calls[-1][1:3] == (3 * epoch, 3 * epoch)
+        assert trained.events.batches[-1] == (3 * epoch, 3 * epoch)
 
     def test_a_recipe_has_epochs_of_its_own_for_data_without_a_teacher(self, run: Runner) -> None:
-        trained = run(tiny_recipe(epochs=1, untaught_epochs=3))
+        trained = run(tiny_recipe(epochs=1, epochs_without_teacher=3))
         assert len(trained.models[FEED_FORWARD].manifest.epochs) == 3
 
-    def test_progress_starts_at_0_for_all_models_and_ends_at_the_last_step(
-        self, first: Run
-    ) -> None:
+    def test_every_batch_and_epoch_is_an_event(self, first: Run) -> None:
         rows = len(split(tiny_dataset(), 0.1, 1).train)
-        epoch = -(-rows // load_recipe("tuned").training.batch_size)
-        names = (FEED_FORWARD, "LSTM")
-        assert first.calls[:2] == [(name, 0, 2 * epoch, {}) for name in names]
-        assert list(dict.fromkeys(call[0] for call in first.calls[2:])) == list(names)
-        for name in names:
-            own = [call for call in first.calls[2:] if call[0] == name]
-            assert [call[1] for call in own] == [*range(1, 2 * epoch + 1), 2 * epoch]
-            assert {call[2] for call in own} == {2 * epoch}
-            # The figures of the first epoch come with the steps of the second, the last at the end.
-            told = ["val_loss" in call[3] for call in own]
-            assert told == [False] * epoch + [True] * epoch + [True]
+        batches = 2 * -(-rows // load_recipe("tuned").training.batch_size)
+        assert first.events.models == [FEED_FORWARD, "LSTM"]
+        assert first.events.batches == 2 * [(n, batches) for n in range(1, batches + 1)]
+        epochs = [model.manifest.epochs for model in first.models.values()]
+        assert first.events.epochs == epochs[0] + epochs[1]

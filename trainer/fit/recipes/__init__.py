@@ -22,18 +22,17 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How the models of a recipe are trained.
 
     Attributes:
-        untaught_epochs: instead of `epochs` where there are no variants that a teacher labelled; 0
-            for as many.
-        least_steps: batches in all; a small data set gets more epochs to reach them.
-        weight_decay: of AdamW, a step.
-        clip_norm: the gradient's global norm at most; None for no limit.
-        soft_targets: whether the target is the share of annotators who held the tweet relevant,
-            where the data says so, or the label.
-        keep_best_epoch: whether the weights of the epoch with the least validation loss are kept,
-            or those of the last epoch.
-        calibrate: whether probabilities are calibrated on tweets that the model did not see.
-        teacher_share: how much of a tweet's target is the teacher's probability, where a teacher
-            was asked about the data; the rest is as `soft_targets` says.
+        epochs_without_teacher: replaces `epochs` where there are no soft labels; 0 for the same.
+        least_steps: the least number of batches; a small data set gets more epochs to reach it.
+        weight_decay: weight decay of AdamW.
+        clip_norm: limit of the gradient's global norm; None for no limit.
+        soft_targets: use the share of annotators who found the tweet relevant as its target, where
+            the data has it, instead of the label.
+        keep_best_epoch: keep the weights of the epoch with the least validation loss, instead of
+            those of the last epoch.
+        calibrate: calibrate the probabilities on tweets that the model did not see.
+        teacher_share: the weight of the teacher's probability in a tweet's target, where there are
+            soft labels; the rest is as `soft_targets` says.
     """
 
     optimizer: Literal["adam", "adamw"]
@@ -43,7 +42,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     soft_targets: bool
     keep_best_epoch: bool
     calibrate: bool
-    untaught_epochs: Annotated[int, Meta(ge=0)] = 0
+    epochs_without_teacher: Annotated[int, Meta(ge=0)] = 0
     least_steps: Annotated[int, Meta(ge=0)] = 0
     weight_decay: Annotated[float, Meta(ge=0)] = 0.0
     clip_norm: Annotated[float, Meta(gt=0)] | None = None
@@ -51,16 +50,16 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A recipe, as its TOML file says it.
+    """A recipe, as its TOML file has it.
 
     Attributes:
         seed: of initial weights, batches, dropout and the validation part.
-        validation_size: share of the training part that is cut off for validation.
-        cross_validate: whether models are fitted without each fold of the training part, and judged
-            and calibrated by what they say of the folds that they did not see, before they are
-            fitted on all of it. The first fold takes the place of the validation part.
-        models: by the model's name, in the order of training.
-        trainings: by the model's name, of the models that are trained otherwise than `training`.
+        validation_size: share of the training part that is the validation part.
+        cross_validate: fit each model without each fold of the training part, measure and calibrate
+            it on the folds that it did not see, and then fit it on all of them. The first fold is
+            the validation part.
+        models: by name, in the order of training.
+        trainings: of the models that are not trained as `training` says, by name.
     """
 
     seed: Annotated[int, Meta(ge=0, lt=_SEEDS)]
@@ -73,15 +72,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def has_teacher(self) -> bool:
-        """Whether some model learns from a teacher, where one was asked about the data."""
+        """Whether a model learns from soft labels, if there are any."""
         return any(self.training_of(name).teacher_share > 0 for name in self.models)
 
     def training_of(self, name: str) -> Training:
-        """How the model of this name is trained."""
+        """Return how the model of this name is trained."""
         return self.trainings.get(name, self.training)
 
     def settings_of(self, name: str) -> dict[str, Any]:
-        """All that the recipe says of one model but the seed, as plain data."""
+        """Return all settings of one model but the seed, as plain data."""
         settings = {
             "validation_size": self.validation_size,
             "text": self.text,
@@ -93,17 +92,29 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def names() -> list[str]:
-    """The recipes that ship."""
+    """Return the names of the recipes that ship."""
     files = resources.files(__name__).iterdir()
     return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
 
 
-def load_recipe(name: str) -> Recipe:
-    """Reads a recipe that ships, by its name, or another one from a TOML file.
+def load_recipe(name: str, seed: int | None = None) -> Recipe:
+    """Read a recipe that ships, by its name, or one from a TOML file.
+
+    Args:
+        seed: replaces the recipe's.
 
     Raises:
-        UsageError: if there is neither, or the file holds no recipe that can be trained.
+        UsageError: if there is no such recipe, it cannot be trained, or the seed is out of range.
     """
+    recipe = _load_recipe(name)
+    if seed is None:
+        return recipe
+    if not 0 <= seed < _SEEDS:
+        raise UsageError(f"--seed {seed}: expected a whole number from 0 to {_SEEDS - 1}")
+    return msgspec.structs.replace(recipe, seed=seed)
+
+
+def _load_recipe(name: str) -> Recipe:
     if name in names():
         data = resources.files(__name__).joinpath(f"{name}.toml").read_bytes()
         return msgspec.toml.decode(data, type=Recipe)
@@ -124,20 +135,8 @@ def load_recipe(name: str) -> Recipe:
     return recipe
 
 
-def seed_of(recipe: Recipe, asked: int | None) -> int:
-    """The seed that was asked for, or the recipe's.
-
-    Raises:
-        UsageError: if it is none.
-    """
-    seed = recipe.seed if asked is None else asked
-    if not 0 <= seed < _SEEDS:
-        raise UsageError(f"--seed {seed}: expected a whole number from 0 to {_SEEDS - 1}")
-    return seed
-
-
 def problems_of(recipe: Recipe) -> list[str]:
-    """What of the models' names, architectures and trainings cannot be, in words."""
+    """Return what is wrong with the models' names, architectures and trainings."""
     return [problem for name in recipe.models for problem in _problems(name, recipe)]
 
 

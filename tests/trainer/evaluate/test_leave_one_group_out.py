@@ -15,10 +15,11 @@ from shared.model.architecture import Floats
 from tests.conftest import ROOT, SAMPLE
 from tests.trainer.conftest import Program
 from trainer.data.dataset import Dataset, Indices
+from trainer.data.groups import FEWEST, groups_of, groups_to_leave_out
 from trainer.data.read import read_dataset
 from trainer.data.same_text import normalized_hashes
 from trainer.data.split import split
-from trainer.evaluate.groups import FEWEST, groups_of, groups_to_leave_out, leave_groups_out
+from trainer.evaluate.leave_one_group_out import leave_groups_out
 
 
 def found_by(keywords: list[str]) -> Dataset:

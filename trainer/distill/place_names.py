@@ -1,6 +1,6 @@
-"""Places: names of which one stands for another of its kind where none must decide.
+"""Names of places that are replaced by others of their kind, so that none of them decides.
 
-A disaster is one wherever it happens, and labelled tweets are of the few places where there was one
+A disaster is one wherever it happens, but labelled tweets name only the places where there was one
 at the time. Three kinds: cities, parts of countries, and countries.
 """
 
@@ -16,7 +16,7 @@ CHANGED = tuple(
         "Argentina, Colombia, Haiti, Bangladesh, Afghanistan, Iran, Ukraine, Norway, Sri Lanka",
     )
 )
-"""In variants of training texts, by `trainer.distill.augment`."""
+"""Those that `trainer.distill.augment` puts into variants of the training texts."""
 
 TESTED = tuple(
     tuple(names.split(", "))
@@ -29,11 +29,11 @@ TESTED = tuple(
         "Australia, Indonesia, Chile, Greece, Spain, Malaysia, Saudi Arabia, Germany, Peru",
     )
 )
-"""By `trainer.evaluate.behaviour`, in texts that training did not see."""
+"""Those that `trainer.evaluate.behaviour` puts into texts that training did not see."""
 
 SWAPPED = tuple(
     frozenset(name.lower() for name in some + others if " " not in name)
     for some, others in zip(CHANGED, TESTED, strict=True)
 )
-"""In lower case, for each other in the batches of training, by `trainer.fit.loop`. The tested ones
-are among them: what a network has learned of a name, other names do not make it forget."""
+"""Those that `trainer.fit.inputs` swaps in the batches of training, in lower case. They include the
+tested ones, because a network does not forget one name when it learns about others."""

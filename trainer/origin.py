@@ -1,0 +1,36 @@
+"""Where a model comes from: recipe, seed, commit, packages and data."""
+
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trainer.data.dataset import Dataset
+from trainer.data.split import Parts
+
+
+def describe_origin(recipe_name: str, seed: int, dataset: Dataset, parts: Parts) -> dict[str, Any]:
+    """Return where models come from, by the fields of a manifest."""
+    return {
+        "recipe": recipe_name,
+        "seed": seed,
+        "git_commit": _git_commit(),
+        "packages": {p: metadata.version(p) for p in ("keras", "numpy", "spacy", "tensorflow")},
+        "data": {
+            "name": dataset.name,
+            "sha256": dataset.sha256,
+            **{part: len(rows) for part, rows in msgspec.structs.asdict(parts).items()},
+        },
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this code is in, or None outside a checkout."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None
