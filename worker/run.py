@@ -7,8 +7,8 @@ import random
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +20,8 @@ from worker.kafka.sink import Sink
 from worker.kafka.source import Source
 from worker.kafka.topics import check_topics
 from worker.messages.alert import Model
+from worker.messages.decode import new_decoder
+from worker.messages.languages import Languages
 from worker.model.follower import Follower, Loaded
 from worker.model.shadow import Shadow
 from worker.ops.health import Health, serve, watch
@@ -205,7 +207,10 @@ class Worker:
             raise _StoppedError
 
     def _pause_for_dead_letters(self, share: "DeadLetterShare", outcome: Outcome) -> None:
-        share.add(outcome.records, len(outcome.dead_letter_reasons))
+        read = len(outcome.texts) + len(outcome.dead_letter_reasons)
+        if not read:  # notices and other languages alone say nothing about the share
+            return
+        share.add(read, outcome.dead_letter_reasons)
         if not share.exceeded:
             self._health.goes_on("records")
             return
@@ -260,6 +265,10 @@ class Worker:
             lambda: datetime.now(UTC),
             self._metrics.step,
             lambda: self._metrics.retries.labels("memory").inc(),
+            new_decoder(settings),
+            Languages(
+                settings.languages.split(",") if settings.languages else bundle.manifest.languages
+            ),
         )
 
     def _count_reload(self, result: str) -> None:
@@ -301,6 +310,9 @@ class Worker:
         metrics.batch_size.observe(outcome.records)
         metrics.alerts.inc(len(outcome.alerts))
         metrics.not_relevant.inc(outcome.not_relevant)
+        metrics.other_language.inc(outcome.other_language)
+        for kind, number in Counter(outcome.notices).items():
+            metrics.notices.labels(kind).inc(number)
         for reason in outcome.dead_letter_reasons:
             metrics.dead_letters.labels(reason).inc()
         if self._settings.delivery == "exactly-once":
@@ -313,7 +325,7 @@ class Worker:
             (metrics.tweet_to_alert_seconds, [a.tweet.created_at for a in outcome.alerts]),
         ):
             histogram.observe([max(0.0, now - m.timestamp()) for m in moments if m is not None])
-        metrics.consumed.inc(outcome.records)  # last, so that who reads it finds the rest counted
+        metrics.consumed.inc(outcome.consumed)  # last, so that who reads it finds the rest counted
         metrics.last_progress.set(now)
         self._health.progress()
 
@@ -334,29 +346,39 @@ def _freeze() -> None:
 class DeadLetterShare:
     """The share of dead letters among the last records, and whether it exceeds a limit.
 
+    Notices and tweets in other languages are neither read nor broken, and do not count.
+
     Once it does, it is judged batch by batch, until one is within the limit.
     """
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        self._batches: deque[tuple[int, int]] = deque()
-        self._records = self._dead = 0
+        self._batches: deque[tuple[int, Counter[str]]] = deque()
+        self._records = 0
+        self._reasons: Counter[str] = Counter()
         self.exceeded = False
 
-    def add(self, records: int, dead: int) -> None:
-        """Counts a batch."""
+    def add(self, records: int, reasons: Iterable[str]) -> None:
+        """Count a batch: its scored tweets and dead letters, and the latter's reasons."""
         if self.exceeded:
             self._batches.clear()
-            self._records = self._dead = 0
+            self._records = 0
+            self._reasons.clear()
+        dead = Counter(reasons)
         self._batches.append((records, dead))
         self._records += records
-        self._dead += dead
+        self._reasons += dead
         while self._records - self._batches[0][0] >= _WINDOW:
             old_records, old_dead = self._batches.popleft()
             self._records -= old_records
-            self._dead -= old_dead
+            self._reasons -= old_dead
         if self.exceeded or self._records >= _WINDOW:
-            self.exceeded = self._dead > self._limit * self._records
+            self.exceeded = self._reasons.total() > self._limit * self._records
 
     def __str__(self) -> str:
-        return f"{self._dead} of the last {self._records} records were dead letters"
+        shares = ", ".join(
+            f"{reason} {number / self._records:.0%}"
+            for reason, number in self._reasons.most_common()
+        )
+        dead = self._reasons.total()
+        return f"{dead} of the last {self._records} records were dead letters ({shares})"

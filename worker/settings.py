@@ -14,6 +14,9 @@ Topic = Annotated[str, Meta(pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")]
 _PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
 _TOPIC = "a topic: up to 249 letters, digits, dots, underscores and hyphens"
 _SERVER = rf"([^\s,:\[\]]+|\[[\da-fA-F:.]+\]):{_PORT}"
+_PATH = Annotated[str, Meta(pattern=r"^[^.].*[^.]\Z|^[^.]\Z", max_length=200)]
+_FIELD = "a path such as a.b.c"
+InputFormat = Literal["auto", "json", "text"]
 _THIS_HOST = r"(localhost|127\.0\.0\.1|\[::1\])"
 
 
@@ -82,6 +85,42 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     dead_letters_topic: Annotated[
         Topic, setting(_TOPIC, "the topic of records that cannot be read")
     ] = "tweets.dead-letters"
+    input_format: Annotated[
+        InputFormat,
+        setting(
+            "auto, json or text",
+            "auto: JSON if the value is JSON, else plain text; json: refuse anything else; "
+            "text: plain text, whatever it looks like",
+        ),
+    ] = "auto"
+    text_field: Annotated[
+        _PATH | None,
+        setting(
+            _FIELD,
+            "the text in JSON of an unknown format; tried before the known formats",
+        ),
+    ] = None
+    id_field: Annotated[
+        _PATH | None, setting(_FIELD, "the id, in a record whose text is in TRIAGE_TEXT_FIELD")
+    ] = None
+    author_field: Annotated[
+        _PATH | None,
+        setting(_FIELD, "the user name, in a record whose text is in TRIAGE_TEXT_FIELD"),
+    ] = None
+    created_at_field: Annotated[
+        _PATH | None, setting(_FIELD, "the time, in a record whose text is in TRIAGE_TEXT_FIELD")
+    ] = None
+    lang_field: Annotated[
+        _PATH | None,
+        setting(_FIELD, "the language, in a record whose text is in TRIAGE_TEXT_FIELD"),
+    ] = None
+    languages: Annotated[
+        Annotated[str, Meta(pattern=r"^(any|[A-Za-z]{2,3}(,[A-Za-z]{2,3})*)\Z")] | None,
+        setting(
+            "languages such as en, separated by commas, or any",
+            "tweets in other languages are skipped; default: those that the bundle was trained on",
+        ),
+    ] = None
     group_id: Annotated[
         Name, setting("a name", "the consumer group, whose members share the partitions")
     ] = "tweet-triage"
@@ -240,6 +279,13 @@ def _other_conflicts(settings: Settings) -> list[str]:
             problems.append(
                 f"{PREFIX}{name.upper()}={topic!r} must differ from {PREFIX}{other.upper()}"
             )
+    if settings.input_format == "text" and settings.text_field is not None:
+        problems.append(f"{PREFIX}TEXT_FIELD has no effect with {PREFIX}INPUT_FORMAT=text")
+    problems += [
+        f"{PREFIX}{name.upper()} has no effect without {PREFIX}TEXT_FIELD"
+        for name in ("id_field", "author_field", "created_at_field", "lang_field")
+        if getattr(settings, name) is not None and settings.text_field is None
+    ]
     if settings.batch_wait_ms >= 1000 * settings.stall_seconds:
         problems.append(
             f"{PREFIX}BATCH_WAIT_MS={settings.batch_wait_ms} must be less than "

@@ -1,15 +1,18 @@
-"""Triage: a batch of records → alerts, dead letters, and a count of what is not relevant.
+"""Triage: a batch of records → alerts, dead letters, and counts of what is neither.
 
     bytes ─decode─▶ Tweet ─encode─▶ ids ─pad─▶ rows ─predict─▶ probability ─decide─▶ Alert
 
-A record that cannot take a step becomes a dead letter, and the others go on: a batch that fails as
-a whole is halved until the record at fault is found.
+A record ends as exactly one of: alert, not relevant, other language, skipped notice, dead letter. A
+record that holds several posts ends as one of these for each post, and all of them are committed
+together. A record that cannot take a step becomes a dead letter, and the others go on: a batch that
+fails as a whole is halved until the tweet at fault is found.
 """
 
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -29,7 +32,9 @@ from worker.messages.alert import (
     source_timestamp,
 )
 from worker.messages.dead_letter import make_dead_letter, publishable
-from worker.messages.tweet import Tweet, decode_tweet
+from worker.messages.decode import Decoder, Item
+from worker.messages.languages import ANY, Languages
+from worker.messages.tweet import Notice, Tweet
 
 _REMEMBERED = 50_000
 """Texts whose probabilities are remembered, some 500 bytes each: a third of Twitter are retweets,
@@ -40,6 +45,8 @@ _LONGEST_REMEMBERED = 400
 _MOST_CHARACTERS = 1 << 18
 """Of a batch's texts, unless there is but one. Tokens of the worst take 90 µs a character on a busy
 core, and a member that does not come back within `TRIAGE_STALL_SECONDS` loses its partitions."""
+_CHARACTERS_OF_A_TWEET = 16
+"""What a tweet counts at least towards it, so that arrays of tiny texts do not fill the memory."""
 
 Step = Callable[[str], AbstractContextManager[None]]
 
@@ -52,9 +59,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
     Attributes:
         records: how many these are.
+        consumed: the posts and other messages in them; a record is one unless it holds several.
         messages: alerts and dead letters, to be published.
         alerts: those of them that are alerts.
         not_relevant: how many tweets scored below the threshold.
+        other_language: how many tweets were left out for their language.
+        notices: the kind of each notice that was skipped.
         dead_letter_reasons: one for each dead letter.
         texts: of the tweets that were scored.
         probabilities: float32, shape (texts,).
@@ -63,14 +73,62 @@ class Outcome(msgspec.Struct, frozen=True):
     """
 
     records: int
+    consumed: int
     messages: list[Message]
     alerts: list[Alert]
     not_relevant: int
+    other_language: int
+    notices: list[str]
     dead_letter_reasons: list[str]
     texts: list[str]
     probabilities: Floats
     words: int
     unknown_words: int
+
+
+class _Post(msgspec.Struct, gc=False):
+    """A tweet and where it came from: a record, or one of several posts in it."""
+
+    record: Record
+    tweet: Tweet
+    index: int | None = None
+    item: Item | None = None
+
+
+class _Failed(msgspec.Struct):
+    """A record or a post in it that becomes a dead letter."""
+
+    record: Record
+    reason: str
+    error: Exception
+    index: int | None = None
+    item: Item | None = None
+
+
+class _Decoded(msgspec.Struct):
+    """A batch, or its first records where its texts are long, by what its posts were decoded to."""
+
+    records: int = 0
+    consumed: int = 0
+    posts: list[_Post] = msgspec.field(default_factory=list)
+    other_language: int = 0
+    notices: list[str] = msgspec.field(default_factory=list)
+    failed: list[_Failed] = msgspec.field(default_factory=list)
+
+
+class _Scored(msgspec.Struct):
+    """Posts that were scored together."""
+
+    messages: list[Message]
+    alerts: list[Alert]
+    texts: list[str]
+    probabilities: Floats
+    words: int
+    unknown_words: int
+
+
+_DECODER = Decoder()
+_ANY_LANGUAGE = Languages([ANY])
 
 
 class Triage:
@@ -82,7 +140,9 @@ class Triage:
         threshold: a probability.
         clock: gives the alerts' `scored_at`.
         step: measures a step, given its name.
-        retried: is told of each attempt with a smaller batch after memory ran out.
+        retried: is called at each attempt with a smaller batch after memory ran out.
+        decoder: decodes the records' values.
+        languages: those that the bundle can score.
     """
 
     def __init__(
@@ -95,6 +155,8 @@ class Triage:
         clock: Callable[[], datetime],
         step: Step,
         retried: Callable[[], None] = lambda: None,
+        decoder: Decoder = _DECODER,
+        languages: Languages = _ANY_LANGUAGE,
     ) -> None:
         self._scorer = scorer
         self._model = model
@@ -104,7 +166,9 @@ class Triage:
         self._clock = clock
         self._step = step
         self._retried = retried
-        self._most = sys.maxsize  # records that fit into memory at once
+        self._decode = decoder
+        self._languages = languages
+        self._most = sys.maxsize  # tweets that fit into memory at once
         self._known: dict[str, float] = {}  # text → probability
         self._alert_headers: Headers = [
             ("content-type", CONTENT_TYPE.encode()),
@@ -113,61 +177,121 @@ class Triage:
         ]
 
     def __call__(self, records: Sequence[Record]) -> Outcome:
-        """Triages a batch; every record ends as alert, as not relevant, or as dead letter.
-
-        Not all of them where their texts are long: one at least, and as many as `Outcome.records`.
+        """Triage a batch: as many of its records as `Outcome.records`, and at least one.
 
         Raises:
             UnavailableError: if memory does not suffice for a single record.
             Exception: whatever a step raises for any text, which is no record's fault.
         """
-        if len(records) > self._most:
-            return self._halves(records)
         try:
-            return self._triage(records)
+            with self._step("decode"):
+                decoded = self._decoded(records)
         except MemoryError as error:
             if len(records) == 1:
                 raise UnavailableError(str(error)) from error
-            self._most = len(records) // 2
             self._retried()
-        except Exception as error:  # noqa: BLE001  # a step may raise anything over some text
-            if len(records) == 1:
-                return self._unprocessable(records[0], error)
-        return self._halves(records)
+            return self(records[: len(records) // 2])
+        scored = self._scored(decoded.posts, decoded.failed)
+        alerts = [alert for part in scored for alert in part.alerts]
+        messages = [message for part in scored for message in part.messages]
+        probabilities = [part.probabilities for part in scored] or [np.empty(0, np.float32)]
+        texts = [text for part in scored for text in part.texts]
+        return Outcome(
+            decoded.records,
+            decoded.consumed,
+            messages + [self._dead_letter(failed) for failed in decoded.failed],
+            alerts,
+            len(texts) - len(alerts),
+            decoded.other_language,
+            decoded.notices,
+            [failed.reason for failed in decoded.failed],
+            texts,
+            np.concatenate(probabilities),
+            sum(part.words for part in scored),
+            sum(part.unknown_words for part in scored),
+        )
 
-    def _unprocessable(self, record: Record, error: Exception) -> Outcome:
+    def _decoded(self, records: Sequence[Record]) -> _Decoded:
+        """Decode records until their texts are long enough for a batch."""
+        decoded = _Decoded()
+        posts: list[_Post] = []
+        size = 0
+        decode, accept = self._decode, self._languages.accept
+        for record in records:
+            try:
+                if record.error is not None:
+                    raise RecordError("unreadable", record.error)
+                found = decode(record.value)
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001  # a fault of a decoder is one record's
+                reason = error.reason if isinstance(error, RecordError) else "unprocessable"
+                decoded.failed.append(_Failed(record, reason, error))
+            else:
+                if type(found) is Tweet:
+                    size += max(_CHARACTERS_OF_A_TWEET, len(found.text))
+                    if size > _MOST_CHARACTERS and posts:
+                        break
+                    posts.append(_Post(record, found))
+                elif isinstance(found, Notice):
+                    decoded.notices.append(found.kind)
+                else:
+                    items = cast(Sequence[Item], found)
+                    size += _size(items)
+                    if size > _MOST_CHARACTERS and posts:
+                        break
+                    self._take(record, items, posts, decoded)
+                    decoded.consumed += len(items) - 1
+            decoded.consumed += 1
+            decoded.records += 1
+        # In one go, because the tables of the identifier take the processor's cache.
+        decoded.posts = [post for post in posts if accept(post.tweet)]
+        decoded.other_language = len(posts) - len(decoded.posts)
+        return decoded
+
+    def _take(
+        self, record: Record, items: Sequence[Item], posts: list[_Post], decoded: _Decoded
+    ) -> None:
+        """Take the posts of a record that holds several."""
+        for index, item in enumerate(items):
+            found = item.found
+            if isinstance(found, Notice):
+                decoded.notices.append(found.kind)
+            elif isinstance(found, RecordError):
+                decoded.failed.append(_Failed(record, found.reason, found, index, item))
+            else:
+                posts.append(_Post(record, found, index, item))
+
+    def _scored(self, posts: list[_Post], failed: list[_Failed]) -> list[_Scored]:
+        """Score posts, together if possible; those that cannot be scored go to `failed`."""
+        if not posts:
+            return []
+        if len(posts) <= self._most:
+            try:
+                return [self._score(posts)]
+            except MemoryError as error:
+                if len(posts) == 1:
+                    raise UnavailableError(str(error)) from error
+                self._most = len(posts) // 2
+                self._retried()
+            except Exception as error:  # noqa: BLE001  # a step may raise anything over some text
+                if len(posts) == 1:
+                    failed.append(self._unprocessable(posts[0], error))
+                    return []
+        middle = (len(posts) + 1) // 2
+        return self._scored(posts[:middle], failed) + self._scored(posts[middle:], failed)
+
+    def _unprocessable(self, post: _Post, error: Exception) -> _Failed:
         try:
             self._scorer.score(["any text"])
         except Exception as fault:
             # It is not the record's. The error before may quote the tweet, and a traceback would
             # show it, too.
             raise fault from None
-        dead_letter = self._dead_letter(record, "unprocessable", error)
-        nothing = np.empty(0, np.float32)
-        return Outcome(1, [dead_letter], [], 0, ["unprocessable"], [], nothing, 0, 0)
+        return _Failed(post.record, "unprocessable", error, post.index, post.item)
 
-    def _halves(self, records: Sequence[Record]) -> Outcome:
-        middle = (len(records) + 1) // 2
-        first = self(records[:middle])
-        if first.records < middle:
-            return first
-        second = self(records[middle:])
-        return Outcome(
-            first.records + second.records,
-            first.messages + second.messages,
-            first.alerts + second.alerts,
-            first.not_relevant + second.not_relevant,
-            first.dead_letter_reasons + second.dead_letter_reasons,
-            first.texts + second.texts,
-            np.concatenate([first.probabilities, second.probabilities]),
-            first.words + second.words,
-            first.unknown_words + second.unknown_words,
-        )
-
-    def _triage(self, records: Sequence[Record]) -> Outcome:
-        with self._step("decode"):
-            tweets, failed = _decode(records, _MOST_CHARACTERS)
-        texts = [tweet.text for _, tweet in tweets]
+    def _score(self, posts: list[_Post]) -> _Scored:
+        texts = [post.tweet.text for post in posts]
         known = self._known
         new = [text for text in dict.fromkeys(texts) if text not in known]
         with self._step("encode"):
@@ -180,18 +304,9 @@ class Triage:
         probabilities = np.fromiter(map(known.__getitem__, texts), np.float32, len(texts))
         self._forget(new)
         with self._step("decide"):
-            messages, alerts = self._decide(tweets, probabilities)
-        return Outcome(
-            len(tweets) + len(failed),
-            messages + [self._dead_letter(record, e.reason, e) for record, e in failed],
-            alerts,
-            len(tweets) - len(alerts),
-            [error.reason for _, error in failed],
-            texts,
-            probabilities,
-            len(encoded.ids),
-            self._scorer.unknown_words(encoded),
-        )
+            messages, alerts = self._decide(posts, probabilities)
+        unknown_words = self._scorer.unknown_words(encoded)
+        return _Scored(messages, alerts, texts, probabilities, len(encoded.ids), unknown_words)
 
     def _forget(self, new: Sequence[str]) -> None:
         if len(self._known) > _REMEMBERED:
@@ -202,17 +317,22 @@ class Triage:
                 del self._known[text]
 
     def _decide(
-        self, tweets: list[tuple[Record, Tweet]], probabilities: Floats
+        self, posts: list[_Post], probabilities: Floats
     ) -> tuple[list[Message], list[Alert]]:
         now = self._clock()
         messages, alerts = [], []
-        for (record, tweet), probability in zip(tweets, probabilities.tolist(), strict=True):
+        for post, probability in zip(posts, probabilities.tolist(), strict=True):
             if probability < self.threshold:
                 continue
+            record = post.record
             source = Source(
-                record.topic, record.partition, record.offset, source_timestamp(record.timestamp)
+                record.topic,
+                record.partition,
+                record.offset,
+                source_timestamp(record.timestamp),
+                post.index,
             )
-            alert = make_alert(tweet, probability, self.threshold, self._model, source, now)
+            alert = make_alert(post.tweet, probability, self.threshold, self._model, source, now)
             trace = [header for header in publishable(record.headers) if _is_trace(header[0])]
             value = encode_alert(alert)
             messages.append(
@@ -221,27 +341,19 @@ class Triage:
             alerts.append(alert)
         return messages, alerts
 
-    def _dead_letter(self, record: Record, reason: str, error: Exception) -> Message:
-        return make_dead_letter(self._dead_letters_topic, record, reason, error)
+    def _dead_letter(self, failed: _Failed) -> Message:
+        record, index = failed.record, failed.index
+        if failed.item is not None and (value := failed.item.encode()) is not None:
+            record = msgspec.structs.replace(record, value=value)
+        return make_dead_letter(
+            self._dead_letters_topic, record, failed.reason, failed.error, index
+        )
 
 
-def _decode(
-    records: Sequence[Record], most: int
-) -> tuple[list[tuple[Record, Tweet]], list[tuple[Record, RecordError]]]:
-    """Decodes records, up to so many characters of their texts."""
-    tweets: list[tuple[Record, Tweet]] = []
-    failed, size = [], 0
-    for record in records:
-        try:
-            tweet = decode_tweet(record.value)
-            size += len(tweet.text)
-            if size > most and tweets:
-                break
-            tweets.append((record, tweet))
-        except RecordError as error:
-            unreadable = record.error and RecordError("unreadable", record.error)
-            failed.append((record, unreadable or error))
-    return tweets, failed
+def _size(items: Sequence[Item]) -> int:
+    """Count the characters of several posts."""
+    texts = (item.found.text for item in items if isinstance(item.found, Tweet))
+    return sum(max(_CHARACTERS_OF_A_TWEET, len(text)) for text in texts)
 
 
 def _is_trace(header: str) -> bool:

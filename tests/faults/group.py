@@ -191,7 +191,7 @@ class Group:
             self._next_probe = time.monotonic() + _PROBE_EVERY
 
     def accounts(self) -> dict[str, dict[str, int]]:
-        """What each member says of itself: consumed, alerts, not relevant, dead letters."""
+        """What each member says of itself: what it consumed and how that ended."""
         accounts = {}
         for name in self.running():
             found = self._members[name].worker.metrics()
@@ -199,6 +199,8 @@ class Group:
                 "consumed": int(found["triage_tweets_consumed_total"]),
                 "alerts": int(found["triage_alerts_total"]),
                 "not relevant": int(found["triage_tweets_not_relevant_total"]),
+                "other language": int(found["triage_other_language_total"]),
+                "notices": int(found["triage_skipped_notices_total"]),
                 "dead letters": int(found.get("triage_dead_letters_total", 0)),
             }
         return accounts

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable
 
+from worker.messages.decode import MAX_CHARACTERS, MAX_ITEMS
 from worker.messages.tweet import MAX_TEXT_LENGTH
 
 
@@ -31,8 +32,31 @@ def _no_text(choose: random.Random) -> bytes:
 
 
 def _empty(choose: random.Random) -> bytes:
-    text = choose.choice(("", " ", "\n\t ", "\u2003"))
-    return choose.choice((text.encode(), json.dumps({"id": "1", "text": text}).encode()))
+    text = choose.choice(("", " ", "\n\t ", "\u2003", "<p></p>"))
+    return json.dumps({"id": "1", "text": text}).encode()
+
+
+def _binary(choose: random.Random) -> bytes:
+    text = _text(choose).encode()
+    frame = b"\0" + choose.randbytes(4)
+    return choose.choice((frame + b"\0\x12" + text, b"\x0a\x02" + text, b"\x1f\x8b\x08" + text))
+
+
+def _unknown_format(choose: random.Random) -> bytes:
+    values = (
+        f"{choose.randrange(10**18)}",
+        json.dumps(["EVENT", _text(choose)]),
+        f'    "text": "{_text(choose)}",',
+        "},",
+        f"<?xml version='1.0'?><tweet>{_text(choose)}</tweet>",
+    )
+    return choose.choice(values).encode()
+
+
+def _too_many(choose: random.Random) -> bytes:
+    many = [{"text": _text(choose)}] * (MAX_ITEMS + 1)
+    long = [{"text": _text(choose) * 1000}] * (MAX_CHARACTERS // 6_000)
+    return json.dumps(choose.choice((many, long))).encode()
 
 
 def _too_long(choose: random.Random) -> bytes:
@@ -51,19 +75,21 @@ def _not_utf8(choose: random.Random) -> bytes:
     return choose.choice(values)
 
 
-MALFORMED: dict[str, tuple[Callable[[random.Random], bytes | None], ...]] = {
-    "no_value": (lambda _: None,),
+MALFORMED: dict[str, tuple[Callable[[random.Random], bytes], ...]] = {
     "not_utf8": (_not_utf8,),
+    "binary": (_binary,),
     "invalid_json": (_cut, _deep),
+    "unknown_format": (_unknown_format,),
     "wrong_type": (_wrong_type,),
     "no_text": (_no_text,),
     "empty_text": (_empty,),
     "text_too_long": (_too_long,),
+    "too_many_tweets": (_too_many,),
 }
 """Reason → what makes values that are refused for it."""
 
 
-def malformed(choose: random.Random) -> tuple[str, bytes | None]:
+def malformed(choose: random.Random) -> tuple[str, bytes]:
     """A reason, each as likely as the others, and a value that is refused for it."""
     reason = choose.choice(list(MALFORMED))
     return reason, choose.choice(MALFORMED[reason])(choose)

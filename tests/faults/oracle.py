@@ -42,7 +42,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     Attributes:
         violations: of the promises, each with some examples; none is expected.
-        account: consumed, alerts, not relevant, dead letters.
+        account: consumed, and the posts by how they ended.
         by_reason: dead letters.
         by_version: alerts.
         latencies: seconds from record to alert, sorted.
@@ -117,10 +117,14 @@ def judge(
         wrong.note("offsets", f"expected {dict(found.ends)} committed, got {dict(found.committed)}")
     if not found.settled:
         wrong.note("transaction", "one was never ended")
+    skipped = Counter(s.skipped for s in truth.values() if s.skipped is not None)
     account = {
-        "consumed": sum(found.committed.values()),
+        # A record of several posts counts once for each.
+        "consumed": sum(found.committed.values()) + len(truth) - len(found.inputs),
         "alerts": len(found.alerts),
-        "not relevant": len(truth) - len(relevant) - len(malformed),
+        "not relevant": len(truth) - len(relevant) - len(malformed) - skipped.total(),
+        "other language": skipped["other language"],
+        "notices": skipped["notice"],
         "dead letters": len(found.dead_letters),
     }
     for whose, counted in {"topics": account, **found.accounts}.items():
@@ -128,7 +132,7 @@ def judge(
         if consumed != sum(counted.values()) - consumed:
             wrong.note(
                 "conservation",
-                f"{whose}: consumed = alerts + not relevant + dead letters: {counted}",
+                f"{whose}: consumed = the sum of the others: {counted}",
             )
     wrong.note_all(
         "worker that ended as none should",
@@ -160,7 +164,11 @@ def _truth(
         given = sent[record.key or b""]
         if (record.value, record.headers) != (given.value, given.headers):
             wrong.note("input changed by Kafka", _place(record))
-        truth[_place(record)] = given
+        if given.posts:
+            for index, post in enumerate(given.posts):
+                truth[f"{_place(record)}.{index}"] = post
+        else:
+            truth[_place(record)] = given
         places.setdefault(given.key, []).append((record.partition, record.offset))
     wrong.note_all(
         "input in Kafka twice", (key.decode() for key, where in places.items() if len(where) > 1)
@@ -215,6 +223,8 @@ def _check_alert(
     wrong: _Violations,
 ) -> None:
     source = f"{alert.source.topic}-{alert.source.partition}-{alert.source.offset}"
+    if alert.source.index is not None:
+        source += f".{alert.source.index}"
     said = (source, alert.tweet.id, alert.tweet.text, record.key)
     expected = (alert.alert_id, given.identifier, given.text, given.key)
     if said != expected:
@@ -253,7 +263,9 @@ def _header(record: Record, name: str) -> str:
 
 
 def _source(record: Record) -> str:
-    return "-".join(_header(record, f"triage-source-{n}") for n in ("topic", "partition", "offset"))
+    parts = (_header(record, f"triage-source-{n}") for n in ("topic", "partition", "offset"))
+    index = _header(record, "triage-source-index")
+    return "-".join(parts) + ("" if index == "none" else f".{index}")
 
 
 def _place(record: Record) -> str:

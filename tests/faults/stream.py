@@ -13,9 +13,19 @@ from kafka.errors import KafkaError
 from tests.faults.malformed import malformed
 from tests.faults.versions import Versions
 from worker.kafka.records import Headers
+from worker.messages.languages import Languages
+from worker.messages.tweet import Tweet
 from worker.settings import Settings
 
 _MALFORMED_SHARE = 0.05
+_SKIPPED_SHARE = 0.05
+_SEVERAL_SHARE = 0.05
+_SKIPPED = (
+    ("notice", {"delete": {"status": {"id": 1, "user_id": 2}}}),
+    ("notice", {"limit": {"track": 5}}),
+    ("other language", {"id": 1, "text": "Incendio en la sierra", "lang": "es"}),
+    ("other language", {"id": 1, "text": "El río se desborda otra vez esta noche"}),
+)
 _TICK = 0.05
 """Seconds between two handfuls of records."""
 TRACE = "traceparent"
@@ -28,6 +38,8 @@ class Sent(msgspec.Struct, frozen=True):
         text: of the tweet, or None if the record is malformed.
         reason: of the dead letter that it must become, or None.
         identifier: the tweet's, or None where the format has no place for one.
+        skipped: `other language` or `notice`, if it must be neither alert nor dead letter.
+        posts: what must become of each, if the record holds several; the rest is of the record.
     """
 
     key: bytes
@@ -36,6 +48,8 @@ class Sent(msgspec.Struct, frozen=True):
     text: str | None = None
     reason: str | None = None
     identifier: str | None = None
+    skipped: str | None = None
+    posts: tuple["Sent", ...] = ()
 
 
 class Stream(threading.Thread):
@@ -62,7 +76,8 @@ class Stream(threading.Thread):
         self.confirmed: dict[bytes, tuple[int, int]] = {}
         self.refused: dict[str, int] = {}
         self._settings = settings
-        self._texts = list(versions.relevant)
+        english = Languages(["en"])
+        self._texts = [text for text in versions.relevant if english.accept(Tweet(text))]
         self._choose = choose
         self._rate = rate
         self._finish = threading.Event()
@@ -131,6 +146,11 @@ class Stream(threading.Thread):
         if choose.random() < _MALFORMED_SHARE:
             reason, value = malformed(choose)
             return Sent(key, value, headers, reason=reason)
+        if choose.random() < _SKIPPED_SHARE:
+            skipped, record = choose.choice(_SKIPPED)
+            return Sent(key, json.dumps(record).encode(), headers, skipped=skipped)
+        if choose.random() < _SEVERAL_SHARE:
+            return self._several(key, headers)
         text = choose.choice(self._texts)
         identifier = str(10**18 + number)
         formats: tuple[Any, ...] = (
@@ -143,3 +163,19 @@ class Stream(threading.Thread):
         if made is text:
             return Sent(key, text.encode(), headers, text)
         return Sent(key, json.dumps(made).encode(), headers, text, identifier=identifier)
+
+    def _several(self, key: bytes, headers: Headers) -> Sent:
+        """A JSON array of posts, of which some are skipped or broken."""
+        posts: list[Sent] = []
+        records: list[Any] = []
+        for number in range(self._choose.randint(1, 4)):
+            text = self._choose.choice(self._texts)
+            choices: tuple[tuple[Any, Sent], ...] = (
+                ({"id": number, "text": text}, Sent(key, None, headers, text, None, str(number))),
+                ({"n": 1}, Sent(key, b'{"n":1}', headers, reason="no_text")),
+                (_SKIPPED[0][1], Sent(key, None, headers, skipped="notice")),
+            )
+            record, post = self._choose.choice(choices)
+            records.append(record)
+            posts.append(post)
+        return Sent(key, json.dumps(records).encode(), headers, posts=tuple(posts))

@@ -87,10 +87,61 @@ def with_dead(**changes: object) -> Found:
 def test_nothing_is_wrong_with_what_is_right() -> None:
     right = verdict(RIGHT, exits=[Exit("worker-1", "killed", -9, "log")])
     assert right.violations == []
-    assert right.account == {"consumed": 3, "alerts": 1, "not relevant": 1, "dead letters": 1}
+    assert right.account == {
+        "consumed": 3,
+        "alerts": 1,
+        "not relevant": 1,
+        "other language": 0,
+        "notices": 0,
+        "dead letters": 1,
+    }
     assert right.by_reason == {"not_utf8": 1}
     assert right.by_version == {2: 1}
     assert right.latencies == [1.0]
+
+
+def test_the_posts_of_a_record_end_one_by_one() -> None:
+    posts = (
+        Sent(b"4", None, [], "fire"),
+        Sent(b"4", None, [], skipped="notice"),
+        Sent(b"4", b"{}", [], reason="no_text"),
+    )
+    several = Sent(b"4", b"[]", [], posts=posts)
+    foreign = Sent(b"5", b"hola", [], skipped="other language")
+    inputs = [
+        Record("in", 0, n, TIMESTAMP, s.key, s.value, []) for n, s in enumerate((several, foreign))
+    ]
+    alert = msgspec.structs.replace(
+        ALERT, alert_id="in-0-0.0", source=msgspec.structs.replace(ALERT.source, index=0)
+    )
+    dead = msgspec.structs.replace(
+        DEAD,
+        key=b"4",
+        value=b"{}",
+        headers=[
+            ("triage-reason", b"no_text"),
+            ("triage-source-topic", b"in"),
+            ("triage-source-partition", b"0"),
+            ("triage-source-offset", b"0"),
+            ("triage-source-index", b"2"),
+        ],
+    )
+    alerted = Record("alerts", 0, 0, TIMESTAMP, b"4", encode_alert(alert))
+    found = Found(inputs, [alerted], [dead], {0: 2}, {0: 2}, True, {})
+    sent = {b"4": several, b"5": foreign}
+    right = judge(sent, {}, found, VERSIONS, {1, 2}, [])
+    assert right.violations == []
+    assert right.account == {
+        "consumed": 4,
+        "alerts": 1,
+        "not relevant": 0,
+        "other language": 1,
+        "notices": 1,
+        "dead letters": 1,
+    }
+    lost = msgspec.structs.replace(found, alerts=[])
+    violations = judge(sent, {}, lost, VERSIONS, {1, 2}, []).violations
+    assert any("alert missing: in-0-0.0" in violation for violation in violations)
 
 
 def test_a_send_that_was_not_confirmed_may_have_succeeded() -> None:

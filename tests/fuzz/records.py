@@ -13,7 +13,20 @@ from worker.messages.tweet import MAX_TEXT_LENGTH
 _KEYS = (
     *("text", "full_text", "id", "id_str", "created_at", "user", "author_id", "extended_tweet"),
     *("note_tweet", "retweeted_status", "referenced_tweets", "data", "includes", "tweets", "type"),
-    *("screen_name", "entities", "lang", ""),
+    *("screen_name", "entities", "lang", "quoted_status", "place", "coordinates", "geo", ""),
+    *(
+        "payload",
+        "schema",
+        "before",
+        "after",
+        "op",
+        "@timestamp",
+        "message",
+        "event",
+        "$numberLong",
+    ),
+    *("did", "commit", "record", "$type", "content", "account", "reblog", "objectType", "body"),
+    *("rawContent", "tweet", "Text", "Id", "errors", "delete", "posts", "feed", "statuses"),
 )
 _CHARACTERS = (
     *(
@@ -104,7 +117,8 @@ def _value(choose: random.Random, texts: Iterator[str]) -> bytes | None:
         return _large(choose, texts)
     if draw < 0.17:
         return _text(choose, texts).encode("utf-8", choose.choice(("replace", "surrogatepass")))
-    value = _written(choose, _status(choose, texts)).encode("utf-8", "surrogatepass")
+    made = _post(choose, texts) if draw < 0.45 else _written(choose, _status(choose, texts))
+    value = made.encode("utf-8", "surrogatepass")
     while choose.random() < 0.35:
         value = _mutated(choose, value)
     return value
@@ -150,6 +164,58 @@ def _status(choose: random.Random, texts: Iterator[str], depth: int = 0) -> list
     if choose.random() < 0.3:
         choose.shuffle(members)
     return members
+
+
+def _post(choose: random.Random, texts: Iterator[str]) -> str:
+    """A post of another network or tool, a notice, or several posts, in envelopes."""
+    text, number = _text(choose, texts), str(choose.randrange(10**18))
+    html = f"<p>{text}<br /><a href='https://a.example'>more</a> &amp; more</p>"
+    account = {"acct": "a", "username": "a"}
+    post = {"$type": "app.bsky.feed.post", "text": text, "createdAt": "2026-01-01T10:00:00Z"}
+    commit = {"operation": "create", "collection": "app.bsky.feed.post", "rkey": "3l"}
+    body = {"objectType": "activity", "verb": "post", "body": text, "id": f"tag:a:{number}"}
+    inner: Any = choose.choice(
+        (
+            {"did": "did:plc:a", "kind": "commit", "commit": commit | {"record": post}},
+            {"did": "did:plc:a", "kind": "commit", "commit": commit | {"operation": "delete"}},
+            {"uri": "at://did:plc:a/app.bsky.feed.post/3l", "record": post, "author": {}},
+            {"id": number, "content": html, "account": account, "language": "en"},
+            {"id": number, "content": "", "reblog": {"content": html}, "account": account},
+            body | {"twitter_quoted_status": body, "geo": {"coordinates": [1, 200]}},
+            {"rawContent": text, "id": number, "quotedTweet": {"rawContent": html}},
+            {"Id": number, "Text": text, "CreatedAt": 1433354652000},
+            {"tweet": text, "username": "a", "language": choose.choice(("en", "und", "es"))},
+            {"delete": {"status": {"id": number}}},
+            {"errors": [{"title": text}]},
+            {"data": [{"id": number, "text": text}, {"id": "2"}], "includes": {"users": [{}]}},
+            [
+                {"id": number, "text": text, "lang": choose.choice(("en", "ja", 5))},
+                {},
+                {"limit": {}},
+            ],
+            {
+                "text": text,
+                "id": {"$numberLong": number},
+                "created_at": float(number),
+                "user": text,
+            },
+        )
+    )
+    while choose.random() < 0.4:
+        written = json.dumps(inner)
+        inner = choose.choice(
+            (
+                {"schema": {"type": "string"}, "payload": choose.choice((inner, written))},
+                {"before": None, "after": inner, "op": choose.choice("crud")},
+                {"specversion": "1.0", "type": "t", "source": "s", "data": inner},
+                {"@timestamp": "2026-01-01T10:00:00Z", "message": written},
+                {"event": choose.choice(("update", "delete")), "stream": [], "payload": written},
+                written,
+                [inner],
+            )
+        )
+    frame = choose.choice(("", "", "", "", "\0\0\0\0\7", "\x1e", "data: ", "\ufeff", "55\r\n"))
+    return frame + json.dumps(inner, ensure_ascii=choose.random() < 0.5)
 
 
 def _any(choose: random.Random, texts: Iterator[str], depth: int = 0) -> Any:

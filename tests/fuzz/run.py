@@ -13,12 +13,17 @@ import msgspec
 from shared.bundle.files import Bundle
 from shared.errors import RecordError
 from tests.fuzz.records import inputs
-from worker.kafka.records import Record
+from worker.kafka.records import Message, Record
 from worker.messages.alert import Model, decode_alert
-from worker.messages.dead_letter import as_it_came, publishable, read_dead_letter
-from worker.messages.tweet import decode_tweet
+from worker.messages.dead_letter import DeadLetter, as_it_came, publishable, read_dead_letter
+from worker.messages.decode import Decoder, Item
+from worker.messages.languages import Languages
+from worker.messages.tweet import Notice, Tweet
 from worker.triage import Outcome, Triage
 
+_decode = Decoder()
+_ENGLISH = Languages(["en"])
+_SCORED = ("alert", "not relevant", "unprocessable")
 _BATCH = 200
 _LONGEST = 5.0
 """Seconds of processor time that one record may take, on a slow machine too."""
@@ -30,7 +35,8 @@ class Fuzzed(msgspec.Struct):
     """The outcome.
 
     Attributes:
-        outcomes: alert, not relevant, or a dead letter's reason → how many.
+        outcomes: alert, not relevant, other language, notice, or a dead letter's reason → how many.
+        consumed: the posts and other messages in the records.
         slowest: seconds of processor time of the slowest record, of those in suspect batches.
         violations: what was promised and did not hold, with the record.
     """
@@ -41,6 +47,7 @@ class Fuzzed(msgspec.Struct):
     outcomes: Counter[str]
     slowest: float
     violations: list[str]
+    consumed: int = 0
 
 
 def fuzz(bundle: Bundle, count: int, seed: int) -> Fuzzed:
@@ -53,6 +60,7 @@ def fuzz(bundle: Bundle, count: int, seed: int) -> Fuzzed:
         "dead",
         lambda: datetime(2026, 1, 1, tzinfo=UTC),
         lambda _: contextlib.nullcontext(),
+        languages=_ENGLISH,
     )
     report = Fuzzed(count, seed, 0.0, Counter(), 0.0, [])
     begun = time.monotonic()
@@ -71,6 +79,9 @@ def fuzz(bundle: Bundle, count: int, seed: int) -> Fuzzed:
         report.outcomes.update(outcome.dead_letter_reasons)
         report.outcomes["alert"] += len(outcome.alerts)
         report.outcomes["not relevant"] += outcome.not_relevant
+        report.outcomes["other language"] += outcome.other_language
+        report.outcomes["notice"] += len(outcome.notices)
+        report.consumed += outcome.consumed
         if taken[0] > _SUSPECT:
             for record in batch:
                 with _stopwatch() as taken:
@@ -84,45 +95,84 @@ def fuzz(bundle: Bundle, count: int, seed: int) -> Fuzzed:
 
 def violations(batch: Sequence[Record], outcome: Outcome) -> Iterator[str]:
     """What does not hold of a batch's outcome."""
-    ends: dict[int, str] = {}
+    expected = {place: end for record in batch for place, end in _expected(record)}
+    ends: dict[Place, str] = {}
     for message in outcome.messages:
         if message.topic == "alerts":
-            offset, end = decode_alert(message.value or b"").source.offset, "alert"
+            source = decode_alert(message.value or b"").source
+            place, end = (source.offset, source.index), "alert"
         else:
-            headers = message.headers + message.added
-            offset = int(dict(headers)["triage-source-offset"])
-            letter = read_dead_letter(Record("dead", 0, 0, 0, message.key, message.value, headers))
-            record = batch[offset - batch[0].offset]
+            headers = dict(message.headers + message.added)
+            index = headers.get("triage-source-index")
+            place = int(headers["triage-source-offset"]), None if index is None else int(index)
+            record = batch[place[0] - batch[0].offset]
+            letter = _letter(message)
             end = letter.reason if letter else "no dead letter"
-            kept = [h for h in publishable(record.headers) if h[0] != "triage-replays"]
-            if letter is None or (
-                letter.whole
-                and (letter.key, letter.value, as_it_came(letter).headers)
-                != (record.key, record.value, kept)
-            ):
+            if letter is None or (letter.whole and not _holds(letter, record, place[1])):
                 yield f"the dead letter does not hold its record: {_shown([record])}"
-        if offset in ends:
-            yield f"{ends[offset]} and {end}: {_shown([batch[offset - batch[0].offset]])}"
-        ends[offset] = end
-    if len(batch) != len(ends) + outcome.not_relevant:
-        there = f"{len(ends)} ends and {outcome.not_relevant} not relevant"
-        yield f"{there} for {len(batch)}: {_shown(batch)}"
-    for record in batch:
-        end, expected = ends.get(record.offset, "not relevant"), _expected(record)
-        scored = end in ("alert", "not relevant", "unprocessable")
-        if (end != expected) if expected else not scored:
-            yield f"{end}, expected {expected or 'a score'}: {_shown([record])}"
+        if place in ends:
+            yield f"{ends[place]} and {end}: {_shown([batch[place[0] - batch[0].offset]])}"
+        ends[place] = end
+    counted = outcome.not_relevant + outcome.other_language + len(outcome.notices)
+    if not len(expected) == len(ends) + counted == outcome.consumed:
+        there = f"{len(ends)} ends and {counted} counted of {outcome.consumed}"
+        yield f"{there} for {len(expected)}: {_shown(batch)}"
+    for name, number in (
+        ("other language", outcome.other_language),
+        ("notice", len(outcome.notices)),
+    ):
+        if number != (due := sum(end == name for end in expected.values())):
+            yield f"{number} × {name}, expected {due}: {_shown(batch)}"
+    for place in expected.keys() | ends.keys():
+        end, due_end = ends.get(place, "not relevant"), expected.get(place, "nothing")
+        if due_end in ("other language", "notice"):
+            right = place not in ends
+        else:
+            right = end in _SCORED if due_end == "a score" else end == due_end
+        if not right:
+            shown = _shown([batch[place[0] - batch[0].offset]])
+            yield f"{end}, expected {due_end}: {shown}"
     if not all(math.isfinite(p) and 0 <= p <= 1 for p in outcome.probabilities.tolist()):
         yield f"a probability that is none: {_shown(batch)}"
 
 
-def _expected(record: Record) -> str | None:
-    """The reason for which it cannot be a tweet, or None."""
+Place = tuple[int, int | None]
+"""A record's offset, and the index of a post if it holds several."""
+
+
+def _letter(message: Message) -> DeadLetter | None:
+    headers = message.headers + message.added
+    return read_dead_letter(Record("dead", 0, 0, 0, message.key, message.value, headers))
+
+
+def _holds(letter: DeadLetter, record: Record, index: int | None) -> bool:
+    """Whether a dead letter can be put back as its record was, or as the post in it was."""
+    value = record.value
+    if index is not None:
+        items = _decode(value)
+        assert isinstance(items, list)
+        value = items[index].encode() or value
+    kept = [header for header in publishable(record.headers) if header[0] != "triage-replays"]
+    return (letter.key, letter.value, as_it_came(letter).headers) == (record.key, value, kept)
+
+
+def _expected(record: Record) -> list[tuple[Place, str]]:
+    """How each post of a record has to end."""
     try:
-        decode_tweet(record.value)
+        found = _decode(record.value)
     except RecordError as error:
-        return error.reason
-    return None
+        return [((record.offset, None), error.reason)]
+    if isinstance(found, Tweet | Notice):
+        return [((record.offset, None), _end(Item(None, found)))]
+    return [((record.offset, index), _end(item)) for index, item in enumerate(found)]
+
+
+def _end(item: Item) -> str:
+    if isinstance(item.found, RecordError):
+        return item.found.reason
+    if isinstance(item.found, Notice):
+        return "notice"
+    return "a score" if _ENGLISH.accept(item.found) else "other language"
 
 
 @contextlib.contextmanager

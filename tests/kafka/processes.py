@@ -25,13 +25,14 @@ from worker.settings import Settings
 
 
 def settings_of(kafka: LocalKafka, name: str, partitions: int = 3) -> Settings:
-    """Settings with topics of their own, which are created."""
+    """Settings with topics of their own, which are created; tweets of any language are scored."""
     settings = Settings(
         kafka_bootstrap_servers=kafka.bootstrap_servers,
         input_topic=f"{name}.raw",
         alerts_topic=f"{name}.alerts",
         dead_letters_topic=f"{name}.dead",
         group_id=name,
+        languages="any",  # the sample's halves, put together, make a language of their own
         metrics_address="127.0.0.1",
         metrics_port=0,
     )

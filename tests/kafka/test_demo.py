@@ -51,12 +51,13 @@ def test_the_whole_demonstration(tmp_path: Path) -> None:
     assert demo.process.wait(60) == 0, demo.output.read_text()
     shown = demo.output.read_text()
     account = re.search(
-        r"consumed +(\d+)\s+= alerts \+ not relevant \+ dead letters +(\d+) \+ (\d+) \+ (\d+)",
+        r"consumed +(\d+)\s+= alerts \+ not relevant \+ skipped \+ dead letters +"
+        r"(\d+) \+ (\d+) \+ (\d+) \+ (\d+)",
         shown,
     )
     assert account is not None, shown
-    consumed, alerts, not_relevant, dead_letters = map(int, account.groups())
-    assert consumed == alerts + not_relevant + dead_letters
+    consumed, alerts, not_relevant, skipped, dead_letters = map(int, account.groups())
+    assert consumed == alerts + not_relevant + skipped + dead_letters
     assert consumed > 10_000
     assert dead_letters > 0
     assert f"{alerts}, each once" in shown

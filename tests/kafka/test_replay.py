@@ -11,12 +11,13 @@ from tests.conftest import ROOT, SAMPLE
 from tests.deploy.kafka_tools import install_tools
 from tests.kafka.processes import read_all, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
-from worker.messages.tweet import Tweet, decode_tweet
+from worker.messages.decode import Decoded, Decoder
+from worker.messages.tweet import Tweet
 
 
-def decoded(value: bytes) -> Tweet | RecordError:
+def decoded(value: bytes) -> Decoded | RecordError:
     try:
-        return decode_tweet(value)
+        return Decoder()(value)
     except RecordError as error:
         return error
 

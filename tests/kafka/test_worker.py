@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.conftest import SAMPLE, Trained
@@ -27,7 +28,9 @@ from worker.kafka.records import Message
 from worker.messages.alert import decode_alert
 from worker.settings import Settings
 
-BROKEN = (b'{"text": "cut', b'{"text": 7}', b'{"id": 1}', b"\xff\xfe", b"  ", b'{"text": ""}')
+BROKEN = (b'{"text": "cut', b'{"text": 7}', b'{"id": 1}', b"\xff\xfe", b"{}", b'{"text": ""}')
+SKIPPED = (b'{"delete": {"status": {"id": 1}}}', b"\r\n", b'{"limit": {"track": 5}}')
+OTHER = b'{"id": 1, "text": "Incendio en la sierra", "lang": "es"}'
 
 
 def some_texts(count: int, seed: int) -> list[str]:
@@ -70,13 +73,18 @@ def test_the_account_of_5000_tweets_is_exact(
 ) -> None:
     settings = settings_of(kafka, f"account-{delivery}")
     texts = some_texts(4900, seed=1)
-    values = [json.dumps({"id": n, "text": text}).encode() for n, text in enumerate(texts)]
+    tweets = [{"id": n, "text": text, "lang": "en"} for n, text in enumerate(texts)]
+    values = [json.dumps(tweet).encode() for tweet in tweets[:4400]]
+    values += [json.dumps(tweets[n : n + 5]).encode() for n in range(4400, 4900, 5)]
     values += [BROKEN[n % len(BROKEN)] for n in range(100)]
+    values += [SKIPPED[n % len(SKIPPED)] for n in range(300)]
+    values += [OTHER] * 50
     random.Random(2).shuffle(values)
-    environment = environment_of(settings, trained) | {"TRIAGE_DELIVERY": delivery}
+    settings = msgspec.structs.replace(settings, languages=None, delivery=delivery)  # as the bundle
+    environment = environment_of(settings, trained)
     with running(environment, tmp_path / "log") as worker:
         identifiers = publish(settings, values)
-        wait_for(lambda: worker.consumed() == 5000)
+        wait_for(lambda: worker.consumed() == 5350)
         figures = worker.metrics()
         assert worker.stop() == 0
     expected = {
@@ -88,13 +96,18 @@ def test_the_account_of_5000_tweets_is_exact(
     assert figures["triage_alerts_total"] == len(expected)
     assert figures["triage_dead_letters_total"] == 100
     assert figures["triage_tweets_not_relevant_total"] == 4900 - len(expected)
+    assert figures["triage_skipped_notices_total"] == 300
+    assert figures["triage_other_language_total"] == 50
 
     alerts = [decode_alert(value) for value, _ in read_all(settings, settings.alerts_topic)]
     assert {alert.tweet.text for alert in alerts} == expected.keys()
     assert len(alerts) == len(expected)
     for alert in alerts:
         assert alert.probability == pytest.approx(expected[alert.tweet.text], abs=1e-5)
-    assert {alert.alert_id for alert in alerts} < set(identifiers)
+    assert len({alert.alert_id for alert in alerts}) == len(alerts)
+    records = {a.alert_id.removesuffix(f".{a.source.index}") for a in alerts}
+    assert records < set(identifiers)
+    assert {alert.source.index for alert in alerts} == {None, 0, 1, 2, 3, 4}
 
     dead = read_all(settings, settings.dead_letters_topic)
     assert sorted(value for value, _ in dead) == sorted(v for v in values if v in BROKEN)

@@ -8,11 +8,13 @@ from rich.console import Console
 
 from worker.alerts import alert_line
 from worker.messages.alert import Model, Source, make_alert
-from worker.messages.tweet import decode_tweet
+from worker.messages.decode import Decoder
+from worker.messages.tweet import Tweet
 
 
 def shown(record: dict[str, object]) -> str:
-    tweet = decode_tweet(json.dumps(record).encode())
+    tweet = Decoder()(json.dumps(record).encode())
+    assert isinstance(tweet, Tweet)
     now = datetime(2026, 11, 28, 7, 29, 23, tzinfo=UTC)
     source = Source("tweets.raw", 0, 5, None)
     alert = make_alert(tweet, 0.9, 0.5, Model("LSTM", 1, "d"), source, now)

@@ -15,6 +15,9 @@ from shared.errors import UnavailableError
 from shared.text.encoder import EncodedTexts
 from worker.kafka.records import Message, Record, RecordHeaders
 from worker.messages.alert import Model, decode_alert
+from worker.messages.decode import Decoder
+from worker.messages.languages import Languages
+from worker.messages.tweet import Tweet
 from worker.triage import Triage
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -86,9 +89,24 @@ def no_step(_: str) -> Iterator[None]:
 
 
 def new_triage(
-    scorer: Any, threshold: float = 0.5, retried: Callable[[], None] = lambda: None
+    scorer: Any,
+    threshold: float = 0.5,
+    retried: Callable[[], None] = lambda: None,
+    decoder: Any = Decoder(),  # noqa: B008
+    languages: Languages = Languages(["any"]),  # noqa: B008
 ) -> Triage:
-    return Triage(scorer, MODEL, threshold, "alerts", "dead", lambda: NOW, no_step, retried)
+    return Triage(
+        scorer,
+        MODEL,
+        threshold,
+        "alerts",
+        "dead",
+        lambda: NOW,
+        no_step,
+        retried,
+        decoder,
+        languages,
+    )
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
@@ -100,15 +118,82 @@ def test_every_record_ends_in_one_place(bundle: Bundle) -> None:
         RELEVANT.encode(),
         json.dumps({"id": 5, "text": NOT_RELEVANT}).encode(),
         b"{broken",
-        None,
+        b"\0\0\0\0\1\2binary",
         json.dumps({"data": {"id": "9", "text": RELEVANT}}).encode(),
     ]
     records = [record_of(value, offset) for offset, value in enumerate(values)]
     outcome = new_triage(bundle.scorer)(records)
     assert [alert.source.offset for alert in outcome.alerts] == [0, 4]
     assert outcome.not_relevant == 1
-    assert outcome.dead_letter_reasons == ["invalid_json", "no_value"]
+    assert outcome.dead_letter_reasons == ["invalid_json", "binary"]
     assert [message.topic for message in outcome.messages] == ["alerts", "alerts", "dead", "dead"]
+    assert (outcome.records, outcome.consumed) == (5, 5)
+
+
+def test_notices_and_other_languages_are_counted_apart() -> None:
+    values = [
+        b"good",
+        b'{"delete": {"status": {"id": 1}}}',
+        b"\r\n",
+        None,
+        b'{"text": "good", "lang": "es"}',
+        b'{"text": "Buenos dias a todos mis amigos", "lang": "en"}',
+        b"{broken",
+    ]
+    records = [record_of(value, offset) for offset, value in enumerate(values)]
+    outcome = new_triage(FakeScorer(), languages=Languages(["en"]))(records)
+    assert [alert.source.offset for alert in outcome.alerts] == [0, 5]
+    assert outcome.notices == ["delete", "keep_alive", "tombstone"]
+    assert (outcome.other_language, outcome.not_relevant) == (1, 0)
+    assert outcome.dead_letter_reasons == ["invalid_json"]
+    assert (outcome.records, outcome.consumed) == (7, 7)
+
+
+def test_each_post_of_a_record_ends_by_itself() -> None:
+    array = (
+        b'[{"text": "one", "lang": "en"}, {"a": 1}, {"limit": {}}, {"text": "two"}, {"text": "b"}]'
+    )
+    records = [record_of(b"zero", 4), record_of(array, 5, b"key", [("kept", b"1")])]
+    outcome = new_triage(FakeScorer(refuse("b")))(records)
+    assert [alert.alert_id for alert in outcome.alerts] == [
+        "tweets.raw-3-4",
+        "tweets.raw-3-5.0",
+        "tweets.raw-3-5.3",
+    ]
+    assert outcome.notices == ["limit"]
+    assert outcome.dead_letter_reasons == ["no_text", "unprocessable"]
+    assert (outcome.records, outcome.consumed) == (2, 6)
+    dead = [message for message in outcome.messages if message.topic == "dead"]
+    assert [message.value for message in dead] == [b'{"a":1}', b'{"text":"b"}']
+    assert [headers_of(message)["triage-source-index"] for message in dead] == [b"1", b"4"]
+    assert all(message.key == b"key" and message.headers == [("kept", b"1")] for message in dead)
+
+
+def test_a_fault_of_a_decoder_costs_only_its_record() -> None:
+    def decode(value: bytes | None) -> Any:
+        if value == b"bad":
+            raise KeyError("a decoder forgot something")
+        return Tweet("good")
+
+    triage = new_triage(FakeScorer(), decoder=decode)
+    outcome = triage([record_of(b"bad"), record_of(b"fine", 1)])
+    assert [alert.source.offset for alert in outcome.alerts] == [1]
+    assert outcome.dead_letter_reasons == ["unprocessable"]
+
+
+def test_without_memory_to_decode_a_batch_is_halved() -> None:
+    def decode(value: bytes | None) -> Any:
+        if value == b"large" and len(decoded) > 1:
+            raise MemoryError
+        decoded.append(value)
+        return Tweet("good")
+
+    decoded: list[bytes | None] = []
+    triage = new_triage(FakeScorer(), decoder=decode)
+    records = [record_of(b"a"), record_of(b"b", 1), record_of(b"large", 2), record_of(b"c", 3)]
+    assert triage(records).records == 2
+    with pytest.raises(UnavailableError):
+        triage([record_of(b"large")])
 
 
 def test_an_alert_says_what_was_decided_and_why(bundle: Bundle) -> None:
@@ -138,7 +223,7 @@ def test_an_alert_says_what_was_decided_and_why(bundle: Bundle) -> None:
     assert message.headers == [trace, ("X-B3-TraceId", b"y")]
     assert message.added == [
         ("content-type", b"application/json"),
-        ("triage-schema-version", b"1"),
+        ("triage-schema-version", b"2"),
         ("triage-model-version", b"7"),
     ]
 
@@ -149,7 +234,7 @@ def test_a_dead_letter_is_the_record_with_its_reason(bundle: Bundle) -> None:
     assert (message.key, message.value) == (b"key", b'{"text": 5}')
     headers = headers_of(message)
     assert message.headers == record.headers
-    assert headers.pop("triage-error").startswith(b"the JSON object is no tweet")
+    assert headers.pop("triage-error").startswith(b"'text' is of type int")
     assert headers == {
         "kept": b"1",
         "triage-reason": b"wrong_type",
@@ -161,17 +246,10 @@ def test_a_dead_letter_is_the_record_with_its_reason(bundle: Bundle) -> None:
     }
 
 
-def test_a_tombstone_without_key_can_be_published(bundle: Bundle) -> None:
-    (message,) = new_triage(bundle.scorer)([record_of(None)]).messages
-    assert message.value == b""
-    (message,) = new_triage(bundle.scorer)([record_of(None, key=b"k")]).messages
-    assert message.value is None
-
-
 def test_a_batch_of_dead_letters_alone_is_no_problem(bundle: Bundle) -> None:
-    outcome = new_triage(bundle.scorer)([record_of(b"")])
+    outcome = new_triage(bundle.scorer)([record_of(b"{}")])
     assert (outcome.not_relevant, outcome.alerts) == (0, [])
-    assert outcome.dead_letter_reasons == ["empty_text"]
+    assert outcome.dead_letter_reasons == ["no_text"]
 
 
 def test_a_text_that_cannot_be_encoded_costs_only_itself() -> None:
@@ -248,7 +326,7 @@ def test_a_text_that_comes_again_is_not_scored_again() -> None:
 def test_a_batch_ends_before_its_texts_take_too_long() -> None:
     triage = new_triage(FakeScorer(no_memory_for(12)))
     records: list[Record] = [record_of(b"%5d " % n * 4000, n) for n in range(24)]
-    records.insert(3, record_of(None, 24))
+    records.insert(3, record_of(b"{", 24))
     taken: list[int] = []
     while records:
         outcome = triage(records)
@@ -289,8 +367,8 @@ def test_headers_can_be_published_whatever_they_hold() -> None:
     """kafka-python reads a null value but does not publish one; some errors repeat their input."""
     headers: Any = [("traceparent", None), ("other", None)]
     unreadable = Record("tweets.raw", 3, 17, error="bad name: " + "x" * 1_000_000)
-    good, empty_text = (record_of(value, headers=headers) for value in (b"good", b""))
-    records: list[Record] = [good, empty_text, unreadable]
+    good, no_text = (record_of(value, headers=headers) for value in (b"good", b"{}"))
+    records: list[Record] = [good, no_text, unreadable]
     alert, empty, cut = new_triage(FakeScorer())(records).messages
     assert alert.headers == [("traceparent", b"")]
     assert empty.headers == [("traceparent", b""), ("other", b"")]

@@ -347,18 +347,22 @@ def _summary(
     rate: float,
     latencies: list[float],
 ) -> Table:
-    consumed, alerted, not_relevant, dead_letters = (
+    consumed, alerted, not_relevant, other, skipped, dead_letters = (
         int(figures[f"triage_{name}_total"])
-        for name in ("tweets_consumed", "alerts", "tweets_not_relevant", "dead_letters")
+        for name in (
+            *("tweets_consumed", "alerts", "tweets_not_relevant"),
+            *("other_language", "skipped_notices", "dead_letters"),
+        )
     )
+    skipped += other
     found = sum(labels[alert.alert_id] is True for alert in alerts)
     relevant = sum(label is True for label in labels.values())
     table = Table("summary", "", box=box.SIMPLE_HEAD)
-    sign = "=" if consumed == alerted + not_relevant + dead_letters else "≠"
+    sign = "=" if consumed == alerted + not_relevant + skipped + dead_letters else "≠"
     table.add_row("consumed", str(consumed))
     table.add_row(
-        f"{sign} alerts + not relevant + dead letters",
-        f"{alerted} + {not_relevant} + {dead_letters}",
+        f"{sign} alerts + not relevant + skipped + dead letters",
+        f"{alerted} + {not_relevant} + {skipped} + {dead_letters}",
     )
     once = "each once" if len({a.alert_id for a in alerts}) == len(alerts) else "some twice"
     table.add_row("alerts that the subscriber received", f"{len(alerts)}, {once}")

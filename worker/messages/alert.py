@@ -7,9 +7,11 @@ import msgspec
 from msgspec import Meta
 
 from shared.errors import RecordError
-from worker.messages.tweet import Tweet, parse_created_at
+from worker.messages import fields
+from worker.messages.tweet import Coordinates, Tweet, parse_created_at
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 adds `lang`, `place`, `coordinates`, `link` and `source.index`, which may be missing."""
 CONTENT_TYPE = "application/json"
 
 
@@ -36,22 +38,37 @@ class Source(msgspec.Struct, frozen=True):
     partition: int
     offset: int
     timestamp: Annotated[Moment | None, _field("the record's own, or null if it had none")]
+    index: Annotated[
+        int | None, _field("which of the record's posts, from 0; null if it is one post")
+    ] = None
 
 
 class AlertTweet(msgspec.Struct, frozen=True):
-    """The tweet; a field is null where the record did not say."""
+    """The tweet or post; a field is null if the record does not have it."""
 
     id: str | None
-    text: Annotated[str, _field("as it came, HTML entities too")]
-    author: Annotated[str | None, _field("the screen name, or the author's id in API v2")]
+    text: Annotated[str, _field("without markup; the text of a quoted post follows on a new line")]
+    author: Annotated[str | None, _field("the user name, or else the author's id")]
     created_at: Moment | None
+    lang: Annotated[str | None, _field("the language that the record names, such as en")] = None
+    place: Annotated[str | None, _field("the name of the place that the post is tagged with")] = (
+        None
+    )
+    coordinates: Annotated[
+        Coordinates | None, _field("the position that the post is tagged with")
+    ] = None
+    link: Annotated[str | None, _field("the address of the post")] = None
 
 
 class Alert(msgspec.Struct, frozen=True):
     """A tweet that is held to be about a real disaster."""
 
     alert_id: Annotated[
-        str, _field("topic-partition-offset of the source: the same however often it is scored")
+        str,
+        _field(
+            "topic-partition-offset of the source, and .index where it has one: "
+            "the same however often it is scored"
+        ),
     ]
     tweet: AlertTweet
     probability: Annotated[Share, _field("calibrated, that the tweet is about a real disaster")]
@@ -73,10 +90,20 @@ def make_alert(
     source: Source,
     scored_at: datetime,
 ) -> Alert:
-    """Puts an alert together; a creation time in neither of Twitter's formats becomes None."""
+    """Make an alert; a creation time that cannot be parsed becomes None."""
+    index = "" if source.index is None else f".{source.index}"
     return Alert(
-        alert_id=f"{source.topic}-{source.partition}-{source.offset}",
-        tweet=AlertTweet(tweet.id, tweet.text, tweet.author, parse_created_at(tweet.created_at)),
+        alert_id=f"{source.topic}-{source.partition}-{source.offset}{index}",
+        tweet=AlertTweet(
+            tweet.id,
+            tweet.text,
+            tweet.author,
+            parse_created_at(tweet.created_at),
+            tweet.lang,
+            tweet.place,
+            tweet.coordinates,
+            fields.link(tweet.link),
+        ),
         probability=probability,
         threshold=threshold,
         model=model,

@@ -31,8 +31,15 @@ class DeadLetter(msgspec.Struct, frozen=True):
     whole: bool
 
 
-def make_dead_letter(topic: str, record: Record, reason: str, error: Exception) -> Message:
-    """The record, to be published to `topic` with headers that say why and from where it came."""
+def make_dead_letter(
+    topic: str, record: Record, reason: str, error: Exception, index: int | None = None
+) -> Message:
+    """Make a message of a record, with headers that say why it failed and where it was.
+
+    Args:
+        topic: of the message.
+        index: which of the posts in the source record this one is; None if it is the only one.
+    """
     added = [
         (_REASON, reason.encode()),
         ("triage-error", str(error)[:_LONGEST_ERROR].encode("utf-8", "replace")),
@@ -42,6 +49,8 @@ def make_dead_letter(topic: str, record: Record, reason: str, error: Exception) 
         ("triage-source-offset", str(record.offset).encode()),
         ("triage-source-timestamp", str(record.timestamp).encode()),
     ]
+    if index is not None:
+        added.append(("triage-source-index", str(index).encode()))
     value = record.value
     if value is None and record.key is None:  # kafka-python publishes no message without both
         value = b""

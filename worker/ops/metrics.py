@@ -1,6 +1,7 @@
 """Metrics: each declared once, with its unit, by Prometheus' conventions.
 
-Conservation: consumed = alerts + not relevant + dead letters, of what was committed.
+Conservation: consumed = alerts + not relevant + other language + skipped notices + dead letters, of
+what was committed. A record that holds several posts counts once for each of them.
 """
 
 import threading
@@ -23,6 +24,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.version import commit, version
+from worker.messages.notices import KINDS as NOTICE_KINDS
 from worker.ops.health import Health
 
 _STEP_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -82,9 +84,18 @@ class Metrics:
 
         build = Info("triage_build", "The program's version and commit", registry=registry)
         build.info({"version": version(), "commit": commit() or "unknown"})
-        self.consumed = counter("tweets_consumed", "Records consumed and committed")
+        self.consumed = counter(
+            "tweets_consumed",
+            "Records consumed and committed; one that holds several posts counts once for each",
+        )
         self.alerts = counter("alerts", "Alerts published")
         self.not_relevant = counter("tweets_not_relevant", "Tweets scored below the threshold")
+        self.other_language = counter(
+            "other_language", "Tweets left out because the model does not know their language"
+        )
+        self.notices = counter(
+            "skipped_notices", "Messages that are no posts, such as deletions, by kind", "kind"
+        )
         self.dead_letters = counter("dead_letters", "Records kept as dead letters", "reason")
         self.batch_size = histogram(
             "batch_size_records", "Records in a batch", [2**n for n in range(17)]
@@ -155,6 +166,7 @@ class Metrics:
             (self.retries, ("kafka", "registry", "memory")),
             (self.model_reloads, ("loaded", "refused", "unavailable")),
             (self.shadow_tweets, ("both", "production", "shadow", "neither")),
+            (self.notices, NOTICE_KINDS),
         ):
             for label in labels:
                 metric.labels(label)  # so that they are there, as 0, before the first event

@@ -18,7 +18,7 @@ from worker.messages.alert import (
     make_alert,
     source_timestamp,
 )
-from worker.messages.tweet import Tweet
+from worker.messages.tweet import Coordinates, Tweet
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, 123_456, tzinfo=UTC)
 MODEL = Model("LSTM", 3, "ab" * 32)
@@ -32,7 +32,16 @@ def alert_of(tweet: Tweet, source: Source = SOURCE) -> Alert:
 
 def test_encoded_alert() -> None:
     """Subscribers depend on these names and forms."""
-    tweet = Tweet("Fire 🔥 & smoke", "7", "me", "Wed Oct 10 20:19:24 +0200 2018")
+    tweet = Tweet(
+        "Fire 🔥 & smoke",
+        "7",
+        "me",
+        "Wed Oct 10 20:19:24 +0200 2018",
+        "en",
+        "Pine Ridge, SD",
+        Coordinates(-102.5, 43),
+        "https://x.com/me/status/7",
+    )
     assert json.loads(encode_alert(alert_of(tweet))) == {
         "alert_id": "tweets.raw-1-42",
         "tweet": {
@@ -40,6 +49,10 @@ def test_encoded_alert() -> None:
             "text": "Fire 🔥 & smoke",
             "author": "me",
             "created_at": "2018-10-10T18:19:24Z",
+            "lang": "en",
+            "place": "Pine Ridge, SD",
+            "coordinates": {"longitude": -102.5, "latitude": 43.0},
+            "link": "https://x.com/me/status/7",
         },
         "probability": 0.75,
         "threshold": 0.5,
@@ -50,8 +63,31 @@ def test_encoded_alert() -> None:
             "partition": 1,
             "offset": 42,
             "timestamp": "2024-05-06T07:08:09.123456Z",
+            "index": None,
         },
     }
+
+
+def test_an_alert_of_version_1_can_be_read() -> None:
+    record = json.loads(encode_alert(alert_of(Tweet("a"))))
+    for key in ("lang", "place", "coordinates", "link"):
+        del record["tweet"][key]
+    del record["source"]["index"]
+    VALIDATOR.validate(record)
+    assert decode_alert(json.dumps(record).encode()) == alert_of(Tweet("a"))
+
+
+def test_the_posts_of_a_record_have_alerts_of_their_own() -> None:
+    """The id of another partition's record cannot be the same."""
+    sources = [Source("a", 1, 2, NOW, 3), Source("a", 1, 2, NOW), Source("a-1", 2, 3, NOW)]
+    ids = [alert_of(Tweet("x"), source).alert_id for source in sources]
+    assert ids == ["a-1-2.3", "a-1-2", "a-1-2-3"]
+
+
+def test_a_time_without_a_zone_is_one_of_utc() -> None:
+    alert = alert_of(Tweet("a", created_at="2022-01-01T10:00:00"))
+    VALIDATOR.validate(json.loads(encode_alert(alert)))
+    assert alert.tweet.created_at == datetime(2022, 1, 1, 10, tzinfo=UTC)
 
 
 texts = st.text(min_size=1)
@@ -60,7 +96,14 @@ tweets = st.builds(
     text=texts,
     id=st.none() | texts,
     author=st.none() | texts,
-    created_at=st.none() | texts | st.datetimes().map(lambda moment: moment.isoformat()),
+    created_at=st.none()
+    | texts
+    | st.integers(-(2**63), 2**63)
+    | st.datetimes().map(lambda moment: moment.isoformat()),
+    lang=st.none() | texts,
+    place=st.none() | texts,
+    coordinates=st.none() | st.builds(Coordinates, st.floats(-180, 180), st.floats(-90, 90)),
+    link=st.none() | texts,
 )
 sources = st.builds(
     Source,
@@ -68,6 +111,7 @@ sources = st.builds(
     partition=st.integers(0, 2**31 - 1),
     offset=st.integers(0, 2**63 - 1),
     timestamp=st.integers(-1, 2**63 - 1).map(source_timestamp),
+    index=st.none() | st.integers(0, 9999),
 )
 VALIDATOR = jsonschema.Draft202012Validator(alert_schema())
 

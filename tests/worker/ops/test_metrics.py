@@ -44,6 +44,8 @@ def test_metrics_are_named_and_explained() -> None:
         'triage_transactions_total{result="aborted"} 0.0',
         'triage_model_reloads_total{result="refused"} 0.0',
         'triage_shadow_tweets_total{decision="both"} 0.0',
+        'triage_skipped_notices_total{kind="delete"} 0.0',
+        "triage_other_language_total 0.0",
         "triage_words_total 0.0",
         "triage_healthy 1.0",
         "triage_ready 0.0",
