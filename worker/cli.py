@@ -9,6 +9,7 @@ from shared.errors import run_program
 from worker.commands.alerts import alerts
 from worker.commands.create_topics import create_topics
 from worker.commands.demo import demo
+from worker.commands.ingest import ingest
 from worker.commands.kafka import kafka
 from worker.commands.replay_dead_letters import replay_dead_letters
 from worker.commands.run import run
@@ -22,6 +23,7 @@ app = new_app(
 )
 app.command(run)
 app.command(create_topics)
+app.command(ingest)
 app.command(alerts)
 app.command(replay_dead_letters)
 app.command(settings)
