@@ -9,6 +9,7 @@ from shared.errors import run_program
 from worker.commands.alerts import alerts
 from worker.commands.create_topics import create_topics
 from worker.commands.demo import demo
+from worker.commands.desk import desk
 from worker.commands.ingest import ingest
 from worker.commands.kafka import kafka
 from worker.commands.replay_dead_letters import replay_dead_letters
@@ -25,6 +26,7 @@ app.command(run)
 app.command(create_topics)
 app.command(ingest)
 app.command(alerts)
+app.command(desk)
 app.command(replay_dead_letters)
 app.command(settings)
 app.command(kafka)

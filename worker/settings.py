@@ -1,6 +1,7 @@
-"""Settings of `triage-worker`: Kafka, the model, batches, health."""
+"""Settings of `triage-worker`: Kafka, the model, batches, health, the desk."""
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -17,6 +18,7 @@ _SERVER = rf"([^\s,:\[\]]+|\[[\da-fA-F:.]+\]):{_PORT}"
 _PATH = Annotated[str, Meta(pattern=r"^[^.].*[^.]\Z|^[^.]\Z", max_length=200)]
 _FIELD = "a path such as a.b.c"
 InputFormat = Literal["auto", "json", "text"]
+_SHORTEST_TOKEN = 16
 _THIS_HOST = r"(localhost|127\.0\.0\.1|\[::1\])"
 
 
@@ -121,6 +123,9 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
             "tweets in other languages are skipped; default: those that the bundle was trained on",
         ),
     ] = None
+    labels_topic: Annotated[Topic, setting(_TOPIC, "the topic of people's labels")] = (
+        "tweets.labels"
+    )
     group_id: Annotated[
         Name, setting("a name", "the consumer group, whose members share the partitions")
     ] = "tweet-triage"
@@ -209,6 +214,60 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"],
         setting("debug, info, warning or error", "the least severe events in the log"),
     ] = "info"
+    incident_window_hours: Annotated[
+        Annotated[float, Meta(gt=0, le=168)],
+        setting(
+            "hours above 0, up to 168", "an incident ends when no alert joins it for this long"
+        ),
+    ] = 6
+    incident_likeness: Annotated[
+        Annotated[float, Meta(ge=0.3, le=1)],
+        setting("a share from 0.3 to 1", "how alike alerts of one incident are; 1: the same words"),
+    ] = 0.5
+    desk_address: Annotated[
+        Name, setting("an address of this machine", "the address of the desk's pages")
+    ] = "127.0.0.1"
+    desk_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)],
+        setting("a port from 0 to 65535", "the port of the desk's pages; 0: a free port"),
+    ] = 8484
+    desk_token: Annotated[
+        Secret | None,
+        setting(
+            "a line of at least 16 characters", "what people sign in with; default: no sign-in"
+        ),
+    ] = None
+    desk_user_header: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,100}\Z")] | None,
+        setting("the name of a header", "in which a trusted proxy names the user"),
+    ] = None
+    desk_trusted_proxies: Annotated[
+        Name | None,
+        setting("addresses or networks separated by commas", "the proxies whose header counts"),
+    ] = None
+    desk_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s/]+(/\S*)?\Z")] | None,
+        setting("https://…", "where people open the desk, for links in notifications"),
+    ] = None
+    webhook_url: Annotated[
+        Secret | None,
+        setting("https://…", "where the desk notifies of incidents; default: no notifications"),
+    ] = None
+    webhook_format: Annotated[
+        Literal["json", "slack"], setting("json or slack", "the body of notifications")
+    ] = "json"
+    webhook_size: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)],
+        setting("a whole number from 1 to 1000000", "notify of incidents with this many alerts"),
+    ] = 10
+    webhook_probability: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        setting("a number from 0 to 1", "and with an alert of this probability; default: of any"),
+    ] = None
+    webhook_per_minute: Annotated[
+        Annotated[int, Meta(ge=1, le=600)],
+        setting("a whole number from 1 to 600", "the most notifications in a minute"),
+    ] = 6
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -273,7 +332,7 @@ def _other_conflicts(settings: Settings) -> list[str]:
     """List topics with the same name, and times that contradict each other."""
     problems = []
     topics: dict[str, str] = {}
-    for name in ("input_topic", "alerts_topic", "dead_letters_topic"):
+    for name in ("input_topic", "alerts_topic", "dead_letters_topic", "labels_topic"):
         topic = getattr(settings, name)
         if (other := topics.setdefault(topic, name)) != name:
             problems.append(
@@ -291,4 +350,39 @@ def _other_conflicts(settings: Settings) -> list[str]:
             f"{PREFIX}BATCH_WAIT_MS={settings.batch_wait_ms} must be less than "
             f"{PREFIX}STALL_SECONDS={settings.stall_seconds:g}"
         )
+    return problems + _desk_conflicts(settings)
+
+
+def _desk_conflicts(settings: Settings) -> list[str]:
+    """List what is wrong between the desk's settings."""
+    problems = []
+    token, webhook = settings.desk_token, settings.webhook_url
+    if token is not None and len(token.reveal()) < _SHORTEST_TOKEN:
+        problems.append(
+            f"{PREFIX}DESK_TOKEN is too short: expected at least {_SHORTEST_TOKEN} characters"
+        )
+    if (settings.desk_user_header is None) != (settings.desk_trusted_proxies is None):
+        problems.append(
+            f"{PREFIX}DESK_USER_HEADER and {PREFIX}DESK_TRUSTED_PROXIES need each other: set both"
+        )
+    for part in (settings.desk_trusted_proxies or "127.0.0.1").split(","):
+        try:
+            ip_network(part.strip())
+        except ValueError:
+            problems.append(
+                f"{PREFIX}DESK_TRUSTED_PROXIES={settings.desk_trusted_proxies!r}: {part!r} is not "
+                "an address or a network such as 10.0.0.0/8"
+            )
+    if webhook is not None and not webhook.reveal().startswith(("https://", "http://")):
+        problems.append(f"{PREFIX}WEBHOOK_URL: expected https://…")
     return problems
+
+
+def worker_topics(settings: Settings) -> tuple[str, ...]:
+    """Return the names of all topics that the worker and the desk use."""
+    return (
+        settings.input_topic,
+        settings.alerts_topic,
+        settings.dead_letters_topic,
+        settings.labels_topic,
+    )

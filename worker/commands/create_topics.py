@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from shared.command_line import Count, Given
-from worker.settings import Settings
+from worker.settings import Settings, worker_topics
 
 
 def create_topics(*, partitions: Count = 6, settings: Annotated[Settings, Given]) -> None:
@@ -18,7 +18,7 @@ def create_topics(*, partitions: Count = 6, settings: Annotated[Settings, Given]
     """
     from worker.kafka.topics import create_topics
 
-    topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
+    topics = worker_topics(settings)
     there = create_topics(settings, dict.fromkeys(topics, partitions))
     print(f"{settings.kafka_bootstrap_servers} has the topics {', '.join(topics)}")
     if there:

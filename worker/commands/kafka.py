@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from shared.command_line import Count, Given
-from worker.settings import Settings
+from worker.settings import Settings, worker_topics
 
 
 def kafka(
@@ -37,7 +37,7 @@ def kafka(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
+    topics = worker_topics(settings)
     broker = LocalKafka(port=port)
     try:
         broker.start(progress=lambda step: print(step, flush=True))

@@ -1,0 +1,1 @@
+"""The desk: where people read alerts as incidents and label them."""

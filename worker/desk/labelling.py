@@ -1,0 +1,103 @@
+"""Labelling: publish what a person says of a tweet, and take it back."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from shared.errors import DependencyError, UnavailableError
+from worker.desk.queries import find_alert, last_label
+from worker.desk.store import Store
+from worker.kafka.publisher import Publisher
+from worker.kafka.records import Message
+from worker.messages.alert import decode_alert
+from worker.messages.label import Label, Verdict, encode_label, label_key
+from worker.settings import Settings
+
+
+class Labelling:
+    """Publishes labels; it is used by several threads.
+
+    A label counts when Kafka has it. The store gets it at once, and again from the topic, where
+    the same offset says that it is the same.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings, self._store, self._clock = settings, store, clock
+        self._lock = threading.Lock()
+        self._publisher: Publisher | None = None
+
+    def label(self, alert_id: str, verdict: Verdict, by: str) -> Label | None:
+        """Publish a label, and return it, or None if there is no such alert.
+
+        Raises:
+            DependencyError: if Kafka does not take it.
+        """
+        found = find_alert(self._store.reader(), alert_id)
+        if found is None:
+            return None
+        row, value = found
+        alert = decode_alert(value)
+        label = Label(
+            alert_id=alert_id,
+            label=verdict,
+            by=by,
+            at=self._clock(),
+            text=row["text"],
+            lang=row["lang"],
+            probability=alert.probability,
+            threshold=alert.threshold,
+            model=alert.model,
+            source=alert.source,
+            queue=row["queue"],
+        )
+        message = Message(
+            self._settings.labels_topic, label_key(alert.source), encode_label(label), []
+        )
+        ((partition, offset),) = self._publish(message)
+        self._store.add(labels=[(partition, offset, label)])
+        return label
+
+    def undo(self, by: str) -> Label | None:
+        """Take back what a person said last, and return what was published, or None.
+
+        Raises:
+            DependencyError: if Kafka does not take it.
+        """
+        last = last_label(self._store.reader(), by)
+        return None if last is None else self.label(last["alert_id"], "withdrawn", by)
+
+    def _publish(self, message: Message) -> list[tuple[int, int]]:
+        if not self._lock.acquire(timeout=20):
+            raise UnavailableError("Kafka has not answered for 20 s")
+        try:
+            if self._publisher is None:
+                self._publisher = Publisher(self._settings)
+            return self._publisher.publish([message])
+        except DependencyError:
+            if self._publisher is not None:
+                self._publisher.close()
+                self._publisher = None
+            raise
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Close the connections to Kafka."""
+        if self._publisher is not None:
+            self._publisher.close()
+
+
+def is_verdict(text: str) -> bool:
+    """Whether a text is one of the labels that a person can give."""
+    try:
+        msgspec.convert(text, Verdict)
+    except msgspec.ValidationError:
+        return False
+    return text != "withdrawn"

@@ -1,0 +1,69 @@
+"""Live: tells open pages, by server-sent events, that there is something new."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+_EVERY = 1.0
+"""Seconds between two messages at least, whatever comes."""
+_KEEP_ALIVE = 15.0
+"""Seconds after which a comment is sent, so that no proxy takes the connection for dead."""
+MOST_VIEWERS = 500
+
+
+class Live:
+    """Distributes messages to the pages that listen; all methods but `notify` are the loop's.
+
+    A page is told that something has changed, not what: it then asks for what it shows.
+
+    Args:
+        status: what a message holds besides the number of changes.
+    """
+
+    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
+        self._status = status
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._new = asyncio.Condition()
+        self._version = 0
+        self._dirty = False
+        self._closed = False
+        self.viewers = 0
+
+    async def run(self) -> None:
+        """Send what was noted, once a second at most, until it is cancelled."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            if self._dirty:
+                self._dirty = False
+                async with self._new:
+                    self._version += 1
+                    self._new.notify_all()
+            await asyncio.sleep(_EVERY)
+
+    def notify(self) -> None:
+        """Note that something has changed; from any thread."""
+        self._dirty = True
+
+    async def close(self) -> None:
+        """End all streams."""
+        self._closed = True
+        async with self._new:
+            self._new.notify_all()
+
+    async def stream(self) -> AsyncIterator[str]:
+        """Yield the events of one page, beginning with the state of things."""
+        self.viewers += 1
+        try:
+            yield "retry: 2000\n\n"
+            while not self._closed:
+                seen = self._version
+                yield f"data: {json.dumps(self._status() | {'version': seen})}\n\n"
+                while not self._closed and self._version == seen:
+                    try:
+                        async with asyncio.timeout(_KEEP_ALIVE), self._new:
+                            await self._new.wait()
+                    except TimeoutError:
+                        yield ": still here\n\n"
+        finally:
+            self.viewers -= 1

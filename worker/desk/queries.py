@@ -1,0 +1,400 @@
+"""Queries: what the desk's pages show, read from the store.
+
+Each takes a connection of `Store.reader`. Lists are cut into pages by the last row's key, so that a
+page far back costs as much as the first.
+"""
+
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+Row = sqlite3.Row
+Sort = Literal["newest", "largest"]
+
+PAGE = 50
+_MOST_MATCHES = 5000
+"""Alerts that a search looks at for one page; what matches beyond is on the next one."""
+_MOST_BARS = 96
+_Z = 1.959964
+"""Of a 95 % interval."""
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Which incidents are asked for; None is any.
+
+    Attributes:
+        search: words that an alert of the incident must have; `word*` is a beginning.
+        since, until: milliseconds; the last alert is not before, the first one before.
+        probability: the highest of the incident's alerts is at least this.
+        size: alerts at least.
+    """
+
+    search: str | None = None
+    since: int | None = None
+    until: int | None = None
+    probability: float | None = None
+    lang: str | None = None
+    place: str | None = None
+    size: int | None = None
+    model: str | None = None
+    sort: Sort = "newest"
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Incidents of a page.
+
+    Attributes:
+        after: the key of the next page, or None.
+        partial: whether a search for the largest looked at the newest matches alone.
+    """
+
+    incidents: list[Row]
+    after: str | None
+    partial: bool = False
+
+
+def find_incidents(db: sqlite3.Connection, wanted: Filter, after: str | None = None) -> Page:
+    """Return a page of incidents."""
+    if words := search_expression(wanted.search):
+        return _search(db, wanted, words, after)
+    where, names = _conditions(wanted)
+    first, second = ("last", "id") if wanted.sort == "newest" else ("size", "id")
+    if key := _numbers(after, 2):
+        where.append(f"({first}, {second}) < (:after_first, :after_second)")
+        names |= {"after_first": key[0], "after_second": key[1]}
+    # The keys come from an index that has all that is filtered by; only the page's rows are read.
+    query = (
+        f"SELECT * FROM incident WHERE id IN (SELECT id FROM incident {_where(where)} "  # noqa: S608
+        f"ORDER BY {first} DESC, {second} DESC LIMIT {PAGE + 1}) "
+        f"ORDER BY {first} DESC, {second} DESC"
+    )
+    rows = db.execute(query, names).fetchall()
+    last = rows[PAGE - 1] if len(rows) > PAGE else None
+    return Page(rows[:PAGE], last and f"{last[first]}-{last[second]}")
+
+
+def _search(db: sqlite3.Connection, wanted: Filter, words: str, after: str | None) -> Page:
+    """Return the incidents of the newest alerts that match, or the largest among these."""
+    where, names = _conditions(wanted)
+    where.append("id = :id")
+    one = f"SELECT * FROM incident {_where(where)}"  # noqa: S608  # conditions of ours
+    before = key[0] if (key := _numbers(after, 1)) else 1 << 62
+    matches = db.execute(
+        "SELECT rowid FROM alert_words WHERE alert_words MATCH ? AND rowid < ? "
+        "ORDER BY rowid DESC LIMIT ?",
+        (words, before, _MOST_MATCHES),
+    )
+    found: dict[int, Row] = {}
+    seen: set[int] = set()
+    looked = 0
+    for (alert,) in matches:
+        looked += 1
+        (incident,) = db.execute("SELECT incident FROM alert WHERE id = ?", (alert,)).fetchone()
+        before = alert
+        if incident in seen:
+            continue
+        seen.add(incident)
+        # An incident whose newest match is on an earlier page was there.
+        if key and _newer_match(db, words, incident, key[0]):
+            continue
+        row = db.execute(one, names | {"id": incident}).fetchone()
+        if row is not None:
+            found[incident] = row
+        if wanted.sort == "newest" and len(found) == PAGE:
+            break
+    full = looked == _MOST_MATCHES
+    if wanted.sort == "largest":
+        rows = sorted(found.values(), key=lambda row: (-row["size"], -row["id"]))
+        return Page(rows[:PAGE], None, full or len(rows) > PAGE)
+    more = len(found) == PAGE or full
+    return Page(list(found.values()), str(before) if more else None)
+
+
+def _newer_match(db: sqlite3.Connection, words: str, incident: int, before: int) -> bool:
+    found = db.execute(
+        "SELECT 1 FROM alert_words JOIN alert ON alert.id = alert_words.rowid "
+        "WHERE alert_words MATCH ? AND alert_words.rowid >= ? AND alert.incident = ? LIMIT 1",
+        (words, before, incident),
+    )
+    return found.fetchone() is not None
+
+
+def search_expression(search: str | None) -> str:
+    """Return a full-text query of plain words, all of which must be there.
+
+    Nothing of it is read as an operator, but for `*` at the end of a word.
+    """
+    parts = []
+    for word in (search or "").replace("\0", " ").split()[:16]:
+        mark = "*" if word.endswith("*") else ""
+        word = word.strip("*").replace('"', '""')
+        if any(letter.isalnum() for letter in word):
+            parts.append(f'"{word}"{mark}')
+    return " ".join(parts)
+
+
+def _conditions(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
+    where, names = [], {}
+    for name, condition in (
+        ("since", "last >= :since"),
+        ("until", "first < :until"),
+        ("probability", "highest >= :probability"),
+        ("lang", "lang = :lang"),
+        ("place", "place LIKE '%' || :place || '%' ESCAPE '\\'"),
+        ("size", "size >= :size"),
+        ("model", "model = :model"),
+    ):
+        value = getattr(wanted, name)
+        if value is not None:
+            where.append(condition)
+            names[name] = value
+    if wanted.place is not None:
+        for sign in "\\%_":
+            names["place"] = names["place"].replace(sign, "\\" + sign)
+    return where, names
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _numbers(text: str | None, count: int) -> list[int] | None:
+    parts = (text or "").split("-")
+    if len(parts) != count or not all(part.isdecimal() and len(part) < 19 for part in parts):
+        return None
+    return [int(part) for part in parts]
+
+
+def find_incident(db: sqlite3.Connection, alert_id: str) -> Row | None:
+    """Return the incident that an alert is part of."""
+    row: Row | None = db.execute(
+        "SELECT incident.* FROM alert JOIN incident ON incident.id = alert.incident "
+        "WHERE alert_id = ?",
+        (alert_id,),
+    ).fetchone()
+    return row
+
+
+def incidents_by_number(db: sqlite3.Connection, numbers: Sequence[int]) -> list[Row]:
+    """Return the incidents of these numbers that still exist."""
+    marks = ", ".join("?" * len(numbers))
+    return db.execute(f"SELECT * FROM incident WHERE id IN ({marks})", numbers).fetchall()  # noqa: S608
+
+
+def find_alert(db: sqlite3.Connection, alert_id: str) -> tuple[Row, bytes] | None:
+    """Return an alert, and its value as it was published."""
+    row = db.execute(
+        "SELECT alert.*, value FROM alert JOIN message USING (id) WHERE alert_id = ?", (alert_id,)
+    ).fetchone()
+    return None if row is None else (row, row["value"])
+
+
+def find_alerts(
+    db: sqlite3.Connection, incident: int, after: str | None = None
+) -> tuple[list[Row], str | None]:
+    """Return a page of an incident's alerts, the newest first, and the key of the next page."""
+    where, names = "incident = :incident", {"incident": incident}
+    if key := _numbers(after, 2):
+        where += " AND (time, id) < (:time, :id)"
+        names |= {"time": key[0], "id": key[1]}
+    rows = db.execute(
+        f"SELECT * FROM alert WHERE {where} ORDER BY time DESC, id DESC LIMIT {PAGE + 1}",  # noqa: S608
+        names,
+    ).fetchall()
+    last = rows[PAGE - 1] if len(rows) > PAGE else None
+    return rows[:PAGE], last and f"{last['time']}-{last['id']}"
+
+
+def clearest_alert(db: sqlite3.Connection, incident: Row) -> Row:
+    """Return the alert that tells best what happened."""
+    row: Row = db.execute("SELECT * FROM alert WHERE id = ?", (incident["clearest"],)).fetchone()
+    return row
+
+
+class TimeLine(msgspec.Struct, frozen=True):
+    """Alerts by time.
+
+    Attributes:
+        start: milliseconds, of the first bar.
+        minutes: that a bar stands for.
+        bars: alerts of each.
+    """
+
+    start: int
+    minutes: int
+    bars: list[int]
+
+
+def time_line(
+    db: sqlite3.Connection, since: int, until: int, incident: int | None = None
+) -> TimeLine:
+    """Count alerts between two moments, in milliseconds, in at most 96 bars of whole minutes."""
+    first, last = since // 60_000, max(since, until) // 60_000
+    minutes = next(
+        (n for n in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440) if _fits(first, last, n)),
+        math.ceil((last - first + 1) / (_MOST_BARS - 1)),
+    )
+    first -= first % minutes
+    if incident is None:
+        query = (
+            "SELECT (minute - :first) / :minutes, sum(alerts) FROM minute "
+            "WHERE minute BETWEEN :first AND :last GROUP BY 1"
+        )
+    else:
+        query = (
+            "SELECT (time / 60000 - :first) / :minutes, count(*) FROM alert "
+            "WHERE incident = :incident AND time BETWEEN :first * 60000 AND :last * 60000 + 59999 "
+            "GROUP BY 1"
+        )
+    bars = [0] * ((last - first) // minutes + 1)
+    names = {"first": first, "last": last, "minutes": minutes, "incident": incident}
+    for place, alerts in db.execute(query, names):
+        bars[place] = alerts
+    return TimeLine(first * 60_000, minutes, bars)
+
+
+def _fits(first: int, last: int, minutes: int) -> bool:
+    return (last - first // minutes * minutes) // minutes + 1 <= _MOST_BARS
+
+
+def newest_time(db: sqlite3.Connection) -> int | None:
+    """Return when the newest alert was scored, in milliseconds."""
+    newest: int | None = db.execute("SELECT max(last) FROM incident").fetchone()[0]
+    return newest
+
+
+def alert_count(db: sqlite3.Connection) -> int:
+    """Return how many alerts there are."""
+    count: int = db.execute("SELECT value FROM count WHERE name = 'alerts'").fetchone()[0]
+    return count
+
+
+def models(db: sqlite3.Connection) -> list[str]:
+    """Return the models of the newest incidents, for the choice of a filter."""
+    rows = db.execute(
+        "SELECT DISTINCT model FROM (SELECT model FROM incident ORDER BY last DESC LIMIT 5000) "
+        "ORDER BY model"
+    )
+    return [model for (model,) in rows]
+
+
+def langs(db: sqlite3.Connection) -> list[str]:
+    """Return the languages of the newest incidents, for the choice of a filter."""
+    rows = db.execute(
+        "SELECT DISTINCT lang FROM (SELECT lang FROM incident ORDER BY last DESC LIMIT 5000) "
+        "WHERE lang IS NOT NULL ORDER BY lang"
+    )
+    return [lang for (lang,) in rows]
+
+
+def export(db: sqlite3.Connection, wanted: Filter, most: int) -> Iterator[Row]:
+    """Yield the alerts of the incidents that are asked for, with their values as published."""
+    after = None
+    left = most
+    while left > 0:
+        page = find_incidents(db, wanted, after)
+        for incident in page.incidents:
+            rows = db.execute(
+                "SELECT alert.*, :key AS incident_key, value FROM alert JOIN message USING (id) "
+                "WHERE incident = :incident ORDER BY time DESC, alert.id DESC LIMIT :left",
+                {"key": incident["key"], "incident": incident["id"], "left": left},
+            )
+            for row in rows:
+                left -= 1
+                yield row
+            if left <= 0:
+                return
+        after = page.after
+        if after is None:
+            return
+
+
+def newest_labels(db: sqlite3.Connection, limit: int = 100) -> list[Row]:
+    """Return what was said last, with the alert's own text where it is there."""
+    return db.execute(
+        "SELECT label.*, alert.probability FROM label LEFT JOIN alert USING (alert_id) "
+        "ORDER BY label.id DESC LIMIT ?",
+        (limit,),
+    ).fetchall()
+
+
+def last_label(db: sqlite3.Connection, by: str) -> Row | None:
+    """Return what a person said last that they have not taken back."""
+    row: Row | None = db.execute(
+        "SELECT * FROM label AS said WHERE by = ? AND label != 'withdrawn' AND NOT EXISTS "
+        "(SELECT 1 FROM label AS later WHERE later.alert_id = said.alert_id AND later.by = said.by "
+        "AND later.id > said.id) ORDER BY id DESC LIMIT 1",
+        (by,),
+    ).fetchone()
+    return row
+
+
+class Precision(msgspec.Struct, frozen=True):
+    """What share of labelled alerts is relevant.
+
+    Attributes:
+        name: of the model and version, or the day.
+        low, high: Wilson's 95 % interval.
+    """
+
+    name: str
+    relevant: int
+    labelled: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share itself."""
+        return self.relevant / self.labelled
+
+
+def precision(db: sqlite3.Connection, by: Literal["model", "day"]) -> list[Precision]:
+    """Return the precision of labelled alerts by model and version, or by day in UTC."""
+    group = "model" if by == "model" else "date(time / 1000, 'unixepoch')"
+    rows = db.execute(
+        f"SELECT {group}, sum(label = 'relevant'), count(*) FROM alert "  # noqa: S608
+        "WHERE label IS NOT NULL AND queue = 'alert' GROUP BY 1 ORDER BY max(time) DESC LIMIT 60"
+    )
+    return [Precision(name, hits, n, *wilson(hits, n)) for name, hits, n in rows]
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """Return the 95 % score interval of a share (Wilson, JASA 22, 1927)."""
+    share = hits / count
+    scale = 1 + _Z**2 / count
+    centre = (share + _Z**2 / (2 * count)) / scale
+    half = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / scale
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Counts of the whole store.
+
+    Attributes:
+        waiting: labels given since the newest model scored its first alert: it has not learnt them.
+        model: that newest model.
+    """
+
+    alerts: int
+    incidents: int
+    labelled: int
+    waiting: int
+    model: str | None
+
+
+def totals(db: sqlite3.Connection) -> Totals:
+    """Return the counts of the whole store."""
+    newest = db.execute("SELECT model FROM alert ORDER BY id DESC LIMIT 1").fetchone()
+    model = newest and newest["model"]
+    (incidents,) = db.execute("SELECT count(*) FROM incident").fetchone()
+    (labelled,) = db.execute("SELECT count(*) FROM alert WHERE label IS NOT NULL").fetchone()
+    (waiting,) = db.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM label WHERE label IN ('relevant', 'not-relevant') "
+        "AND model = ? GROUP BY alert_id)",
+        (model,),
+    ).fetchone()
+    return Totals(alert_count(db), incidents, labelled, waiting, model)

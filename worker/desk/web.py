@@ -1,0 +1,500 @@
+"""Web: the desk's pages, each a function from a request to an answer."""
+
+import asyncio
+import contextlib
+import csv
+import io
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from prometheus_client import generate_latest
+from starlette.applications import Starlette
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from shared.errors import DependencyError
+from worker.desk import queries, view
+from worker.desk.access import (
+    Access,
+    RateLimit,
+    SecurityHeaders,
+    clean_name,
+    csrf_token,
+    is_own_request,
+    session_key,
+)
+from worker.desk.feed import Feed
+from worker.desk.labelling import Labelling, is_verdict
+from worker.desk.live import MOST_VIEWERS, Live
+from worker.desk.metrics import Metrics
+from worker.desk.store import Store
+from worker.settings import Settings
+
+log = logging.getLogger("triage")
+
+_FOLDER = Path(__file__).parent
+_MOST_EXPORTED = 100_000
+_KEPT = 1.0
+"""Seconds that a list is kept for others who ask for the same."""
+_MOST_KEPT = 256
+_LONGEST_FORM = 16 << 10
+_SESSION = 14 * 24 * 3600
+_COLUMNS = (
+    "incident", "alert_id", "scored_at", "created_at", "probability", "threshold", "model",
+    "author", "text", "lang", "place", "latitude", "longitude", "link", "label", "labelled_by",
+)  # fmt: skip
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Desk:
+    """The application and what it is made of.
+
+    Args:
+        feed: reads the topics into the store; its state is shown.
+    """
+
+    def __init__(
+        self, settings: Settings, store: Store, feed: Feed, labelling: Labelling, metrics: Metrics
+    ) -> None:
+        self._settings, self._store, self._feed = settings, store, feed
+        self._labelling, self._metrics = labelling, metrics
+        self._access = Access(settings)
+        self._lists: dict[str, tuple[float, str]] = {}
+        self._reads, self._writes = RateLimit(240), RateLimit(120)
+        self._logins = RateLimit(10)
+        self.live = Live(self._status)
+        metrics.viewers.set_function(lambda: self.live.viewers)
+        metrics.ready.set_function(lambda: feed.not_ready() is None)
+        templates = Environment(
+            loader=FileSystemLoader(_FOLDER / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        templates.filters |= view.FILTERS
+        templates.globals["page_of_alert"] = view.page_of_alert
+        self._templates = templates
+        https = (settings.desk_url or "").startswith("https:")
+        self.app = Starlette(
+            routes=[
+                Route("/", self._page(self._incidents)),
+                Route("/list", self._page(self._list)),
+                Route("/incidents/{alert_id:path}", self._page(self._incident)),
+                Route("/label", self._page(self._queue)),
+                Route("/label", self._change(self._label), methods=["POST"]),
+                Route("/undo", self._change(self._undo), methods=["POST"]),
+                Route("/labels", self._page(self._labels)),
+                Route("/export.csv", self._page(self._export)),
+                Route("/export.jsonl", self._page(self._export)),
+                Route("/events", self._page(self._events)),
+                Route("/sign-in", self._sign_in, methods=["GET", "POST"]),
+                Route("/sign-out", self._change(self._sign_out), methods=["POST"]),
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._prometheus),
+                Mount("/static", StaticFiles(directory=_FOLDER / "static")),
+            ],
+            middleware=[
+                Middleware(SecurityHeaders),
+                Middleware(
+                    SessionMiddleware,
+                    secret_key=session_key(store.path.parent, settings),
+                    session_cookie="triage-desk",
+                    max_age=_SESSION,
+                    same_site="lax",
+                    https_only=https,
+                ),
+            ],
+            exception_handlers={HTTPException: self._http_error, Exception: self._fault},
+            lifespan=self._lifespan,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.live.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    # What every page and every change goes through
+
+    def _page(self, answer: Handler) -> Handler:
+        async def checked(request: Request) -> Response:
+            self._check(request, self._reads)
+            if self._access.user(request) is None:
+                self._refused("login")
+                if request.url.path in ("/list", "/events") or request.url.path.startswith(
+                    "/export"
+                ):
+                    raise HTTPException(401, "Sign in first.")
+                return RedirectResponse(f"/sign-in?{urlencode({'next': _path(request)})}", 303)
+            started = time.perf_counter()
+            try:
+                return await answer(request)
+            finally:
+                page = answer.__name__.removeprefix("_")
+                self._metrics.request_seconds.labels(page).observe(time.perf_counter() - started)
+
+        return checked
+
+    def _change(self, answer: Handler) -> Handler:
+        async def checked(request: Request) -> Response:
+            self._check(request, self._writes)
+            if self._access.user(request) is None:
+                self._refused("login")
+                raise HTTPException(401, "Sign in first.")
+            await self._check_form(request)
+            return await answer(request)
+
+        return checked
+
+    def _check(self, request: Request, limit: RateLimit) -> None:
+        if not self._access.is_expected_host(request):
+            self._refused("host")
+            raise HTTPException(
+                421, "This desk serves its own machine alone: open it as http://127.0.0.1 …"
+            )
+        client = request.client.host if request.client else ""
+        if not limit.allow(f"{client} {self._access.user(request)}"):
+            self._refused("rate")
+            raise HTTPException(429, "Too many requests. Wait a moment, then try again.")
+
+    async def _check_form(self, request: Request) -> None:
+        length = request.headers.get("content-length", "")
+        if not length.isdecimal() or int(length) > _LONGEST_FORM:
+            raise HTTPException(413, "The form is too long.")
+        form = await request.form(max_files=0, max_fields=20)
+        given = request.headers.get("x-csrf-token") or str(form.get("csrf", ""))
+        if not is_own_request(request, given):
+            self._refused("csrf")
+            raise HTTPException(403, "This page is too old. Go back, reload it, and try again.")
+
+    def _refused(self, reason: str) -> None:
+        self._metrics.refused.labels(reason).inc()
+
+    def _user(self, request: Request) -> str:
+        user = self._access.user(request)
+        assert user is not None  # noqa: S101  # _page and _change have asked
+        return user
+
+    def _render(
+        self, request: Request, template: str, status: int = 200, **values: Any
+    ) -> Response:
+        text = self._templates.get_template(template).render(
+            csrf=csrf_token(request),
+            user=self._access.user(request),
+            can_sign_out="name" in request.session,
+            path=request.url.path,
+            here=_path(request),
+            trouble=self._feed.not_ready(),
+            **values,
+        )
+        return HTMLResponse(text, status)
+
+    # Incidents
+
+    async def _incidents(self, request: Request) -> Response:
+        wanted, problems = view.read_filter(request.query_params)
+        after = request.query_params.get("after")
+        body = await self._list_of(request)
+        choices = await run_in_threadpool(
+            lambda: (queries.models(self._store.reader()), queries.langs(self._store.reader()))
+        )
+        return self._render(
+            request,
+            "incidents.html",
+            body=body,
+            query=view.query_of(request.query_params),
+            given=request.query_params,
+            wanted=wanted,
+            problems=problems,
+            first=after is None,
+            models=choices[0],
+            langs=choices[1],
+        )
+
+    async def _list(self, request: Request) -> Response:
+        return HTMLResponse(await self._list_of(request))
+
+    async def _list_of(self, request: Request) -> str:
+        """Return the list's part of the page, which is the same for all who ask for it."""
+        key = urlencode(sorted(request.query_params.items()))
+        now = time.monotonic()
+        kept = self._lists.get(key)
+        if kept is not None and now - kept[0] < _KEPT:
+            return kept[1]
+        text = await run_in_threadpool(self._make_list, request.query_params)
+        if len(self._lists) >= _MOST_KEPT:
+            self._lists.clear()
+        self._lists[key] = (now, text)
+        return text
+
+    def _make_list(self, parameters: Any) -> str:
+        db = self._store.reader()
+        wanted, _ = view.read_filter(parameters)
+        after = parameters.get("after")
+        page = queries.find_incidents(db, wanted, after)
+        until = wanted.until or queries.newest_time(db) or int(time.time() * 1000)
+        since = wanted.since or until - 24 * 3600 * 1000
+        return self._templates.get_template("list.html").render(
+            page=page,
+            line=view.draw(queries.time_line(db, since, until)),
+            query=view.query_of(parameters),
+            after=after,
+            filtered=view.is_filtered(wanted),
+            search=wanted.search,
+            alerts=queries.alert_count(db),
+            newest_first=wanted.sort == "newest",
+        )
+
+    async def _incident(self, request: Request) -> Response:
+        def find() -> dict[str, Any] | None:
+            db = self._store.reader()
+            incident = queries.find_incident(db, request.path_params["alert_id"])
+            if incident is None:
+                return None
+            alerts, after = queries.find_alerts(
+                db, incident["id"], request.query_params.get("after")
+            )
+            line = queries.time_line(db, incident["first"], incident["last"], incident["id"])
+            return {
+                "incident": incident,
+                "clearest": queries.clearest_alert(db, incident),
+                "alerts": alerts,
+                "after": after,
+                "line": view.draw(line),
+            }
+
+        found = await run_in_threadpool(find)
+        if found is None:
+            raise HTTPException(
+                404, "There is no such incident: Kafka has removed it, or the address is wrong."
+            )
+        return self._render(request, "incident.html", **found)
+
+    # Labels
+
+    async def _queue(self, request: Request) -> Response:
+        return await self._next(request, said=None)
+
+    async def _next(
+        self, request: Request, said: str | None, chosen: tuple[str, ...] = ()
+    ) -> Response:
+        user = self._user(request)
+        now = int(time.time() * 1000)
+        alert = await run_in_threadpool(self._store.lease, user, now, chosen)
+        template = "card.html" if "x-csrf-token" in request.headers else "label.html"
+        return self._render(request, template, alert=alert, said=said)
+
+    async def _label(self, request: Request) -> Response:
+        form = await request.form()
+        alert_id, verdict = str(form.get("alert_id", "")), str(form.get("label", ""))
+        if not is_verdict(verdict):
+            raise HTTPException(400, "Expected relevant, not-relevant or skip.")
+        label = await self._publish(self._labelling.label, alert_id, verdict, self._user(request))
+        if label is None:
+            raise HTTPException(404, "The tweet is not there any more.")
+        self._metrics.labelled.labels(verdict).inc()
+        self.live.notify()
+        if back := view.local_path(str(form.get("back", ""))):
+            return RedirectResponse(back, 303)
+        said = {"relevant": "relevant", "not-relevant": "not relevant", "skip": "skipped"}[verdict]
+        return await self._next(request, said)
+
+    async def _undo(self, request: Request) -> Response:
+        label = await self._publish(self._labelling.undo, self._user(request))
+        if label is None:
+            return await self._next(request, "nothing to undo")
+        self._metrics.labelled.labels("withdrawn").inc()
+        self.live.notify()
+        return await self._next(request, "undone", (label.alert_id,))
+
+    async def _publish(self, publish: Callable[..., Any], *arguments: str) -> Any:
+        try:
+            async with asyncio.timeout(20):
+                return await run_in_threadpool(publish, *arguments)
+        except (DependencyError, TimeoutError) as error:
+            log.warning("a label was not published: %s", error)
+            raise HTTPException(
+                503, "Not saved: Kafka cannot be reached. Nothing is lost; try again in a moment."
+            ) from error
+
+    async def _labels(self, request: Request) -> Response:
+        def find() -> dict[str, Any]:
+            db = self._store.reader()
+            return {
+                "totals": queries.totals(db),
+                "by_model": queries.precision(db, "model"),
+                "by_day": queries.precision(db, "day"),
+                "labels": queries.newest_labels(db),
+            }
+
+        return self._render(request, "labels.html", **await run_in_threadpool(find))
+
+    # Export and live updates
+
+    async def _export(self, request: Request) -> Response:
+        wanted, problems = view.read_filter(request.query_params)
+        if problems:
+            raise HTTPException(400, " ".join(problems))
+
+        def found() -> Iterator[Any]:
+            with contextlib.closing(self._store.reader_of_its_own()) as db:
+                yield from queries.export(db, wanted, _MOST_EXPORTED)
+
+        rows = found()
+        name = request.url.path.removeprefix("/")
+        if name.endswith(".csv"):
+            lines, kind = _as_csv(rows), "text/csv; charset=utf-8"
+        else:
+            lines, kind = (bytes(row["value"]) + b"\n" for row in rows), "application/x-ndjson"
+        headers = {"Content-Disposition": f'attachment; filename="alerts{name[6:]}"'}
+        return StreamingResponse(_chunks(lines), media_type=kind, headers=headers)
+
+    async def _events(self, _: Request) -> Response:
+        if self.live.viewers >= MOST_VIEWERS:
+            self._refused("rate")
+            raise HTTPException(503, "Too many pages are open.")
+        headers = {"X-Accel-Buffering": "no"}
+        return StreamingResponse(
+            self.live.stream(), media_type="text/event-stream", headers=headers
+        )
+
+    def _status(self) -> dict[str, Any]:
+        return {"trouble": self._feed.not_ready()}
+
+    # Signing in
+
+    async def _sign_in(self, request: Request) -> Response:
+        if not self._access.is_expected_host(request):
+            self._refused("host")
+            raise HTTPException(421, "This desk serves its own machine alone.")
+        back = view.local_path(request.query_params.get("next", "")) or "/"
+        problem = None
+        if request.method == "POST":
+            client = request.client.host if request.client else ""
+            if not self._logins.allow(client):
+                self._refused("rate")
+                raise HTTPException(429, "Too many attempts. Wait a minute, then try again.")
+            await self._check_form(request)
+            form = await request.form()
+            name = clean_name(str(form.get("name", "")))
+            if not name:
+                problem = "Enter your name: labels say who gave them."
+            elif self._access.token is not None and not self._access.is_token(
+                str(form.get("token", ""))
+            ):
+                self._refused("login")
+                log.warning("somebody at %s tried to sign in with a wrong token", client)
+                problem = "The token is wrong. Ask whoever runs the desk for it."
+            else:
+                request.session["name"] = name
+                return RedirectResponse(back, 303)
+        return self._render(
+            request,
+            "sign_in.html",
+            401 if problem else 200,
+            problem=problem,
+            back=back,
+            needs_token=self._access.token is not None,
+        )
+
+    async def _sign_out(self, request: Request) -> Response:
+        request.session.clear()
+        return RedirectResponse("/sign-in", 303)
+
+    # For machines
+
+    async def _healthz(self, _: Request) -> Response:
+        return _verdict(self._feed.failed)
+
+    async def _readyz(self, _: Request) -> Response:
+        return _verdict(self._feed.not_ready())
+
+    async def _prometheus(self, _: Request) -> Response:
+        text = await run_in_threadpool(generate_latest, self._metrics.registry)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    # Errors
+
+    async def _http_error(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101  # it is registered for these
+        if "x-csrf-token" in request.headers or request.url.path in ("/list", "/events"):
+            return PlainTextResponse(error.detail, error.status_code)
+        if "session" not in request.scope:
+            return PlainTextResponse(error.detail, error.status_code)
+        detail = {
+            404: "There is no such page.",
+            405: "This cannot be done with that address.",
+        }.get(error.status_code, error.detail)
+        if error.status_code == 404 and error.detail != "Not Found":
+            detail = error.detail
+        return self._render(request, "error.html", error.status_code, problem=detail)
+
+    async def _fault(self, _: Request, error: Exception) -> Response:
+        log.error("a page failed", exc_info=error)
+        return PlainTextResponse("The desk has a fault: its log says which.", 500)
+
+
+def _path(request: Request) -> str:
+    query = request.url.query
+    return request.url.path + (f"?{query}" if query else "")
+
+
+def _verdict(reason: str | None) -> Response:
+    return PlainTextResponse(f"{reason or 'ok'}\n", 503 if reason else 200)
+
+
+def _as_csv(rows: Iterator[Any]) -> Iterator[bytes]:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(_COLUMNS)
+    for row in rows:
+        values = {
+            "incident": row["incident_key"],
+            "scored_at": view.iso(row["time"]),
+            "created_at": view.iso(row["created"]),
+        }
+        writer.writerow(_inert(values[name] if name in values else row[name]) for name in _COLUMNS)
+        yield out.getvalue().encode()
+        out.seek(0)
+        out.truncate()
+    yield out.getvalue().encode()  # the head, if there were no rows
+
+
+def _inert(value: Any) -> Any:
+    """Keep a spreadsheet from taking a text for a formula."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + value
+    return value
+
+
+async def _chunks(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield lines in pieces of some size; SQLite is asked in threads, not in the loop."""
+    piece = bytearray()
+    async for line in iterate_in_threadpool(lines):
+        piece += line
+        if len(piece) > 1 << 16:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)

@@ -1,0 +1,127 @@
+"""Reader: the committed records of several topics from given offsets on, outside any group."""
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka import TopicPartition
+from kafka.errors import OffsetOutOfRangeError
+
+from shared.errors import DependencyError, UnavailableError
+from worker.kafka.connection import connecting, kafka_errors, new_consumer
+from worker.kafka.records import Record
+from worker.settings import Settings
+
+_NEW_PARTITIONS = 30
+"""Seconds between looks for partitions that were added."""
+
+
+class PositionLostError(UnavailableError):
+    """A topic ends before the offset to go on from: it was deleted and created anew, or cut."""
+
+
+class Reader:
+    """Reads all partitions of topics.
+
+    Args:
+        positions: the next offset by topic and partition; another partition is read from its
+            beginning.
+
+    Attributes:
+        skipped: records that Kafka had removed before they were read, by topic.
+
+    Raises:
+        DependencyError: from Kafka, or if a topic does not exist.
+        PositionLostError: if a position is past the end of its partition.
+    """
+
+    def __init__(
+        self, settings: Settings, topics: Sequence[str], positions: Mapping[tuple[str, int], int]
+    ) -> None:
+        self.skipped = dict.fromkeys(topics, 0)
+        self._topics = topics
+        self._positions = dict(positions)
+        self._looked = time.monotonic()
+        with connecting(settings):
+            self._consumer = new_consumer(
+                settings,
+                group_id=None,
+                isolation_level="read_committed",
+                auto_offset_reset="none",
+                max_poll_records=2000,
+            )
+        try:
+            with kafka_errors("find topics"):
+                there = self._consumer.topics()
+                missing = [topic for topic in topics if topic not in there]
+                if missing:
+                    raise DependencyError(
+                        f"Kafka at {settings.kafka_bootstrap_servers} has no topic "
+                        f"{', '.join(missing)}; create it with `triage-worker create-topics`"
+                    )
+                self._assign()
+        except BaseException:
+            self.close()
+            raise
+
+    def poll(self, seconds: float) -> list[Record]:
+        """Wait for records, at most this long.
+
+        Raises:
+            DependencyError: from Kafka. The reader has to be closed then.
+        """
+        with kafka_errors("read"):
+            if time.monotonic() - self._looked > _NEW_PARTITIONS:
+                self._assign()
+            try:
+                polled = self._consumer.poll(timeout_ms=int(seconds * 1000))
+            except OffsetOutOfRangeError:
+                self._seek()
+                return []
+        records: list[Record] = [record for found in polled.values() for record in found]
+        for record in records:
+            self._positions[record.topic, record.partition] = record.offset + 1
+        return records
+
+    def behind(self) -> int:
+        """Return how many offsets are not read yet."""
+        with kafka_errors("find the ends of partitions"):
+            ends = self._consumer.end_offsets(self._consumer.assignment())
+            return sum(
+                max(0, end - self._consumer.position(partition)) for partition, end in ends.items()
+            )
+
+    def _assign(self) -> None:
+        self._looked = time.monotonic()
+        partitions = {
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in self._consumer.partitions_for_topic(topic) or ()
+        }
+        if partitions != self._consumer.assignment():
+            self._consumer.assign(sorted(partitions))
+            self._seek()
+
+    def _seek(self) -> None:
+        """Go to the positions, or to the beginning of what is left."""
+        partitions: Any = self._consumer.assignment()
+        begins = self._consumer.beginning_offsets(partitions)
+        ends = self._consumer.end_offsets(partitions)
+        for partition in partitions:
+            place = partition.topic, partition.partition
+            begin, end = begins[partition], ends[partition]
+            position = self._positions.get(place)
+            if position is not None and position > end:
+                raise PositionLostError(
+                    f"{partition.topic}-{partition.partition} ends at {end}, before {position}, "
+                    "which was read up to: the topic was created anew or has lost its end"
+                )
+            if position is not None and position < begin:
+                self.skipped[partition.topic] += begin - position
+            self._consumer.seek(partition, begin if position is None else max(begin, position))
+
+    def close(self) -> None:
+        """Close the connections."""
+        with contextlib.suppress(Exception):
+            self._consumer.close()

@@ -1,0 +1,80 @@
+"""Label: what a person says of a tweet, as it is published to the labels topic."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.errors import RecordError
+from worker.messages.alert import Model, Source
+
+Verdict = Literal["relevant", "not-relevant", "skip", "withdrawn"]
+_Moment = Annotated[datetime, Meta(tz=True)]
+_Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+def _field(description: str) -> Meta:
+    return Meta(description=description)
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """A label of a tweet by a person.
+
+    The last label of a person counts, and among persons the last one. `skip` and `withdrawn` say
+    nothing about the tweet.
+    """
+
+    alert_id: Annotated[str, _field("the tweet's identifier, as its alert has it")]
+    label: Annotated[
+        Verdict, _field("withdrawn: the person has taken back what they said about the tweet")
+    ]
+    by: Annotated[str, Meta(min_length=1, max_length=200, description="the person's name")]
+    at: Annotated[_Moment, _field("when they said it")]
+    text: Annotated[str, _field("the tweet's text, so that a label can be learnt from alone")]
+    lang: Annotated[str | None, _field("the tweet's language, or null if unknown")] = None
+    probability: Annotated[_Share, _field("that the model gave the tweet")]
+    threshold: Annotated[_Share, _field("of alerts at that time")]
+    model: Model
+    source: Source
+    queue: Annotated[
+        str, _field("why the tweet was shown: alert, or the reason of the review topic")
+    ] = "alert"
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Label).decode
+
+
+def label_key(source: Source) -> bytes:
+    """Return the key of a label's record: topic-partition-offset of the tweet's source.
+
+    All labels of a tweet are thereby in one partition, in their order.
+    """
+    return f"{source.topic}-{source.partition}-{source.offset}".encode()
+
+
+def encode_label(label: Label) -> bytes:
+    """Encode a label as JSON in UTF-8."""
+    return _encode(label)
+
+
+def decode_label(value: bytes) -> Label:
+    """Decode a label.
+
+    Raises:
+        RecordError: `invalid_label`, if the value is not a label.
+    """
+    try:
+        return _decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError("invalid_label", f"the value is not a label: {error}") from error
+
+
+def label_schema() -> dict[str, object]:
+    """Return the JSON Schema (draft 2020-12) of a label."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tweet triage label, version 1",
+        **msgspec.json.schema(Label),
+    }
