@@ -96,7 +96,7 @@ def test_wrong_arguments_end_with_2(
 
 @pytest.mark.parametrize(
     "arguments",
-    ["create-topics --partitions 0", "alerts --max-messages no", "alerts --json --json", "desk"],
+    ["create-topics --partitions 0", "alerts --max-messages no", "alerts --json --json", "watch"],
 )
 def test_wrong_arguments_of_the_worker_end_with_2(arguments: str) -> None:
     assert worker_main(arguments.split()) == 2

@@ -16,20 +16,18 @@ def new_alert(text: str, *, at: datetime = NOON, **values: Any) -> Alert:
     number = next(_numbers)
     source = Source("tweets.raw", number % 3, number, at)
     tweet = {name: values.pop(name) for name in AlertTweet.__struct_fields__ if name in values}
-    return Alert(
-        **{
-            "alert_id": f"tweets.raw-{number % 3}-{number}",
-            "tweet": AlertTweet(
-                **{"id": None, "text": text, "author": "ana", "created_at": None} | tweet
-            ),
-            "probability": 0.75,
-            "threshold": 0.5,
-            "model": Model("LSTM", 1, "0" * 64),
-            "scored_at": at,
-            "source": source,
-        }
-        | values
-    )
+    fields: dict[str, Any] = {
+        "alert_id": f"tweets.raw-{number % 3}-{number}",
+        "tweet": AlertTweet(
+            **{"id": None, "text": text, "author": "ana", "created_at": None} | tweet
+        ),
+        "probability": 0.75,
+        "threshold": 0.5,
+        "model": Model("LSTM", 1, "0" * 64),
+        "scored_at": at,
+        "source": source,
+    }
+    return Alert(**fields | values)
 
 
 def added(*alerts: Alert, queue: str = "alert") -> list[tuple[Alert, bytes, str]]:

@@ -53,7 +53,7 @@ class DeskProcess:
             )
         started = len(log.read_bytes())
         found = self._address(started)
-        wait_for(lambda: self._address(started) or self.process.poll() is not None)
+        wait_for(lambda: bool(self._address(started)) or self.process.poll() is not None)
         found = self._address(started)
         assert found, self.log()
         self.url = found

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.desk.alerts import NEWS, new_alert
 from tests.desk.processes import DeskProcess, desk_settings, publish
@@ -56,11 +56,15 @@ class Setup:
         context = self.browser.new_context(**options)
         self._contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda m: m.type in ("error", "warning") and self.errors.append(m.text))
+        page.on("console", self._note)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("dialog", lambda dialog: self.errors.append(f"dialog: {dialog.message}"))
         page.goto(self.desk.url + path)
         return page
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(message.text)
 
     def publish(self, *texts: str, **values: Any) -> None:
         now = datetime.now(UTC)

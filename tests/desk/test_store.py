@@ -143,6 +143,10 @@ def test_filters(store: Store) -> None:
     assert found(store, model="LSTM 1", size=5) == newest[:1]
     assert found(store, model="LSTM 2") == []
     assert found(store, lang="en") == found(store, place="Manila") == []
+    store.add(added(new_alert(QUAKE, lang="en", place="Tagbilaran, Bohol 100%")))
+    assert found(store, lang="en") == found(store, place="bohol") == [QUAKE]
+    assert found(store, place="100%") == [QUAKE]
+    assert found(store, place="100_") == found(store, lang="de") == []
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,8 @@ class Setup:
         self.app = desk.app
 
     def client(self, **options: Any) -> TestClient:
-        return TestClient(
-            self.app, **{"base_url": "http://127.0.0.1:8484", "follow_redirects": False} | options
-        )
+        given: dict[str, Any] = {"base_url": "http://127.0.0.1:8484", "follow_redirects": False}
+        return TestClient(self.app, **given | options)
 
 
 @pytest.fixture

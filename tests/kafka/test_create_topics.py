@@ -26,12 +26,13 @@ def create_topics(settings: Settings, *options: str) -> tuple[int, str]:
 
 def test_what_is_missing_is_created_and_the_rest_stays(kafka: LocalKafka) -> None:
     servers = kafka.bootstrap_servers
-    topics = [f"create-topics-{n}" for n in range(3)]
+    topics = [f"create-topics-{n}" for n in range(4)]
     settings = Settings(
         kafka_bootstrap_servers=servers,
         input_topic=topics[0],
         alerts_topic=topics[1],
         dead_letters_topic=topics[2],
+        labels_topic=topics[3],
     )
     has = f"{servers} has the topics {', '.join(topics)}\n"
     assert create_topics(settings, "--partitions", "3") == (0, has)

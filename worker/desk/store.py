@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import msgspec
 
@@ -257,8 +257,7 @@ class Store:
         tweet = alert.tweet
         text, author = _storable(tweet.text), _storable(tweet.author)
         model = f"{alert.model.name} {alert.model.version}"
-        lang, place = _optional(tweet, "lang"), _optional(tweet, "place")
-        latitude, longitude = _coordinates(tweet)
+        lang, place = _storable(tweet.lang), _storable(tweet.place)
         placement = self.incidents.add(text, time / 1000)
         number = placement.incident
         changed = {number}
@@ -277,9 +276,9 @@ class Store:
             _storable(tweet.id),
             lang,
             place,
-            latitude,
-            longitude,
-            _optional(tweet, "link"),
+            tweet.coordinates and tweet.coordinates.latitude,
+            tweet.coordinates and tweet.coordinates.longitude,
+            _storable(tweet.link),
             queue,
             placement.representative,
         )
@@ -543,16 +542,3 @@ def _storable(text: None) -> None: ...
 def _storable(text: str | None) -> str | None:
     """Replace lone surrogates, which are no text in UTF-8."""
     return None if text is None else text.encode("utf-8", "replace").decode()
-
-
-def _optional(tweet: Any, name: str) -> str | None:
-    """Return a field that older versions of the alert do not have."""
-    value = getattr(tweet, name, None)
-    return None if value is None else _storable(str(value))
-
-
-def _coordinates(tweet: Any) -> tuple[float | None, float | None]:
-    found = getattr(tweet, "coordinates", None)
-    if found is None:
-        return None, None
-    return found.latitude, found.longitude

@@ -49,9 +49,11 @@ _decode = msgspec.json.Decoder(Label).decode
 def label_key(source: Source) -> bytes:
     """Return the key of a label's record: topic-partition-offset of the tweet's source.
 
-    All labels of a tweet are thereby in one partition, in their order.
+    All labels of a tweet are thereby in one partition, in their order. Where the source has several
+    posts, the post's index follows.
     """
-    return f"{source.topic}-{source.partition}-{source.offset}".encode()
+    index = "" if source.index is None else f"-{source.index}"
+    return f"{source.topic}-{source.partition}-{source.offset}{index}".encode()
 
 
 def encode_label(label: Label) -> bytes:
