@@ -456,8 +456,8 @@ def _server_sent_event(text: str) -> Any:
         return payload
     if payload.lstrip()[:1] in ("{", "["):
         return payload
-    if data and notices.is_keep_alive(payload):
-        return ""
+    if data and (notices.is_keep_alive(payload) or payload.strip().isdecimal()):
+        return ""  # a number is the id in a deletion whose `event:` was cut off
     return None
 
 

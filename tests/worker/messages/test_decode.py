@@ -330,6 +330,14 @@ def test_a_deletion_of_server_sent_events_is_a_notice() -> None:
 
 
 @pytest.mark.parametrize(
+    "line", [b"event: update", b"event: delete", b"data: 110842", b"data: ping", b":thump", b""]
+)
+def test_a_line_of_server_sent_events_is_a_notice(line: bytes) -> None:
+    """A connector that cuts at each line sends the lines around the data, too."""
+    assert isinstance(decode(line), Notice)
+
+
+@pytest.mark.parametrize(
     "value",
     [
         b'[%s, {}, {"delete": {}}]' % ONE,
