@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from shared.bundle.files import Bundle, load_bundle
 from shared.errors import DependencyError
@@ -18,13 +17,9 @@ from shared.registry.folder import FolderRegistry
 from tests.wandb.server.server import WandbServer, environment
 from trainer import cli as trainer_cli
 from worker.demo.local_kafka import LocalKafka
-from worker.kafka.mends import Client
 
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")  # or a loaded machine would fail tests
-
-for each in (KafkaAdminClient, KafkaConsumer, KafkaProducer):
-    each.DEFAULT_CONFIG["kafka_client"] = Client  # or what tests close may leave a socket open
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "worker" / "demo" / "demo_tweets.csv"

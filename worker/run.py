@@ -1,33 +1,21 @@
 """The worker's loop: receive a batch, triage it, deliver the outcome, until told to stop."""
 
-import contextlib
 import gc
 import logging
 import random
-import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from shared.errors import UnavailableError
-from shared.registry.base import open_registry
-from worker.kafka.records import Batch
-from worker.kafka.sink import Sink
-from worker.kafka.source import Source
-from worker.kafka.topics import check_topics
-from worker.messages.alert import Model
-from worker.messages.decode import new_decoder
-from worker.messages.languages import Languages
-from worker.model.follower import Follower, Loaded
+from worker.kafka.records import Batch, Message, PositionReset, Record
 from worker.model.shadow import Shadow
-from worker.ops.health import Health, serve, watch
+from worker.ops.health import Health
 from worker.ops.metrics import Metrics
 from worker.settings import Settings
-from worker.triage import Outcome, Triage
+from worker.triage import Outcome
 
 log = logging.getLogger("triage")
 
@@ -37,79 +25,129 @@ _LAG_SECONDS = 5
 """How often the ends of the partitions are asked for."""
 _SHORTEST_BACK_OFF = 0.2
 _LONGEST_BACK_OFF = 10.0
-"""Seconds between attempts to go on after a dependency failed."""
+"""Seconds before the next attempt after a dependency failed."""
 _WINDOW = 1000
 """Records over which the share of dead letters is taken."""
-SWITCH_SECONDS = 0.0005
-"""After which a thread hands the interpreter over to one that waits for it. With Python's 5 ms the
-consumer's thread would ask for records, and take them, late while a batch is scored."""
 _YOUNG_OBJECTS = 50_000
 """After so many more new objects than gone ones the collector looks for garbage among them."""
 _PROBE = 20
-"""Records that a worker which has paused for dead letters takes at a time, to see if it may go on.
-"""
+"""Records in a batch while the worker is paused for dead letters, to see if it may go on."""
 
 T = TypeVar("T")
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
-    """Triages until `stop` is set; then the batch at hand is finished and the group is left.
+class Source(Protocol):
+    """Where batches of records come from, as a member of a group that shares them.
 
-    Raises:
-        RegistryError, BundleError: if there is nothing to score with, nor was before.
-        DependencyError: if Kafka cannot be used, or this worker may not publish any more.
+    Each method but `joined` may raise a `DependencyError`, which is an `UnavailableError` if trying
+    again can help.
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
-    health = Health(settings.stall_seconds)
-    metrics = Metrics(health)
-    port = serve(health, metrics.registry, settings.metrics_address, settings.metrics_port)
-    log.info("metrics at http://%s:%d/metrics", settings.metrics_address, port)
-    watch(health)
-    with contextlib.suppress(_StoppedError), contextlib.ExitStack() as stack:
-        Worker(settings, metrics, health, stop, stack).run()
-    log.info("stopped")
+
+    @property
+    def joined(self) -> bool:
+        """Whether it is a member of the group now."""
+
+    def connect(self) -> None:
+        """Connect if it is not connected."""
+
+    def receive(self, timeout: float, max_records: int) -> Batch | None:
+        """Return the next batch, or None if there is no record within `timeout` seconds."""
+
+    def truncate(self, batch: Batch, records: int) -> Batch:
+        """Return the first records of the batch received last; the others come with the next."""
+
+    def rewind(self) -> None:
+        """Let what was received and is not committed come again."""
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """Return how many records wait, by (topic, partition)."""
+
+
+class Sink(Protocol):
+    """Where the messages that a batch becomes are published and its records are committed.
+
+    Each method may raise a `DependencyError`, which is an `UnavailableError` if trying again can
+    help.
+    """
+
+    def connect(self) -> None:
+        """Connect, or start anew after a failure."""
+
+    def deliver(self, batch: Batch, messages: Sequence[Message]) -> None:
+        """Publish the messages and commit the batch."""
+
+
+class BatchTriage(Protocol):
+    """Decides about records with one bundle, as `worker.triage.Triage` does."""
+
+    threshold: float
+
+    def __call__(self, records: Sequence[Record]) -> Outcome:
+        """Return what becomes of the records, or of the first of them."""
 
 
 class _StoppedError(Exception):
     """The worker was told to stop while it waited."""
 
 
-class Worker:
-    """A member of the consumer group, with all that it needs to go round.
+class Loop:
+    """A member of the consumer group that goes round.
 
     Args:
-        stack: closes what is opened here.
+        check_topics: looks for the topics before anything else.
+        load: loads the bundle to begin with.
+        reload: returns what to triage with from now on, or None if nothing has changed.
+        stop: ends the loop; the batch at hand is finished.
+        clock: seconds that only go forward.
     """
 
     def __init__(
         self,
         settings: Settings,
+        source: Source,
+        sink: Sink,
+        load: Callable[[], BatchTriage],
+        reload: Callable[[], BatchTriage | None],
         metrics: Metrics,
         health: Health,
         stop: threading.Event,
-        stack: contextlib.ExitStack,
+        check_topics: Callable[[], None] = lambda: None,
+        shadow: Shadow | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
+        self._source = source
+        self._sink = sink
+        self._load = load
+        self._reload = reload
         self._metrics = metrics
         self._health = health
         self._stop = stop
-        self._stack = stack
+        self._check_topics = check_topics
+        self._shadow = shadow
+        self._clock = clock
         self._back_off: dict[str, float] = {}
 
     def run(self) -> None:
-        """Gets ready, and then goes round until told to stop."""
-        settings = self._settings
-        self._keep_trying("kafka", lambda: check_topics(settings))
-        self._goes_on("kafka")
-        production = self._follower(settings.model_alias, self._count_reload)
-        triage = self._triage_with(self._keep_trying("registry", production.first))
-        self._goes_on("registry")
-        self._follow(production)
-        shadow = self._shadow()
-        source = self._keep_trying("kafka", lambda: Source(settings, self._count_rebalance))
-        self._stack.callback(source.close)
-        sink = self._keep_trying("kafka", lambda: Sink(settings, source))
-        self._stack.callback(sink.close)
+        """Get ready, and then go round until told to stop.
+
+        Raises:
+            RegistryError, BundleError: if there is nothing to score with, nor was before.
+            DependencyError: if Kafka cannot be used, or this worker may not publish any more.
+        """
+        try:
+            self._run()
+        except _StoppedError:
+            return
+
+    def _run(self) -> None:
+        settings, source, sink = self._settings, self._source, self._sink
+        self._keep_trying("kafka", self._check_topics)
+        self._recovered("kafka")
+        triage = self._keep_trying("registry", self._load)
+        self._recovered("registry")
+        self._keep_trying("kafka", source.connect)
+        self._keep_trying("kafka", sink.connect)
         log.info(
             "consuming %s as a member of %s, %s",
             settings.input_topic,
@@ -117,66 +155,64 @@ class Worker:
             settings.delivery,
         )
         self._health.tick()
-        self._goes_on("worker")
+        self._recovered("worker")
         _freeze()
         dead_letters = DeadLetterShare(settings.dead_letter_limit)
         next_lag = 0.0
         while not self._stop.is_set():
             self._health.tick()
-            self._look_whether_joined(source)
-            if (loaded := production.take()) is not None:
-                triage = self._triage_with(loaded)
+            self._check_membership()
+            if (reloaded := self._reload()) is not None:
+                triage = reloaded
                 _freeze()
-            if time.monotonic() >= next_lag:
-                self._look_for_lag(source)
-                next_lag = time.monotonic() + _LAG_SECONDS
+            if self._clock() >= next_lag:
+                self._measure_lag()
+                next_lag = self._clock() + _LAG_SECONDS
             try:
                 with self._metrics.step("receive"):
                     most = _PROBE if dead_letters.exceeded else settings.batch_size
                     batch = source.receive(_POLL_SECONDS, most)
             except UnavailableError as error:
-                self._recover(sink, error)
+                self._recover(error)
                 continue
-            if batch is None:
+            if batch is None or (outcome := self._process(batch, triage)) is None:
                 continue
-            outcome = self._process(batch, triage, source, sink)
-            if outcome is None:
-                continue
-            if shadow is not None:
-                shadow.compare(outcome.texts, outcome.probabilities, triage.threshold)
+            if self._shadow is not None:
+                self._shadow.compare(outcome.texts, outcome.probabilities, triage.threshold)
             self._pause_for_dead_letters(dead_letters, outcome)
 
-    def _process(self, batch: Batch, triage: Triage, source: Source, sink: Sink) -> Outcome | None:
-        """Triages and delivers a batch, or lets it come again after a dependency failed."""
+    def _process(self, batch: Batch, triage: BatchTriage) -> Outcome | None:
+        """Triage and deliver a batch, or let it come again after a dependency failed."""
         try:
             outcome = triage(batch.records)
         except UnavailableError as error:
-            source.rewind(batch)
+            self._source.rewind()
             self._failed("memory", error)
             return None
         if outcome.records < len(batch.records):
-            batch = source.shorten(batch, outcome.records)
+            batch = self._source.truncate(batch, outcome.records)
         try:
             with self._metrics.step("deliver"):
-                sink.deliver(batch, outcome.messages)
+                self._sink.deliver(batch, outcome.messages)
         except UnavailableError as error:
-            source.rewind(batch)
+            self._source.rewind()
             if self._settings.delivery == "exactly-once":
                 self._metrics.transactions.labels("aborted").inc()
-            self._recover(sink, error)
+            self._recover(error)
             return None
-        self._goes_on("memory")
-        self._goes_on("kafka")
+        self._recovered("memory")
+        self._recovered("kafka")
         self._account(outcome)
         return outcome
 
-    def _recover(self, sink: Sink, error: UnavailableError) -> None:
-        """Waits until the sink can start anew. Only a delivery shows that all is well again."""
+    def _recover(self, error: UnavailableError) -> None:
+        """Wait until both ends are connected again. Only a delivery shows that all is well."""
         self._failed("kafka", error)
-        self._keep_trying("kafka", sink.reset)
+        self._keep_trying("kafka", self._source.connect)
+        self._keep_trying("kafka", self._sink.connect)
 
     def _keep_trying(self, dependency: str, attempt: Callable[[], T]) -> T:
-        """Tries until it succeeds.
+        """Try until it succeeds.
 
         Raises:
             _StoppedError: if the worker is told to stop meanwhile.
@@ -185,11 +221,11 @@ class Worker:
             try:
                 return attempt()
             except UnavailableError as error:
-                self._health.lag(0)  # for all that is known
+                self._health.lag(0)  # as far as it is known
                 self._failed(dependency, error)
 
     def _failed(self, dependency: str, error: UnavailableError) -> None:
-        """Waits, longer each time until it goes on, and not in step with other workers."""
+        """Wait, longer each time until it recovers, and not in step with other workers."""
         self._health.waits(dependency, str(error))
         self._metrics.retries.labels(dependency).inc()
         log.warning("%s; trying again", error)
@@ -197,7 +233,7 @@ class Worker:
         self._back_off[dependency] = min(_LONGEST_BACK_OFF, 2 * wait)
         self._wait(wait)
 
-    def _goes_on(self, dependency: str) -> None:
+    def _recovered(self, dependency: str) -> None:
         self._back_off.pop(dependency, None)
         self._health.goes_on(dependency)
 
@@ -219,78 +255,19 @@ class Worker:
         self._health.waits("records", reason)
         self._wait(_LONGEST_BACK_OFF)
 
-    def _follower(self, alias: str, tell: Callable[[str], None]) -> Follower:
-        registry = open_registry(self._settings.registry)
-        cache = Path(self._settings.cache).expanduser()
-        batch_size, threshold = self._settings.batch_size, self._settings.threshold
-        return Follower(registry, alias, cache, batch_size, tell, threshold)
-
-    def _follow(self, follower: Follower) -> None:
-        follower.start(self._settings.reload_seconds)
-        self._stack.callback(follower.stop)
-
-    def _shadow(self) -> Shadow | None:
-        if self._settings.shadow_alias is None:
-            return None
-        follower = self._follower(self._settings.shadow_alias, lambda _: None)
-        self._follow(follower)
-        return Shadow(follower, self._metrics)
-
-    def _triage_with(self, loaded: Loaded) -> Triage:
-        settings, bundle = self._settings, loaded.bundle
-        model = Model(bundle.manifest.name, loaded.number, bundle.digest)
-        self._metrics.model.info(
-            {
-                "name": model.name,
-                "version": str(model.version),
-                "digest": model.digest,
-                "device": bundle.scorer.device,
-            }
-        )
-        self._metrics.model_loaded.set_to_current_time()
-        log.info(
-            "scoring with %s, version %d, on the %s, threshold %.3f (%s)",
-            model.name,
-            model.version,
-            bundle.scorer.device.upper(),
-            loaded.threshold,
-            settings.threshold,
-        )
-        return Triage(
-            bundle.scorer,
-            model,
-            loaded.threshold,
-            settings.alerts_topic,
-            settings.dead_letters_topic,
-            lambda: datetime.now(UTC),
-            self._metrics.step,
-            lambda: self._metrics.retries.labels("memory").inc(),
-            new_decoder(settings),
-            Languages(
-                settings.languages.split(",") if settings.languages else bundle.manifest.languages
-            ),
-        )
-
-    def _count_reload(self, result: str) -> None:
-        self._metrics.model_reloads.labels(result).inc()
-
-    def _count_rebalance(self, assigned: int) -> None:
-        self._metrics.rebalances.inc()
-        self._metrics.assigned_partitions.set(assigned)
-
-    def _look_whether_joined(self, source: Source) -> None:
-        if source.joined:
+    def _check_membership(self) -> None:
+        if self._source.joined:
             self._health.goes_on("group")
         else:
             self._health.waits("group", f"it joins {self._settings.group_id}")
 
-    def _look_for_lag(self, source: Source) -> None:
-        """Asks for the ends of the partitions, which on an idle topic tells whether Kafka is there.
+    def _measure_lag(self) -> None:
+        """Ask for the ends of the partitions, which on an idle topic tells whether Kafka is there.
 
         A broker that is missing is no reason to stop: other partitions may go on.
         """
         try:
-            lags = source.lag()
+            lags = self._source.lag()
         except UnavailableError as error:
             self._health.waits("kafka", str(error))
             self._health.lag(0)
@@ -303,7 +280,9 @@ class Worker:
         waiting = sum(lags.values())
         self._health.lag(waiting)
         if not waiting:
-            self._goes_on("kafka")
+            self._health.goes_on("kafka")
+        if lags and not waiting:  # a member without partitions has asked nobody
+            self._recovered("kafka")
 
     def _account(self, outcome: Outcome) -> None:
         metrics, now = self._metrics, time.time()
@@ -341,6 +320,20 @@ def _freeze() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)
+
+
+def note_position_reset(metrics: Metrics, reset: PositionReset) -> None:
+    """Log and count a position that Kafka no longer has."""
+    metrics.position_resets.labels(reset.cause).inc()
+    metrics.skipped_records.inc(reset.skipped)
+    what = {
+        "expired": f"{reset.skipped} records were deleted before they were read",
+        "truncated": "its log ends before what was read of it; records were lost in Kafka",
+    }[reset.cause]
+    log.error(
+        "%s, partition %d: %s; goes on at offset %d instead of %d",
+        *(reset.topic, reset.partition, what, reset.new, reset.old),
+    )
 
 
 class DeadLetterShare:

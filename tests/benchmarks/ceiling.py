@@ -15,7 +15,6 @@ from kafka import OffsetAndMetadata
 
 from tests.benchmarks.run import Stopwatch
 from worker.kafka.connection import new_consumer, new_producer
-from worker.kafka.mends import rejoin_if_forgotten
 from worker.settings import read_settings
 
 
@@ -38,7 +37,6 @@ def main() -> None:
         while True:
             records: list[Any] = []
             offsets = {}
-            rejoin_if_forgotten(consumer._coordinator)
             while len(records) < settings.batch_size:
                 left = settings.batch_size - len(records)
                 polled = consumer.poll(timeout_ms=10, max_records=left)

@@ -14,9 +14,9 @@ import time
 from contextlib import closing
 
 from worker.kafka.records import Message
-from worker.kafka.sink import Sink
-from worker.kafka.source import Source
-from worker.run import SWITCH_SECONDS
+from worker.kafka.sink import KafkaSink
+from worker.kafka.source import KafkaSource
+from worker.service import SWITCH_SECONDS
 from worker.settings import read_settings
 
 
@@ -25,8 +25,9 @@ def main() -> None:
     settings = read_settings(os.environ)
     warm_up, tweets, share = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     sys.setswitchinterval(SWITCH_SECONDS)
-    source = Source(settings)
-    sink = Sink(settings, source)
+    source = KafkaSource(settings)
+    sink = KafkaSink(settings, source.commit)
+    sink.connect()
     seen, batches, owed, cpu = 0, 0, 0.0, 0.0
     with closing(source), closing(sink):
         while seen < warm_up + tweets:

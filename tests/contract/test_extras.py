@@ -18,9 +18,8 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_worker_imports_without_the_extras() -> None:
     code = WITHOUT.format(names=TRAINER + DEMO)
-    code += (
-        "import worker.run, worker.alerts, worker.cli, shared.model.scorer, shared.bundle.files; "
-    )
+    code += "import worker.service, worker.alerts, worker.cli; "
+    code += "import shared.model.scorer, shared.bundle.files; "
     code += "from shared.model.architecture import import_keras; import_keras(); print('all there')"
     done = run(code)
     assert (done.returncode, done.stdout) == (0, "all there\n"), done.stderr

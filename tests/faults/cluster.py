@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 
 from shared.errors import DependencyError
 from worker.demo.local_kafka import LocalKafka
-from worker.kafka.records import Record, flat
+from worker.kafka.records import Record, records_of
 from worker.kafka.topics import create_topics
 from worker.settings import Settings
 
@@ -120,7 +120,7 @@ class Cluster:
             consumer.assign(list(partitions))
             while any(consumer.position(at) < end for at, end in partitions.items()):
                 assert time.monotonic() < deadline, f"{topic} could not be read in {PATIENCE:.0f} s"
-                records += flat(consumer.poll(timeout_ms=200))
+                records += records_of(consumer.poll(timeout_ms=200))
         return records
 
 

@@ -19,7 +19,7 @@ from tests.faults.group import Group
 from tests.faults.stream import Stream
 from tests.faults.versions import register_all, score_all
 from tests.kafka.processes import environment_of, wait_for
-from worker.kafka.records import flat
+from worker.kafka.records import records_of
 from worker.messages.alert import decode_alert
 
 _PARTITIONS = 6
@@ -165,7 +165,7 @@ def _subscriber(cluster: Cluster) -> Iterator[list[datetime]]:
             consumer.assign([TopicPartition(topic, number) for number in range(_PARTITIONS)])
             while not stop.is_set():
                 records = patiently(lambda: consumer.poll(timeout_ms=100))
-                scored.extend(decode_alert(r.value or b"").scored_at for r in flat(records))
+                scored.extend(decode_alert(r.value or b"").scored_at for r in records_of(records))
 
     thread = threading.Thread(target=follow, name="subscriber")
     thread.start()

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from kafka import KafkaProducer
 
 from worker.kafka.records import Batch
-from worker.kafka.source import Source
+from worker.kafka.sink import KafkaSink
+from worker.kafka.source import KafkaSource
 from worker.settings import Settings
 
 Place = tuple[int, int]
@@ -53,7 +54,7 @@ class Feed:
 
 
 def drain(
-    source: Source,
+    source: KafkaSource,
     until: Callable[[Batch], bool] = lambda _: True,
     seconds: float = 60,
     most: int = 1000,
@@ -65,3 +66,10 @@ def drain(
         batch = source.receive(0.2, most)
         if batch is not None and until(batch):
             return batch
+
+
+def sink_of(settings: Settings, source: KafkaSource) -> KafkaSink:
+    """A connected sink that commits what the source has received."""
+    sink = KafkaSink(settings, source.commit)
+    sink.connect()
+    return sink

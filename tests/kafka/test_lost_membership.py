@@ -14,12 +14,11 @@ from kafka.errors import KafkaTimeoutError
 from msgspec import structs
 
 from shared.errors import DependencyError, UnavailableError
-from tests.kafka.feed import Feed, drain
+from tests.kafka.feed import Feed, drain, sink_of
 from tests.kafka.processes import settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.connection import new_admin
-from worker.kafka.sink import Sink
-from worker.kafka.source import Source
+from worker.kafka.source import KafkaSource
 from worker.settings import Settings
 
 
@@ -31,7 +30,7 @@ class Stalled(msgspec.Struct):
 
     settings: Settings
     feed: Feed
-    source: Source
+    source: KafkaSource
 
 
 def static(settings: Settings, name: str = "name") -> Settings:
@@ -59,21 +58,21 @@ def feed(settings: Settings) -> Iterator[Feed]:
 
 @pytest.fixture
 def stalled(settings: Settings, feed: Feed) -> Iterator[Stalled]:
-    with closing(Source(static(settings))) as source:
+    with closing(KafkaSource(static(settings))) as source:
         feed(0, 1)
         drain(source)
-        member = source.consumer.group_metadata().member_id
+        member = source._consumer.group_metadata().member_id
         with closing(new_admin(settings)) as admin:
             wait_for(lambda: member not in members(admin, settings.group_id))
         yield Stalled(settings, feed, source)
 
 
-def test_a_member_that_stood_still_does_not_drive_out_who_replaced_it(stalled: Stalled) -> None:
+def test_a_member_that_stood_still_does_not_drive_out_its_replacement(stalled: Stalled) -> None:
     # It is not polled while the other one comes back, and must not be done without in turn.
     settings = structs.replace(
         static(stalled.settings), session_timeout_ms=30_000, stall_seconds=60
     )
-    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
+    with closing(KafkaSource(settings)) as source, closing(sink_of(settings, source)) as sink:
         batch = drain(source)
         with pytest.raises(DependencyError, match="another worker of the group has come") as raised:
             drain(stalled.source, lambda _: False)
@@ -81,9 +80,19 @@ def test_a_member_that_stood_still_does_not_drive_out_who_replaced_it(stalled: S
         sink.deliver(batch, [])  # which Kafka refuses to those who are no members
 
 
+def test_a_member_that_was_replaced_says_so(settings: Settings) -> None:
+    """Though there is nothing to deliver."""
+    with closing(KafkaSource(static(settings))) as source:
+        wait_for(lambda: source.receive(0.2, 1) is None and source.joined)
+        with closing(KafkaSource(static(settings))) as replacement:
+            wait_for(lambda: replacement.receive(0.2, 1) is None and replacement.joined)
+            with pytest.raises(DependencyError, match="another worker of the group has come"):
+                drain(source, seconds=20)
+
+
 def test_a_member_that_stood_still_comes_back(stalled: Stalled) -> None:
     batch = drain(stalled.source)
-    with closing(Sink(stalled.settings, stalled.source)) as sink:
+    with closing(sink_of(stalled.settings, stalled.source)) as sink:
         sink.deliver(batch, [])
 
 
@@ -91,16 +100,16 @@ def test_it_goes_on_from_what_was_committed_meanwhile(stalled: Stalled) -> None:
     """It may have asked before, too impatiently for the answer."""
     partition = TopicPartition(stalled.settings.input_topic, 0)
     with pytest.raises(KafkaTimeoutError):
-        stalled.source.consumer.committed(partition, timeout_ms=0)
+        stalled.source._consumer.committed(partition, timeout_ms=0)
     settings = stalled.settings
-    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
+    with closing(KafkaSource(settings)) as source, closing(sink_of(settings, source)) as sink:
         sink.deliver(drain(source), [])
     stalled.feed(0, 1)
     assert [record.offset for record in drain(stalled.source).records] == [1]
 
 
-def before_it_asks_to_join(source: Source, call: Callable[[], None]) -> None:
-    coordinator = source.consumer._coordinator
+def before_it_asks_to_join(source: KafkaSource, call: Callable[[], None]) -> None:
+    coordinator = source._consumer._coordinator
     prepare = coordinator._on_join_prepare_async
 
     async def prepare_and_call(*arguments: object, **options: object) -> None:
@@ -110,8 +119,8 @@ def before_it_asks_to_join(source: Source, call: Callable[[], None]) -> None:
     coordinator._on_join_prepare_async = prepare_and_call
 
 
-def before_it_asks_for_its_partitions(source: Source, call: Callable[[], None]) -> None:
-    coordinator = source.consumer._coordinator
+def before_it_asks_for_its_partitions(source: KafkaSource, call: Callable[[], None]) -> None:
+    coordinator = source._consumer._coordinator
     process = coordinator._process_join_group_response
 
     def process_and_call(*arguments: object) -> object:
@@ -128,7 +137,7 @@ def test_a_member_that_stood_still_while_it_joined_delivers_nothing_again(
     settings: Settings,
     feed: Feed,
     name: str | None,
-    when: Callable[[Source, Callable[[], None]], None],
+    when: Callable[[KafkaSource, Callable[[], None]], None],
 ) -> None:
     own = static(settings, name) if name else settings
     other = static(settings, "another") if name else settings
@@ -137,10 +146,13 @@ def test_a_member_that_stood_still_while_it_joined_delivers_nothing_again(
     def stand_still() -> None:
         if not taken:
             with closing(new_admin(settings)) as admin:
-                member = source.consumer.group_metadata().member_id
+                member = source._consumer.group_metadata().member_id
                 admin.remove_group_members(settings.group_id, [MemberToRemove(member, name)])
             feed(0, 1)
-            with closing(Source(other)) as replacing, closing(Sink(other, replacing)) as its_sink:
+            with (
+                closing(KafkaSource(other)) as replacing,
+                closing(sink_of(other, replacing)) as its_sink,
+            ):
                 batch = drain(replacing)
                 its_sink.deliver(batch, [])
                 taken.append([record.offset for record in batch.records])
@@ -150,11 +162,11 @@ def test_a_member_that_stood_still_while_it_joined_delivers_nothing_again(
                         admin.remove_group_members(settings.group_id, [left])
             feed(0, 1)
 
-    with closing(Source(own)) as source, closing(Sink(own, source)) as sink:
+    with closing(KafkaSource(own)) as source, closing(sink_of(own, source)) as sink:
         feed(0, 1)
         sink.deliver(drain(source), [])
         when(source, stand_still)
-        source.consumer._coordinator.request_rejoin()
+        source._consumer._coordinator.request_rejoin()
         batch = drain(source)
         sink.deliver(batch, [])
         taken.append([record.offset for record in batch.records])

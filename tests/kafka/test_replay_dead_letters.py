@@ -22,7 +22,7 @@ from tests.worker.test_triage import record_of
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message, Record
-from worker.kafka.sink import shorten
+from worker.kafka.sink import truncate
 from worker.messages.alert import decode_alert
 from worker.messages.dead_letter import make_dead_letter
 from worker.replay import MOST_REPLAYS, Selection, Summary, replay
@@ -80,7 +80,7 @@ def test_those_asked_for_go_and_what_cannot_go_stays(kafka: LocalKafka) -> None:
         + [
             letter(settings, 50, "wrong_type", topic="other"),
             letter(settings, 51, "wrong_type", headers=[("triage-replays", b"3")]),
-            shorten(letter(settings, 52, "wrong_type"), keep_value=False),
+            truncate(letter(settings, 52, "wrong_type"), keep_value=False),
             make_dead_letter(dead, unreadable, "unreadable", ValueError("bad")),
             Message(dead, b"k", b"by hand", []),
         ],

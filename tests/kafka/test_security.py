@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from shared.errors import DependencyError, UnavailableError
 from shared.registry.folder import FolderRegistry
 from tests.conftest import Trained
+from tests.kafka.feed import drain, sink_of
 from tests.kafka.processes import (
     Worker,
     broker_process,
@@ -30,8 +33,10 @@ from tests.kafka.secured_kafka import (
 )
 from tests.kafka.token_endpoint import TokenServer, token_server, unsecured_token
 from worker.kafka.publisher import Publisher
-from worker.kafka.records import Message
-from worker.settings import Settings
+from worker.kafka.records import Message, Record
+from worker.kafka.source import KafkaSource
+from worker.kafka.topics import check_topics
+from worker.settings import Settings, read_settings
 
 CLIENT_SECRET = "client-s3cret"
 SECRETS = (PASSWORD, KEY_PASSWORD, CLIENT_SECRET, "wr0ng")
@@ -81,6 +86,23 @@ def publish(settings: Settings, count: int) -> None:
         publisher.publish(Message(settings.input_topic, None, BURNING, []) for _ in range(count))
 
 
+def secured_settings(settings: Settings, environment: dict[str, str]) -> Settings:
+    """The settings, with the way to Kafka that the environment says."""
+    way = read_settings(
+        {name: value for name, value in environment.items() if name.startswith("TRIAGE_KAFKA_")}
+    )
+    changes = {
+        name: value
+        for name, value in msgspec.structs.asdict(way).items()
+        if name.startswith("kafka_")
+    }
+    return msgspec.structs.replace(settings, **changes)
+
+
+def alert_of(settings: Settings, record: Record) -> Message:
+    return Message(settings.alerts_topic, record.key, record.value, [])
+
+
 def oauth_endpoint(issuer: TokenServer) -> dict[str, str]:
     return OAUTH | {
         "TRIAGE_KAFKA_OAUTH_TOKEN_URL": issuer.url,
@@ -103,15 +125,10 @@ def oauth_endpoint(issuer: TokenServer) -> dict[str, str]:
         ("PLAIN", {"SASL_MECHANISM": "PLAIN"}),
     ],
 )
-def test_a_worker_triages_through(
-    secured: SecuredKafka,
-    settings: Settings,
-    trained: Trained,
-    tmp_path: Path,
-    listener: str,
-    change: dict[str, str],
+def test_records_go_in_and_messages_out_through(
+    secured: SecuredKafka, settings: Settings, listener: str, change: dict[str, str]
 ) -> None:
-    environment = environment_of(settings, trained) | secured.environment(listener)
+    environment = secured.environment(listener)
     for name, value in change.items():
         value = str(secured.certificates / value) if name.endswith("_FILE") else value
         environment[f"TRIAGE_KAFKA_{name}"] = value
@@ -119,12 +136,16 @@ def test_a_worker_triages_through(
         environment["TRIAGE_KAFKA_SASL_USERNAME"] = USER
         environment["TRIAGE_KAFKA_SASL_PASSWORD"] = PASSWORD
     before = len(read_all(settings, settings.alerts_topic))
-    with running(environment, tmp_path / "log") as worker:
+    through = secured_settings(settings, environment)
+    check_topics(through)
+    with closing(KafkaSource(through)) as source, closing(sink_of(through, source)) as sink:
         publish(settings, 20)
-        wait_for(lambda: worker.consumed() == 20)
-        assert worker.stop() == 0
+        left = 20
+        while left:
+            batch = drain(source)
+            sink.deliver(batch, [alert_of(settings, record) for record in batch.records])
+            left -= len(batch.records)
     assert len(read_all(settings, settings.alerts_topic)) == before + 20
-    assert not any(secret in worker.log() for secret in SECRETS)
 
 
 def test_tokens_of_an_endpoint_are_renewed(
@@ -286,56 +307,44 @@ def test_a_rotated_token_file_is_taken(
         ),
     ],
 )
-def test_a_refusal_is_said_once_and_not_repeated(
-    secured: SecuredKafka,
-    settings: Settings,
-    trained: Trained,
-    tmp_path: Path,
-    listener: str,
-    change: dict[str, str],
-    named: str,
+def test_a_refusal_names_the_setting_and_is_not_repeated(
+    secured: SecuredKafka, settings: Settings, listener: str, change: dict[str, str], named: str
 ) -> None:
-    environment = environment_of(settings, trained) | secured.environment(listener)
+    environment = secured.environment(listener)
     for name, value in change.items():
         environment[name] = str(secured.certificates / value) if name.endswith("_FILE") else value
     if environment["TRIAGE_KAFKA_SECURITY_PROTOCOL"] == "PLAINTEXT":
         del environment["TRIAGE_KAFKA_SSL_CA_FILE"]
     with forwarding(secured.servers[listener]) as forwarder:
         environment["TRIAGE_KAFKA_BOOTSTRAP_SERVERS"] = forwarder.address
-        refused(environment, named, tmp_path / "log")
-    assert 1 <= forwarder.connections <= 3
+        refused(settings, environment, named)
+    assert 1 <= forwarder.connections <= 5
 
 
-def test_a_wrong_name_is_refused(
-    secured: SecuredKafka, settings: Settings, trained: Trained, tmp_path: Path
-) -> None:
-    environment = environment_of(settings, trained) | secured.environment("TLS")
+def test_a_wrong_name_is_refused(secured: SecuredKafka, settings: Settings) -> None:
+    environment = secured.environment("TLS")
     server = environment["TRIAGE_KAFKA_BOOTSTRAP_SERVERS"].replace("127.0.0.1", "localhost")
     environment["TRIAGE_KAFKA_BOOTSTRAP_SERVERS"] = server
-    refused(environment, "TRIAGE_KAFKA_BOOTSTRAP_SERVERS the name", tmp_path / "log")
+    refused(settings, environment, "TRIAGE_KAFKA_BOOTSTRAP_SERVERS the name")
 
 
 def test_an_expired_token_is_refused(
-    secured: SecuredKafka, settings: Settings, trained: Trained, tmp_path: Path
+    secured: SecuredKafka, settings: Settings, tmp_path: Path
 ) -> None:
     file = tmp_path / "token"
     file.write_text(unsecured_token(USER, life=-60))
-    environment = environment_of(settings, trained) | secured.environment("OAUTH") | OAUTH
+    environment = secured.environment("OAUTH") | OAUTH
     environment["TRIAGE_KAFKA_OAUTH_TOKEN_FILE"] = str(file)
-    log = refused(environment, "TRIAGE_KAFKA_OAUTH_TOKEN_FILE", tmp_path / "log")
-    assert file.read_text() not in log
+    message = refused(settings, environment, "TRIAGE_KAFKA_OAUTH_TOKEN_FILE")
+    assert file.read_text() not in message
 
 
 def test_a_client_that_the_issuer_does_not_know_is_refused(
-    secured: SecuredKafka,
-    settings: Settings,
-    trained: Trained,
-    issuer: TokenServer,
-    tmp_path: Path,
+    secured: SecuredKafka, settings: Settings, issuer: TokenServer
 ) -> None:
-    environment = environment_of(settings, trained) | secured.environment("OAUTH")
-    environment |= oauth_endpoint(issuer) | {"TRIAGE_KAFKA_OAUTH_CLIENT_SECRET": "wr0ng"}
-    refused(environment, "TRIAGE_KAFKA_OAUTH_CLIENT_SECRET", tmp_path / "log")
+    environment = secured.environment("OAUTH") | oauth_endpoint(issuer)
+    environment |= {"TRIAGE_KAFKA_OAUTH_CLIENT_SECRET": "wr0ng"}
+    refused(settings, environment, "TRIAGE_KAFKA_OAUTH_CLIENT_SECRET")
 
 
 @pytest.mark.parametrize(
@@ -348,28 +357,42 @@ def test_a_client_that_the_issuer_does_not_know_is_refused(
         ([4], "TransactionalIdAuthorizationFailed"),
     ],
 )
-def test_a_missing_right_is_named(
-    secured: SecuredKafka,
-    trained: Trained,
-    tmp_path: Path,
-    lacking: list[int],
-    named: str,
-) -> None:
+def test_a_missing_right_is_named(secured: SecuredKafka, lacking: list[int], named: str) -> None:
     user = f"user-without-{'-'.join(map(str, lacking))}"
     settings = settings_of(secured.kafka, user)
     secured.add_user(user)
     secured.allow(user, *(right for n, right in enumerate(rights(settings)) if n not in lacking))
-    environment = environment_of(settings, trained) | secured.environment("SCRAM") | SCRAM
+    environment = secured.environment("SCRAM") | SCRAM
     environment["TRIAGE_KAFKA_SASL_USERNAME"] = user
     publish(settings, 1)
-    log = refused(environment, named, tmp_path / "log")
-    assert "TRIAGE_KAFKA_SASL_USERNAME" in log
+    assert "TRIAGE_KAFKA_SASL_USERNAME" in refused(settings, environment, named)
 
 
-def refused(environment: dict[str, str], named: str, log: Path) -> str:
-    """Expects a worker to end with exit code 6 and one line that names what to correct."""
+def refused(settings: Settings, environment: dict[str, str], named: str) -> str:
+    """Expects that a worker cannot start, for a reason that names what to correct."""
+    settings = secured_settings(settings, environment)
+
+    def start() -> None:
+        check_topics(settings)
+        with closing(KafkaSource(settings)) as source, closing(sink_of(settings, source)):
+            drain(source)
+
+    with pytest.raises(DependencyError) as caught:
+        start()
+    message = str(caught.value)
+    assert not isinstance(caught.value, UnavailableError), message
+    assert named in message
+    assert not any(secret in message for secret in SECRETS)
+    return message
+
+
+def test_a_worker_that_is_refused_says_so_in_one_line(
+    secured: SecuredKafka, settings: Settings, trained: Trained, tmp_path: Path
+) -> None:
+    environment = environment_of(settings, trained) | secured.environment("SCRAM") | SCRAM
+    environment["TRIAGE_KAFKA_SASL_PASSWORD"] = "wr0ng"
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # set by this process' own Keras
-    worker = Worker(environment, log)
+    worker = Worker(environment, tmp_path / "log")
     try:
         assert worker.process.wait(60) == 6, worker.log()
     finally:
@@ -377,6 +400,5 @@ def refused(environment: dict[str, str], named: str, log: Path) -> str:
     lines = [line for line in worker.log().splitlines() if " INFO " not in line]
     assert len(lines) == 1, worker.log()
     assert " CRITICAL " in lines[0]
-    assert named in lines[0]
+    assert "TRIAGE_KAFKA_SASL_PASSWORD" in lines[0]
     assert not any(secret in worker.log() for secret in SECRETS)
-    return worker.log()

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -13,14 +13,13 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.partitioner import murmur2
 
 from shared.errors import DependencyError, UnavailableError
+from tests.kafka.feed import sink_of
 from tests.kafka.processes import broker_process, read_all, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
-from worker.kafka.mends import Client
-from worker.kafka.producer import Producer
 from worker.kafka.publisher import Publisher
-from worker.kafka.records import Batch, Message, flat
-from worker.kafka.sink import Sink, shorten
-from worker.kafka.source import Source
+from worker.kafka.records import Batch, Message, records_of
+from worker.kafka.sink import KafkaSink, truncate
+from worker.kafka.source import KafkaSource
 from worker.settings import Settings
 
 LARGEST = 100_000
@@ -63,13 +62,13 @@ def limited(settings: Settings, delivery: str = "exactly-once", largest: int = L
 class Delivering(msgspec.Struct):
     """A source with a batch of it, and a sink for that."""
 
-    source: Source
-    sink: Sink
+    source: KafkaSource
+    sink: KafkaSink
     batch: Batch
 
     def committed(self) -> int:
         """How many records of the source the group has done with."""
-        consumer = self.source.consumer
+        consumer = self.source._consumer
         return sum(
             consumer.committed(partition, timeout_ms=60_000) or 0
             for partition in consumer.assignment()
@@ -80,12 +79,12 @@ class Delivering(msgspec.Struct):
 def delivering(settings: Settings) -> Iterator[Delivering]:
     with closing(Publisher(settings)) as publisher:
         publisher.publish(Message(settings.input_topic, b"k", b"v", []) for _ in range(10))
-    with closing(Source(settings)) as source, closing(Sink(settings, source)) as sink:
+    with closing(KafkaSource(settings)) as source, closing(sink_of(settings, source)) as sink:
         batch, deadline = None, time.monotonic() + 60
         while batch is None or len(batch.records) < 10:
             assert time.monotonic() < deadline, f"only {batch}, joined: {source.joined}"
             if batch is not None:
-                source.rewind(batch)
+                source.rewind()
             batch = source.receive(0.2, 10)
         yield Delivering(source, sink, batch)
 
@@ -112,7 +111,7 @@ def test_a_key_has_the_partition_that_kafka_gives_it_and_the_others_stay_togethe
         found: list[Any] = []
 
         def all_there() -> bool:
-            found.extend(flat(consumer.poll(timeout_ms=200)))
+            found.extend(records_of(consumer.poll(timeout_ms=200)))
             return len(found) >= 80
 
         wait_for(all_there)
@@ -191,21 +190,21 @@ def test_a_topic_that_is_too_small_for_anything_is_named(settings: Settings, del
 
 def test_the_largest_part_is_left_out_first() -> None:
     whole = Message("t", b"key", b"value", [("header", b"long")], [("triage-reason", b"r")])
-    first = shorten(whole, keep_value=False)
+    first = truncate(whole, keep_value=False)
     assert (first.key, first.value, first.headers) == (b"key", b"value", [])
     assert first.added == [("triage-reason", b"r"), ("triage-omitted-headers-bytes", b"10")]
-    second = shorten(first, keep_value=False)
+    second = truncate(first, keep_value=False)
     assert (second.key, second.value) == (b"key", b"")
-    third = shorten(second, keep_value=False)
+    third = truncate(second, keep_value=False)
     assert (third.key, third.value) == (None, b"")
     assert [name for name, _ in third.added[2:]] == [
         "triage-omitted-value-bytes",
         "triage-omitted-key-bytes",
     ]
-    assert shorten(third, keep_value=False) == third
-    alert = shorten(shorten(whole, keep_value=True), keep_value=True)
+    assert truncate(third, keep_value=False) == third
+    alert = truncate(truncate(whole, keep_value=True), keep_value=True)
     assert (alert.key, alert.value, alert.headers) == (None, b"value", [])
-    assert shorten(alert, keep_value=True) == alert
+    assert truncate(alert, keep_value=True) == alert
 
 
 @DELIVERIES
@@ -235,7 +234,7 @@ def test_a_message_that_nobody_takes_is_not_passed_over(settings: Settings) -> N
         deadline = time.monotonic() + 60
         while True:
             try:
-                made.sink.reset()
+                made.sink.connect()
                 made.sink.deliver(made.batch, [message])
                 break
             except UnavailableError:
@@ -258,30 +257,31 @@ def test_a_kafka_that_hangs_is_not_waited_for_without_end(
             assert time.monotonic() - start < 40
         finally:
             broker.resume()
-        it.sink.reset()
+        it.sink.connect()
         assert it.committed() == 0
     assert read_all(settings, settings.alerts_topic) == []
 
 
 def test_a_commit_that_is_not_answered_counts_or_not_as_kafka_says(
-    settings: Settings, kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, kafka: LocalKafka
 ) -> None:
     broker = broker_process(kafka)
-
-    commit = Producer.commit_transaction
-
-    def commit_while_it_hangs(producer: Producer, meanwhile: Callable[[], None]) -> None:
-        broker.suspend()
-        commit(producer, meanwhile)
-
-    monkeypatch.setattr(Producer, "commit_transaction", commit_while_it_hangs)
     with delivering(settings) as it:
+        producer = it.sink._producer
+        flush = producer.flush
+
+        def flush_and_hang(timeout: float) -> None:
+            flush(timeout)
+            broker.suspend()
+
+        producer.flush = flush_and_hang
         try:
             with pytest.raises(UnavailableError):
                 it.sink.deliver(it.batch, [Message(settings.alerts_topic, None, b"a", [])])
         finally:
+            producer.flush = flush
             broker.resume()
-        it.sink.reset()
+        it.sink.connect()
         committed = it.committed()
         assert committed in (0, 10)
         assert len(read_all(settings, settings.alerts_topic)) == committed / 10
@@ -293,7 +293,7 @@ def test_a_member_that_has_left_delivers_nothing(settings: Settings) -> None:
         made.source.close()
         with pytest.raises(UnavailableError):
             made.sink.deliver(made.batch, [message])
-        made.sink.reset()  # which aborts
+        made.sink.connect()  # which aborts
         assert read_all(settings, settings.alerts_topic) == []
 
 
@@ -301,30 +301,13 @@ def test_a_member_that_has_left_delivers_nothing(settings: Settings) -> None:
 def test_a_new_start_leaves_no_thread_behind(settings: Settings, delivery: str) -> None:
     settings = msgspec.structs.replace(settings, delivery=delivery)
     with delivering(settings) as made:
-        made.sink.reset()
+        made.sink.connect()
         before = threading.active_count()
         for _ in range(5):
-            made.sink.reset()
+            made.sink.connect()
         deadline = time.monotonic() + 10
         while threading.active_count() > before and time.monotonic() < deadline:
             time.sleep(0.05)
         assert threading.active_count() <= before
         made.sink.deliver(made.batch, [Message(settings.alerts_topic, b"key", b"alert", [])])
         assert made.committed() == 10
-
-
-def test_a_client_closes_a_connection_that_has_something_to_send(kafka: LocalKafka) -> None:
-    client = Client(bootstrap_servers=kafka.bootstrap_servers)
-    client.check_version()
-    (broker,) = client.cluster.brokers()
-    assert client.await_ready(broker.node_id)
-    transport = client._manager._conns[broker.node_id].transport
-    socket = transport._sock
-    transport._sock_send = lambda: (0, None)  # as if the broker took nothing for now
-    client.cluster.request_update()
-    deadline = time.monotonic() + 10
-    while not transport._write_buffer:
-        assert time.monotonic() < deadline
-        client.poll(timeout_ms=0)
-    client.close()
-    assert socket.fileno() == -1

@@ -167,7 +167,7 @@ def test_a_loop_that_hangs_is_unhealthy_and_it_is_said_where(
             assert status == 503
             assert reason.startswith("the loop has not come round for ")
             (main,) = LOGS.findall(reason)
-            assert "worker/run.py" in main
+            assert "worker/service.py" in main
             assert worker.metrics()["triage_healthy"] == 0
             publish(settings, [b"forest fire"])
             time.sleep(3)  # until whoever watches has looked, too, and waits to say so

@@ -36,10 +36,10 @@ def run(*, settings: Annotated[Settings, Given]) -> None:
         " ".join(f"{variable}={value}" for variable, value in values.items()),
         extra={"version": version(), "commit": commit(), "settings": values},
     )
-    from worker.run import run
+    from worker.service import run_service
 
     try:
-        run(settings, stop)
+        run_service(settings, stop)
     except TriageError as error:
         log.critical("%s; exit code %d", error, error.exit_code)
         sys.exit(error.exit_code)

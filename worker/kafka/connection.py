@@ -1,15 +1,14 @@
-"""New Kafka clients by the settings, and kafka-python's errors turned into ours.
+"""Connection: make Kafka clients by the settings, and turn kafka-python's errors into ours.
 
-Errors of kafka-python leave this folder as `UnavailableError` where trying again can help (a broker
-is away, the group rebalances), as a plain `DependencyError` where it cannot (no permission).
+Errors leave this package as `UnavailableError` where trying again can help (a broker is away, the
+group rebalances), and as a plain `DependencyError` where it cannot (no permission).
 """
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import (
     AuthorizationError,
     FencedInstanceIdError,
@@ -22,28 +21,31 @@ from kafka.errors import (
 )
 
 from shared.errors import DependencyError, UnavailableError
-from worker.kafka.mends import Client, Selector, trace_nothing
-from worker.kafka.producer import PATIENCE_MS, Producer
-from worker.kafka.security import check_connection, security_options
-from worker.kafka.transactions import TransactionalClient
+from worker.kafka.record_batches import LARGEST_REQUEST
+from worker.kafka.security import connect, security_options
+from worker.kafka.unpack import bound_decompression
+from worker.kafka.workarounds import close_producer
 from worker.settings import Settings
 
 REQUEST_TIMEOUT_MS = 10_000
-_BOOTSTRAP_TIMEOUT_MS = 10_000
-_RECONNECT_MS = 1_000
-"""Between attempts to connect at most, as in Kafka's own clients; kafka-python's 30 s would let a
-worker wait for long after a broker is back."""
+PATIENCE_MS = 15_000
+"""How long a step of a delivery may take; Kafka elects a new leader within ten seconds."""
+_RECONNECT_MS = 250
+"""Before the second attempt to connect, and twice as long before each next one, up to:"""
+_RECONNECT_MAX_MS = 1_000
+"""As in Kafka's own clients; with kafka-python's 30 s a worker would wait on after a broker is
+back."""
+_FETCH_WAIT_MS = 20
+"""How long Kafka may wait for records before it answers a fetch. kafka-python asks only for
+partitions of which it holds no records, and while it waits for that answer it asks for no other."""
 _TRANSACTION_TIMEOUT_MS = 10_000
-"""How long a killed worker's open transaction holds back `read_committed` readers at most."""
+"""How long the open transaction of a killed worker holds back `read_committed` readers."""
 _RETRY_MS = 10
-"""Between a transactional request and the next attempt. After a commit Kafka refuses the next
-transaction until it has written its markers, some milliseconds; kafka-python's 100 ms would make
-most commits under load take that long."""
+"""Before a transaction's request is sent again. After a commit Kafka refuses the next transaction
+for some milliseconds, until it has written its markers; with kafka-python's 100 ms most commits
+under load would take that long."""
 _LARGEST_BATCH = 512 << 10
-"""Bytes of a partition's messages that go in one request, before they are compressed. The next ones
-wait for its answer, 2 ms; and no topic with Kafka's limit of 1 MiB refuses so many."""
-_LARGEST_REQUEST = 16 << 20
-"""Bytes; the topic's own limit decides, not the client's default of 1 MiB."""
+"""Bytes of a partition's messages in one request, before they are compressed."""
 
 _HOPELESS = (
     AuthorizationError,
@@ -54,34 +56,31 @@ _HOPELESS = (
     SaslAuthenticationFailedError,
     UnsupportedVersionError,
 )
-"""Trying again cannot help with these. Being fenced as a producer is not among them: the
-coordinator has timed our transaction out, and a new start mends it. If another worker has taken our
-instance id instead, we are fenced as a member, too."""
-
-logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters is raised, and we say it
-trace_nothing()
+"""Trying again cannot help with these. A fenced producer is not among them: its transaction timed
+out, and a new producer can go on. A worker whose instance id was taken is fenced as a member, too.
+"""
 
 
 @contextlib.contextmanager
-def kafka_errors(doing: str) -> Iterator[None]:
-    """Turns kafka-python's errors into ours."""
+def kafka_errors(action: str) -> Iterator[None]:
+    """Turn kafka-python's errors into ours."""
     try:
         yield
     except KafkaError as error:
-        raise _ours(error, f"Kafka: {doing}: {error}") from error
+        raise _translate(error, f"Kafka: {action}: {error}") from error
 
 
 @contextlib.contextmanager
 def connecting(settings: Settings) -> Iterator[None]:
-    """Says which servers were tried when a client cannot start."""
+    """Name the servers in the error when a client cannot start."""
     try:
         yield
     except KafkaError as error:
-        where = f"Kafka at {settings.kafka_bootstrap_servers}"
-        raise _ours(error, f"{where} cannot be used: {error}") from error
+        server = f"Kafka at {settings.kafka_bootstrap_servers}"
+        raise _translate(error, f"{server} cannot be used: {error}") from error
 
 
-def _ours(error: KafkaError, message: str) -> DependencyError:
+def _translate(error: KafkaError, message: str) -> DependencyError:
     if isinstance(error, AuthorizationError):
         message += (
             "; expected the user (TRIAGE_KAFKA_SASL_USERNAME, or whom the certificate or the "
@@ -102,51 +101,69 @@ def _ours(error: KafkaError, message: str) -> DependencyError:
 
 
 def new_consumer(settings: Settings, **options: Any) -> Any:
-    """A consumer with these options beside those of the settings."""
+    """Make a consumer with these options beside those of the settings.
+
+    Raises:
+        DependencyError: as `security.connect` does.
+    """
+    bound_decompression()
     return KafkaConsumer(
         **_connection(settings),
         request_timeout_ms=REQUEST_TIMEOUT_MS + settings.session_timeout_ms,
-        allow_auto_create_topics=False,
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
         metrics_enabled=False,  # kafka-python's own, which nobody reads
+        allow_auto_create_topics=False,
         **options,
     )
 
 
-def new_producer(settings: Settings, transactional_id: str | None = None) -> Producer:
-    """A producer that is ready; one for transactions ends those that its id has left open."""
+def new_producer(settings: Settings, transactional_id: str | None = None) -> Any:
+    """Make a producer; one for transactions aborts those that its id has left open.
+
+    Raises:
+        DependencyError: as `security.connect` does.
+        KafkaError: if transactions cannot be used.
+    """
     options = _connection(settings)
     if transactional_id is not None:
-        options["kafka_client"] = TransactionalClient
         options["transactional_id"] = transactional_id
         options["transaction_timeout_ms"] = _TRANSACTION_TIMEOUT_MS
-    return Producer(
+    producer = KafkaProducer(
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         retry_backoff_ms=_RETRY_MS,
         allow_auto_create_topics=False,
-        metrics_enabled=False,  # kafka-python's own, which nobody reads
         max_block_ms=PATIENCE_MS,
-        max_request_size=_LARGEST_REQUEST,
+        max_request_size=LARGEST_REQUEST,
         compression_type="lz4",
         batch_size=_LARGEST_BATCH,
         linger_ms=5,
+        metrics_enabled=False,
         **options,
     )
+    if transactional_id is not None:
+        try:
+            producer.init_transactions()
+        except KafkaError:
+            close_producer(producer)
+            raise
+    return producer
 
 
 def new_admin(settings: Settings) -> Any:
-    """A client that creates topics."""
+    """Make a client that creates topics.
+
+    Raises:
+        DependencyError: as `security.connect` does.
+    """
     return KafkaAdminClient(**_connection(settings))
 
 
 def _connection(settings: Settings) -> dict[str, Any]:
-    """What all clients are told, after a look whether a broker takes it."""
-    security = security_options(settings)
-    check_connection(settings, security)
+    """Return the options that all clients have."""
     return {
         "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
-        "bootstrap_timeout_ms": _BOOTSTRAP_TIMEOUT_MS,
-        "reconnect_backoff_max_ms": _RECONNECT_MS,
-        "kafka_client": Client,
-        "selector": Selector,
-        **security,
+        "reconnect_backoff_ms": _RECONNECT_MS,
+        "reconnect_backoff_max_ms": _RECONNECT_MAX_MS,
+        "kafka_client": lambda **options: connect(settings, options),
+        **security_options(settings),
     }

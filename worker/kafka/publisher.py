@@ -1,10 +1,14 @@
-"""Publisher: publishes messages on their own, each call in a transaction if told so."""
+"""Publisher: publish messages outside the consumer group, in transactions if asked to."""
 
 from collections.abc import Iterable
 
-from worker.kafka.connection import connecting, kafka_errors, new_producer
+from worker.kafka.connection import PATIENCE_MS, connecting, kafka_errors, new_producer
 from worker.kafka.records import Message
+from worker.kafka.sink import send, wait_for_futures
+from worker.kafka.workarounds import begin_transactional, close_producer, wait_for_result
 from worker.settings import Settings
+
+_SECONDS = 60
 
 
 class Publisher:
@@ -21,7 +25,7 @@ class Publisher:
             self._producer = new_producer(settings, transactional_id)
 
     def publish(self, messages: Iterable[Message]) -> list[tuple[int, int]]:
-        """Publishes messages, and waits until Kafka has them.
+        """Publish messages, and wait until Kafka has them.
 
         Returns:
             Partition and offset of each.
@@ -29,16 +33,16 @@ class Publisher:
         Raises:
             DependencyError: from Kafka.
         """
+        producer = self._producer
         with kafka_errors("publish"):
             if self._transactions:
-                self._producer.begin_transaction()
-            sent = list(self._producer.give(messages))
-            self._producer.flush(timeout=60)
-            places = [future.get(timeout=0) for future in sent]
+                producer.begin_transaction()
+            published = wait_for_futures(list(send(producer, messages)), _SECONDS)
             if self._transactions:
-                self._producer.commit_transaction()
-        return [(place.partition, place.offset) for place in places]
+                commit = begin_transactional(producer, lambda manager: manager.begin_commit())
+                wait_for_result(commit, PATIENCE_MS / 1000, "the commit")
+        return [(record.partition, record.offset) for record in published]
 
     def close(self) -> None:
-        """Closes the connections; a transaction that failed is aborted."""
-        self._producer.discard()
+        """Close the connections; a transaction that failed is aborted."""
+        close_producer(self._producer)

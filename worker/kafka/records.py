@@ -1,25 +1,25 @@
 """Records as they are read, messages as they are published, and batches between the two."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 Headers = list[tuple[str, bytes]]
 RecordHeaders = Sequence[tuple[str, bytes | None]]
-"""Kafka allows values of null in them."""
+"""Kafka allows null as the value of a record's header."""
 
 
 class Record(msgspec.Struct, gc=False):
-    """A record as it lies in Kafka, or the place of one that cannot be unpacked.
+    """A record as it lies in Kafka, or the offset of one that cannot be unpacked.
 
-    A batch of its producer has a wrong checksum, broken compression, a header whose name is not
-    UTF-8, or would take too much memory; the records behind it in that batch cannot be unpacked
-    either.
+    A record cannot be unpacked if its producer's batch has a wrong checksum, is compressed wrongly
+    or takes too much memory, or if a header's name is not UTF-8. The records behind it in that
+    batch cannot be unpacked either.
 
     Attributes:
         timestamp: milliseconds since 1970, or -1.
-        error: what was met there, if it cannot be unpacked; nothing but its place is known then.
+        error: why it cannot be unpacked; then only topic, partition and offset are known.
     """
 
     topic: str
@@ -33,12 +33,12 @@ class Record(msgspec.Struct, gc=False):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What is to be published.
+    """A message to publish.
 
     Attributes:
-        headers: of the record that it was made of.
-        added: further headers, which say what it is and are never left out.
-        partition: where it has to go, or None to let its key decide.
+        headers: of the record that it was made from.
+        added: further headers, which are never left out.
+        partition: None lets the key decide.
     """
 
     topic: str
@@ -50,20 +50,45 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Records that were polled together, and what it takes to commit them.
+    """Records that were received together.
 
     Attributes:
         records: in order of their offsets within each partition.
-        offsets: the position behind the last record of each partition.
-        membership: the group's metadata at the time of the poll, by which a member that has since
-            lost its partitions is fenced.
+        membership: the group's metadata at the time of the poll, by which Kafka refuses the commit
+            of a member that has since lost its partitions.
     """
 
     records: list[Record]
-    offsets: dict[Any, Any]
     membership: Any
 
 
-def flat(polled: Mapping[Any, list[Record]]) -> list[Record]:
-    """What a poll gave, without the division by partitions."""
-    return [record for records in polled.values() for record in records]
+class PositionReset(msgspec.Struct, frozen=True):
+    """A position that Kafka no longer has, and the one that was taken instead.
+
+    Attributes:
+        cause: `expired` if records were deleted unread, `truncated` if the log has lost its end.
+        old, new: offsets of the next record to read.
+    """
+
+    cause: Literal["expired", "truncated"]
+    topic: str
+    partition: int
+    old: int
+    new: int
+
+    @property
+    def skipped(self) -> int:
+        """How many offsets are skipped, which held as many records at most."""
+        return max(0, self.new - self.old)
+
+
+def records_of(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
+    """Convert what kafka-python's `poll` returns, in its order."""
+    return [
+        Record(
+            *(r.topic, r.partition, r.offset, -1 if r.timestamp is None else r.timestamp),
+            *(r.key, r.value, r.headers),
+        )
+        for records in polled.values()
+        for r in records
+    ]

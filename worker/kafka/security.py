@@ -1,15 +1,17 @@
-"""Security: what the settings mean to kafka-python, and what a broker's refusal means to the user.
+"""Security: the options for TLS and SASL, and what a broker's refusal means to the user.
 
-kafka-python tries again and again when a broker refuses its certificate or password, and in the end
-says no more than that there is no broker. So each new client is preceded by one connection that
-asks the broker a first question, and whose failure is told.
+kafka-python tries again and again when a broker refuses a certificate or a password, writes why to
+its log, and in the end raises that there is no broker. So `connect` reads that log, and raises an
+error that names the setting at fault.
 """
 
+import contextlib
+import logging
 import ssl
-import time
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
 from kafka.errors import (
     IllegalSaslStateError,
     IncompatibleBrokerVersion,
@@ -18,47 +20,63 @@ from kafka.errors import (
     SaslAuthenticationFailedError,
     UnsupportedSaslMechanismError,
 )
-from kafka.net.manager import KafkaConnectionManager
-from kafka.net.selector import NetworkSelector
+from kafka.net.compat import KafkaNetClient
 
 from shared.errors import DependencyError, UnavailableError, UsageError
 from worker.kafka.tokens import token_provider
 from worker.settings import Settings
 
-_PATIENCE = 10.0
-"""Seconds that a broker has to come up."""
-_ANSWER_MS = 5000
-"""For connecting and authenticating, and once more for the answer to the first question."""
-_SHORTEST_PAUSE = 0.25
+_ATTEMPTS = (0.5, 1.0, 2.0, 3.0, 4.0)
+"""Seconds for which kafka-python tries to connect before it is asked why it could not."""
 _HANG_UPS = 3
-"""A broker that goes down hangs up once. One that wants another protocol does so each time, and so
-does one that refuses a password: kafka-python drops an answer that comes along with the hanging up.
-"""
-
+"""A broker that goes down hangs up once. One that expects another protocol does so each time, and
+so does one that refuses a password: kafka-python drops an answer that comes with the hanging up."""
 
 _SASL_REFUSALS = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
-_OTHER_LANGUAGES = (IllegalSaslStateError, IncompatibleBrokerVersion)
+_OTHER_PROTOCOLS = (IllegalSaslStateError, IncompatibleBrokerVersion)
+
+_kafka_log = logging.getLogger("kafka")
+_kafka_log.setLevel(logging.WARNING)
+_kafka_log.propagate = False  # what matters is raised, and we log it
+_kafka_log.addHandler(logging.NullHandler())  # or Python would print it
 
 
-class _Failure(msgspec.Struct, frozen=True):
-    """Why a broker gave no answer.
+class _Errors(logging.Handler):
+    """Keeps the errors that kafka-python logs in this thread."""
 
-    Attributes:
-        greeted: whether it had said which versions it speaks, which it tells anybody.
-    """
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.errors: list[Exception] = []
+        self._thread = threading.get_ident()
 
-    error: Exception
-    greeted: bool
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the errors among the arguments of a log record."""
+        if record.thread == self._thread and isinstance(record.args, tuple):
+            self.errors += [
+                each
+                for each in record.args
+                if isinstance(each, Exception) and not any(each is kept for kept in self.errors)
+            ]
+
+
+@contextlib.contextmanager
+def _logged_errors() -> Iterator[list[Exception]]:
+    handler = _Errors()
+    _kafka_log.addHandler(handler)
+    try:
+        yield handler.errors
+    finally:
+        _kafka_log.removeHandler(handler)
 
 
 def security_options(settings: Settings) -> dict[str, Any]:
-    """What every client of kafka-python is told about TLS and SASL.
+    """Return kafka-python's options for TLS and SASL.
 
-    Files are given by name: kafka-python reads them for every connection, and so takes up
-    certificates that were renewed.
+    Files are given by name: kafka-python reads them for each connection, and so uses certificates
+    that were renewed.
 
     Raises:
-        UsageError: naming the file that TLS cannot take.
+        UsageError: naming the file that TLS cannot use.
     """
     options: dict[str, Any] = {"security_protocol": settings.kafka_security_protocol}
     if settings.kafka_security_protocol.endswith("SSL"):
@@ -107,77 +125,58 @@ def _check_files(settings: Settings) -> None:
             ) from error
 
 
-def check_connection(settings: Settings, security: dict[str, Any]) -> None:
-    """Asks the brokers for their metadata, until one answers.
+def connect(settings: Settings, options: Mapping[str, Any]) -> Any:
+    """Make the part of a kafka-python client that connects, and wait until a broker answers.
 
     Args:
-        security: as `security_options` gives it.
+        options: of the client, which passes them to its `kafka_client`.
 
     Raises:
-        DependencyError: if a broker refuses us; the message names the setting that it speaks of.
-        UnavailableError: if none answers.
+        DependencyError: if a broker refuses us; the message names the setting at fault.
+        UnavailableError: if none answers within 10 s.
     """
-    where = f"Kafka at {settings.kafka_bootstrap_servers}"
-    deadline = time.monotonic() + _PATIENCE
-    pause = _SHORTEST_PAUSE
-    hang_ups = 0
-    while (failure := _ask(settings, security)) is not None:
-        hang_ups += _hung_up(failure.error)
-        if refusal := _refusal(failure, settings, last=hang_ups == _HANG_UPS):
-            raise DependencyError(f"{where} {refusal}") from failure.error
-        if time.monotonic() + pause > deadline:
-            raise UnavailableError(
-                f"{where} cannot be used: {failure.error}; "
-                "expected TRIAGE_KAFKA_BOOTSTRAP_SERVERS to name a broker that runs"
-            ) from failure.error
-        time.sleep(pause)
-        pause *= 2
-
-
-def _ask(settings: Settings, security: dict[str, Any]) -> _Failure | None:
-    """Asks one broker after the other, until one answers or refuses.
-
-    Returns:
-        None, or the failure of the last broker asked.
-    """
-    net = NetworkSelector()
-    manager = KafkaConnectionManager(
-        net, bootstrap_servers=settings.kafka_bootstrap_servers.split(","), **security
-    )
-
-    async def ask(node: str, connection: Any) -> None:
-        # TLS handshakes have no time limit of their own.
-        await manager.wait_for(connection.init_future, _ANSWER_MS)
-        answer = manager.call_soon(manager.cluster.refresh_metadata, node)
-        await manager.wait_for(answer, _ANSWER_MS)
-
-    failure = None
+    server = f"Kafka at {settings.kafka_bootstrap_servers}"
+    client = KafkaNetClient(**options)
     try:
-        for broker in manager.cluster.bootstrap_brokers():
-            connection = manager.get_connection(
-                broker.node_id, timeout_ms=_ANSWER_MS, pop_on_close=False
-            )
-            try:
-                net.run(ask, broker.node_id, connection)
-                return None
-            except (KafkaError, OSError, ValueError) as error:
-                failure = _Failure(error, connection.broker_version_data is not None)
-                if _refusal(failure, settings):
-                    break
-        return failure
-    finally:
-        manager.close()
-        net.close()
+        with _logged_errors() as errors:
+            for seconds in _ATTEMPTS:
+                try:
+                    client.check_version(timeout_ms=seconds * 1000)
+                    return client
+                except (KafkaError, OSError, ValueError) as error:
+                    if not errors or isinstance(error, _SASL_REFUSALS + _OTHER_PROTOCOLS):
+                        errors.append(error)
+                if (refusal := _first_refusal(errors, settings)) is not None:
+                    message, cause = refusal
+                    raise DependencyError(f"{server} {message}") from cause
+        raise UnavailableError(
+            f"{server} cannot be used: {errors[-1]}; "
+            "expected TRIAGE_KAFKA_BOOTSTRAP_SERVERS to name a broker that runs"
+        ) from errors[-1]
+    except BaseException:
+        client.close()
+        raise
 
 
-def _refusal(failure: _Failure, settings: Settings, *, last: bool = False) -> str | None:
-    """What a refusal says, and which settings it is about; None for any other failure.
+def _first_refusal(errors: list[Exception], settings: Settings) -> tuple[str, Exception] | None:
+    """Return the message and the error of the first refusal."""
+    hang_ups = 0
+    for error in errors:
+        if isinstance(error, DependencyError) and not isinstance(error, UnavailableError):
+            raise error  # there is no token
+        hang_ups += _hung_up(error)
+        if message := _refusal(error, settings, last=hang_ups == _HANG_UPS):
+            return message, error
+    return None
+
+
+def _refusal(error: Exception, settings: Settings, *, last: bool) -> str | None:
+    """Return what a refusal means and which settings it is about; None for another failure.
 
     Args:
         last: take it for a refusal if the broker hung up.
     """
-    error = failure.error
-    tls = _beneath(error)
+    tls = _cause(error)
     if isinstance(tls, ssl.SSLCertVerificationError):
         return (
             f"shows a certificate that is not trusted: {tls.verify_message}; "
@@ -189,31 +188,30 @@ def _refusal(failure: _Failure, settings: Settings, *, last: bool = False) -> st
             f"refuses our certificate: {tls.reason}; expected TRIAGE_KAFKA_SSL_CERTIFICATE_FILE "
             "and TRIAGE_KAFKA_SSL_KEY_FILE to hold one that it trusts"
         )
+    protocol = f"TRIAGE_KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}"
     sasl = settings.kafka_security_protocol.startswith("SASL")
-    if isinstance(error, _SASL_REFUSALS) or (last and failure.greeted and sasl):
-        said = "it hangs up" if last else error
+    if isinstance(error, _SASL_REFUSALS) or (last and sasl):
+        reason = f"it hangs up; expected {protocol} to be what it speaks there," if last else error
+        expected = "" if last else "; expected"
         return (
-            f"refuses us: {said}; expected {_credentials(settings)} to be right, and "
+            f"refuses us: {reason}{expected} {_credentials(settings)} to be right, and "
             f"TRIAGE_KAFKA_SASL_MECHANISM={settings.kafka_sasl_mechanism} to be allowed there"
         )
-    if isinstance(error, _OTHER_LANGUAGES) or last:
-        return (
-            f"does not answer as expected: {error}; expected TRIAGE_KAFKA_SECURITY_PROTOCOL="
-            f"{settings.kafka_security_protocol} to be what it speaks there"
-        )
+    if isinstance(error, _OTHER_PROTOCOLS) or last:
+        return f"does not answer as expected: {error}; expected {protocol} to be what it speaks"
     return None
 
 
 def _hung_up(error: Exception) -> bool:
     return (
         isinstance(error, KafkaProtocolError)
-        or isinstance(_beneath(error), (ssl.SSLError, ConnectionError))
+        or isinstance(_cause(error), (ssl.SSLError, ConnectionError))
         or "disconnected" in str(error)
     )
 
 
-def _beneath(error: Exception) -> object:
-    """The system's or OpenSSL's error that kafka-python wrapped."""
+def _cause(error: Exception) -> object:
+    """Return the system's or OpenSSL's error that kafka-python wrapped."""
     return error.args[0] if error.args and isinstance(error.args[0], OSError) else error.__context__
 
 

@@ -1,101 +1,129 @@
-"""Sink: publishes messages and commits offsets, both or neither if transactions are allowed."""
+"""Sink: publish a batch's messages and commit its offsets, in one transaction if allowed."""
 
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.future import Future
 
 from shared.errors import DependencyError
-from worker.kafka.connection import (
-    REQUEST_TIMEOUT_MS,
-    connecting,
-    kafka_errors,
-    new_producer,
-)
-from worker.kafka.producer import Producer
+from worker.kafka.connection import PATIENCE_MS, connecting, kafka_errors, new_producer
+from worker.kafka.record_batches import PackedWriter, packed_writer
 from worker.kafka.records import Batch, Message
-from worker.kafka.source import Source
+from worker.kafka.source import offsets_behind
+from worker.kafka.workarounds import begin_transactional, close_producer, wait_for_result
 from worker.settings import Settings
 
+_SECONDS = PATIENCE_MS / 1000
 
-class Sink:
+
+class KafkaSink:
     """Publishes messages and commits offsets: both or neither, if transactions are allowed.
 
-    With an instance id the transactional id is the same after a restart, so that a transaction
-    which a killed worker left open is aborted at once and does not have to time out.
+    With an instance id the transactional id is the same after a restart. So a transaction that a
+    killed worker left open is aborted at once and does not have to time out.
+
+    Args:
+        commit: commits a batch's offsets outside a transaction.
     """
 
-    def __init__(self, settings: Settings, source: Source) -> None:
+    def __init__(self, settings: Settings, commit: Callable[[Batch], None]) -> None:
         self._settings = settings
-        self._source = source
-        self._transactions = settings.delivery == "exactly-once"
-        self._transactional_id = f"{settings.group_id}-{settings.instance_id or uuid.uuid4()}"
-        with connecting(settings):
-            self._producer = self._new_producer()
+        self._commit = commit
+        self._transactional_id = None
+        if settings.delivery == "exactly-once":
+            self._transactional_id = f"{settings.group_id}-{settings.instance_id or uuid.uuid4()}"
+        self._producer: Any = None
+        self._packed: PackedWriter | None = None
+
+    def connect(self) -> None:
+        """Connect, or start anew after a failure: an open transaction is aborted.
+
+        Raises:
+            DependencyError: from Kafka.
+        """
+        self.close()
+        with connecting(self._settings):
+            self._producer = new_producer(self._settings, self._transactional_id)
+        self._packed = packed_writer(self._producer)
 
     def deliver(self, batch: Batch, messages: Sequence[Message]) -> None:
-        """Publishes a batch's messages and commits its offsets.
+        """Publish a batch's messages and commit its offsets.
 
-        A message that its topic is too small for goes without what `shorten` leaves out.
+        A message that is too large for its topic goes without what `truncate` leaves out.
 
         Raises:
             UnavailableError: nothing became visible (or, without transactions, all or part of it):
-                `reset`, rewind the source, and go on.
+                `connect`, rewind the source, and go on.
             DependencyError: this worker may not publish any more, or a topic is too small for what
                 cannot be left out.
         """
-        packed = True
+        writer = self._packed
         while True:
-            too_large: list[int] = []  # numbers of messages, in the order of their refusal
+            too_large: list[int] = []  # indices of messages, in the order of their refusal
             try:
                 with kafka_errors("deliver"):
-                    self._deliver(batch, messages, too_large, packed=packed)
+                    self._deliver(batch, messages, too_large, writer)
                 return
             except DependencyError as error:
                 if not too_large:
                     raise
-                if packed:  # which of them it is shows when they go one by one
-                    packed = False
+                if writer is not None:
+                    writer = None  # one by one it shows which message it is
                 else:
                     # The first is what Kafka refused. Those behind it may be innocent: kafka-python
                     # gives up all of a transaction, or of a producer, with the error of the first.
                     refused = messages[too_large[0]]
                     messages = [
-                        self._shorten(m, error)
+                        self._truncate(m, error)
                         if m.topic == refused.topic and _size(m) >= _size(refused)
                         else m
                         for m in messages
                     ]
-            self.reset()
+            self.connect()
 
     def _deliver(
-        self, batch: Batch, messages: Sequence[Message], too_large: list[int], *, packed: bool
+        self,
+        batch: Batch,
+        messages: Sequence[Message],
+        too_large: list[int],
+        writer: PackedWriter | None,
     ) -> None:
         producer, offsets = self._producer, None
-        if self._transactions:
+        if self._transactional_id is not None:
             producer.begin_transaction()
-            offsets = producer.begin_offsets(batch.offsets, batch.membership)
-        sent = []
+            arguments = offsets_behind(batch), batch.membership
+            offsets = begin_transactional(
+                producer, lambda manager: manager.send_offsets_to_transaction(*arguments)
+            )
+        sent: list[Any] = []
         try:
-            given = producer.give_packed(messages) if packed else enumerate(producer.give(messages))
-            for number, future in given:
-                future.add_errback(_note, too_large, number)
+            for index, future in (
+                writer.write(messages) if writer else enumerate(send(producer, messages))
+            ):
+                future.add_errback(_note_size, too_large, index)
                 sent.append(future)
+            if writer:
+                producer.flush(_SECONDS)
+            wait_for_futures(sent, _SECONDS)
         except KafkaError:
             if offsets is not None and offsets.failed:
                 raise offsets.exception from None
+            wait_for_futures(sent, _SECONDS)  # raises what one failed with before the others
             raise
-        producer.settle(sent, offsets, lambda: self._source.unpack_ahead(len(batch.records)))
         if offsets is not None:
-            producer.commit_transaction(self._source.fetch_ahead)
+            wait_for_result(offsets, _SECONDS, "the offsets")
+        if offsets is None:
+            self._commit(batch)
         else:
-            self._source.fetch_ahead()
-            self._source.consumer.commit(batch.offsets, timeout_ms=REQUEST_TIMEOUT_MS)
+            commit = begin_transactional(producer, lambda manager: manager.begin_commit())
+            wait_for_result(commit, _SECONDS, "the commit")
 
-    def _shorten(self, message: Message, error: DependencyError) -> Message:
-        shorter = shorten(message, keep_value=message.topic == self._settings.alerts_topic)
+    def _truncate(self, message: Message, error: DependencyError) -> Message:
+        shorter = truncate(message, keep_value=message.topic == self._settings.alerts_topic)
         if shorter == message:
             raise DependencyError(
                 f"the topic {message.topic} does not take a message of {_size(message)} bytes: "
@@ -103,35 +131,55 @@ class Sink:
             ) from error
         return shorter
 
-    def reset(self) -> None:
-        """Starts anew after a failure; an open transaction is aborted.
-
-        Raises:
-            DependencyError: from Kafka.
-        """
-        self._producer.discard()
-        with kafka_errors("start anew"):
-            self._producer = self._new_producer()
-
     def close(self) -> None:
-        """Closes the connections; everything delivered has been delivered."""
-        self._producer.discard()
+        """Close the connections; an open transaction times out or is aborted by the next start."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            close_producer(producer)
 
-    def _new_producer(self) -> Producer:
-        return new_producer(self._settings, self._transactional_id if self._transactions else None)
+
+def send(producer: Any, messages: Iterable[Message]) -> Iterator[Any]:
+    """Send messages one by one; yields the futures of their acknowledgements.
+
+    One that exceeds `max_request_size` fails at once, as it would at a broker.
+    """
+    for message in messages:
+        headers = message.headers + message.added
+        try:
+            yield producer.send(
+                message.topic, message.value, message.key, headers, message.partition
+            )
+        except MessageSizeTooLargeError as error:
+            yield Future().failure(error)
 
 
-def shorten(message: Message, *, keep_value: bool) -> Message:
-    """The message without its largest part: value, key, or the headers of its record.
+def wait_for_futures(futures: Iterable[Any], seconds: float) -> list[Any]:
+    """Wait for messages' futures, within so many seconds for all of them.
 
-    A header says how many bytes were left out. A dead letter's others say where the record lies, so
-    that it can be had as long as the source topic keeps it.
+    kafka-python's `flush` fails when a batch was split, and does not say which message failed.
+
+    Returns:
+        What each acknowledgement says.
+
+    Raises:
+        KafkaTimeoutError: if one is not done in time.
+        KafkaError: what the first one failed with.
+    """
+    deadline = time.monotonic() + seconds
+    return [future.get(timeout=max(0.0, deadline - time.monotonic())) for future in futures]
+
+
+def truncate(message: Message, *, keep_value: bool) -> Message:
+    """Return the message without its largest part: value, key, or the headers of its record.
+
+    A header says how many bytes were left out. A dead letter's headers name the record's partition
+    and offset, by which it can be read as long as the source topic keeps it.
 
     Args:
         keep_value: the value stays, because without it the message says nothing.
 
     Returns:
-        The same message if there is nothing more to leave out.
+        The same message if nothing more can be left out.
     """
     sizes = {
         "value": 0 if keep_value else len(message.value or b""),
@@ -142,17 +190,17 @@ def shorten(message: Message, *, keep_value: bool) -> Message:
     if not sizes[part]:
         return message
     without: dict[str, Any] = {"value": b"", "key": None, "headers": []}
-    said = (f"triage-omitted-{part}-bytes", str(sizes[part]).encode())
+    omitted = (f"triage-omitted-{part}-bytes", str(sizes[part]).encode())
     shorter = msgspec.structs.replace(
-        message, **{part: without[part]}, added=[*message.added, said]
+        message, **{part: without[part]}, added=[*message.added, omitted]
     )
     # kafka-python publishes no message without both key and value.
     return msgspec.structs.replace(shorter, value=shorter.value or b"")
 
 
-def _note(numbers: list[int], number: int, error: BaseException) -> None:
+def _note_size(indices: list[int], index: int, error: BaseException) -> None:
     if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
-        numbers.append(number)
+        indices.append(index)
 
 
 def _size(message: Message) -> int:

@@ -1,14 +1,25 @@
-"""Source: a member of the consumer group that gives batches of records."""
+"""Source: a member of the consumer group that receives batches of records.
+
+One rule keeps delivery exactly once: after any change of membership and after any failure, each
+partition is read from where the group's commits stand.
+"""
 
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
+from kafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    LogTruncationError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnknownBrokerIdError,
+)
 from kafka.structs import MemberState
 
 from worker.kafka.connection import (
@@ -17,65 +28,77 @@ from worker.kafka.connection import (
     kafka_errors,
     new_consumer,
 )
-from worker.kafka.mends import (
-    ask_before_joining,
-    ask_no_thread_for_what_is_known,
-    end_offsets,
-    forget_commits,
-    give_up_what_is_lost,
-    keep_awake,
-    rejoin_if_forgotten,
-)
-from worker.kafka.record_batches import PartitionRecords
-from worker.kafka.records import Batch, Record
+from worker.kafka.records import Batch, PositionReset, Record
 from worker.kafka.unpack import one_allowance
-from worker.kafka.unreadable import unpacked_or_unreadable
+from worker.kafka.workarounds import attach_to_coordinator, poll_readable
 from worker.settings import Settings
 
 _METADATA_MAX_AGE_MS = 30_000
-"""After this long at most, partitions that were added to the topic are consumed."""
+"""How late partitions that are added to the topic are consumed."""
 _HEARTBEAT_MS = 1000
 """How late a member may learn that the group rebalances, while the others stand still."""
 _MOST_BYTES = 2 << 20
-"""Of the values in a batch of several records, which are in memory several times over."""
-_FETCH = 0.005
-"""Seconds within which Kafka answers with records that it has."""
-_FRESH = 0.01
-"""Seconds for which a batch may begin without asking for what has come since it was asked for."""
+"""Bytes of the values in a batch of several records, which are in memory several times over."""
+_FETCH_SECONDS = 0.005
+"""How long Kafka takes to answer with records that it has."""
 _LONGEST_SLEEP = 0.05
 """Seconds between two polls of a batch that waits long, so that its partitions are read on."""
-_LAG_TIMEOUT_MS = 2000
+_OFFSETS_TIMEOUT_MS = 2000
 """How long a leader that is missing may hold up the partitions whose leaders are there."""
+_CLOSE_TIMEOUT_MS = 5000
+
+Member = tuple[int, str]
+"""Generation of the group, and the id that Kafka gave this member."""
 
 
-class Source:
-    """A member of the consumer group that reads the input topic from its oldest record on.
+class _PositionsChangedError(Exception):
+    """What was polled does not count: each partition is to be read from the group's commit."""
 
-    Rebalances are cooperative: partitions that do not change hands are read on from where they
-    are. With an instance id membership is static, and a restart within the session timeout moves no
-    partition. A member that does not come back for `stall_seconds` loses its partitions, though its
-    heartbeats go on.
+
+class KafkaSource:
+    """A member of the consumer group that reads the input topic, at first from its oldest record.
+
+    Rebalances are cooperative: partitions that do not change hands are read on. With an instance id
+    membership is static, and a restart within the session timeout moves no partition. A member that
+    does not come back for `stall_seconds` loses its partitions, though its heartbeats go on.
 
     Args:
-        on_rebalance: is told how many partitions are assigned after each change.
+        on_rebalance: called with the number of assigned partitions after each change, in another
+            thread.
+        on_position_reset: called when Kafka no longer has a partition's position.
     """
 
     def __init__(
-        self, settings: Settings, on_rebalance: Callable[[int], None] = lambda _: None
+        self,
+        settings: Settings,
+        on_rebalance: Callable[[int], None] = lambda _: None,
+        on_position_reset: Callable[[PositionReset], None] = lambda _: None,
     ) -> None:
+        self._settings = settings
         self._wait = settings.batch_wait_ms / 1000
-        self._unfinished: list[Record] = []  # polled, but neither delivered nor part of a batch
-        self._held: list[Record] = []  # polled, and for the next batch
-        self._membership: Any = None  # under which they were
-        self._taken = -math.inf  # when the last batch was
-        self._asked_ahead = -math.inf  # when records were, for the next batch
+        self._on_rebalance = on_rebalance
+        self._on_position_reset = on_position_reset
+        self._consumer: Any = None
+        self._rejoin_if_needed: Callable[[], None] = lambda: None
+        self._member: Member | None = None  # under which the positions were taken
+        self._received = -math.inf  # when the last batch was
+
+    def connect(self) -> None:
+        """Connect if it is not connected; the group is joined with the first `receive`.
+
+        Raises:
+            DependencyError: from Kafka.
+        """
+        if self._consumer is not None:
+            return
+        settings = self._settings
         with connecting(settings):
-            self.consumer = new_consumer(
+            consumer = new_consumer(
                 settings,
                 group_id=settings.group_id,
                 group_instance_id=settings.instance_id,
                 enable_auto_commit=False,
-                auto_offset_reset="earliest",
+                auto_offset_reset="none",
                 isolation_level="read_committed",
                 session_timeout_ms=settings.session_timeout_ms,
                 heartbeat_interval_ms=min(_HEARTBEAT_MS, settings.session_timeout_ms // 3),
@@ -85,26 +108,24 @@ class Source:
                 metadata_max_age_ms=_METADATA_MAX_AGE_MS,
                 partition_assignment_strategy=[CooperativeStickyAssignor],
             )
-        self.consumer._fetcher.PartitionRecords = PartitionRecords
-        self._holds = keep_awake(self.consumer._fetcher)
-        give_up_what_is_lost(self.consumer._coordinator)
-        ask_no_thread_for_what_is_known(self.consumer._coordinator)
-        if settings.instance_id is not None:
-            ask_before_joining(self.consumer._coordinator)
-        self.consumer.subscribe(
-            [settings.input_topic], listener=_Rebalances(self.consumer, on_rebalance)
+        self._rejoin_if_needed = attach_to_coordinator(consumer)
+        consumer.subscribe(
+            [settings.input_topic], listener=_Rebalances(consumer, self._on_rebalance)
         )
+        self._consumer, self._member = consumer, None
 
     @property
     def joined(self) -> bool:
-        """Whether it is a member of the group now, be it with partitions or in reserve."""
-        return bool(self.consumer.group_metadata().state == MemberState.STABLE)
+        """Whether it is a member of the group now, with partitions or in reserve."""
+        if self._consumer is None:
+            return False
+        return bool(self._consumer.group_metadata().state == MemberState.STABLE)
 
     def receive(self, timeout: float, max_records: int) -> Batch | None:
-        """Waits for a first record, and takes what there is.
+        """Wait for a first record, and return it with what else there is.
 
-        But not before `batch_wait_ms` have passed since the last batch was taken, in which more
-        may come. So under load nobody waits twice, and who comes after a pause does not wait.
+        Does not return before `batch_wait_ms` have passed since the last batch, in which more
+        records may come. So under load nobody waits twice, and a record after a pause not at all.
 
         Args:
             timeout: seconds to wait for the first record.
@@ -116,182 +137,235 @@ class Source:
         Raises:
             DependencyError: from Kafka.
         """
-        self._go_back()
-        with one_allowance():
-            return self._receive(timeout, max_records)
+        with kafka_errors("poll"), one_allowance():
+            try:
+                records = self._gather(timeout, max_records)
+            except _PositionsChangedError:
+                self._member = None
+                return None
+            except Exception:
+                self._member = None  # what was polled must come again
+                raise
+        if not records:
+            return None
+        membership = self._consumer.group_metadata()
+        if _member(membership) != self._member:
+            self._member = None
+            return None
+        self._received = time.monotonic()
+        batch = Batch(records, membership)
+        return self.truncate(batch, _within_bytes(records))
 
-    def _receive(self, timeout: float, max_records: int) -> Batch | None:
-        records = self._unfinished
-        records += self._held
-        memberships = [self._membership] if self._held else []
-        self._held = []
+    def _gather(self, timeout: float, max_records: int) -> list[Record]:
+        """Poll until the batch is full, or its time has come and Kafka has no more."""
+        records: list[Record] = []
 
-        def poll(seconds: float = 0) -> None:
-            with kafka_errors("poll"):
-                # There is no more room in memory for what waits than for a batch.
-                most = 1 if enough() else max_records - len(records)
-                records.extend(self._poll(int(seconds * 1000), most))
-                memberships.append(self.consumer.group_metadata())
-
-        def enough() -> bool:
+        def full() -> bool:
             return len(records) >= max_records or _bytes(records) > _MOST_BYTES
 
-        deadline = self._taken + self._wait
-        if self.joined and self._holds():
-            poll()
-        # They were there before; Kafka may have more by now.
-        late = bool(records) and time.monotonic() - self._asked_ahead > _FRESH
+        records += self._poll(0, max_records)
+        stale = bool(records)  # they were there before; Kafka may have more by now
         if not records:
-            poll(timeout)
-        while records and not enough() and (left := deadline - time.monotonic()) > 0:
-            # No poll before the wait is over, each of which would cost a millisecond.
-            time.sleep(min(left, _LONGEST_SLEEP))
-            if left > _LONGEST_SLEEP or self._holds():
-                poll()
-            late = True
-        if late and not enough():
-            poll(_FETCH)
-        # A batch must come from one generation of the group: what was polled under an older one may
-        # be another member's by now, and one below 0 would switch the broker's fencing off.
-        generations = {membership.generation_id for membership in memberships}
-        if len(generations) > 1 or min(generations) < 0:
-            return None
-        taken = _within(records, max_records)
-        self._held, records = records[taken:], records[:taken]
-        self._membership = memberships[-1]
-        self._unfinished = []
-        if not records:
-            return None
-        self._taken = time.monotonic()
-        return _batch(records, self._membership)
+            records += self._poll(timeout, max_records)
+        ready = self._received + self._wait
+        while records and not full() and (left := ready - time.monotonic()) > 0:
+            time.sleep(min(left, _LONGEST_SLEEP))  # each poll would cost a millisecond
+            records += self._poll(0, max_records - len(records))
+            stale = True
+        if stale and not full():
+            records += self._poll(_FETCH_SECONDS, max_records - len(records))
+        return records
 
-    def fetch_ahead(self) -> None:
-        """Asks Kafka for what the next batch will hold, if nothing is held for it.
+    def _poll(self, seconds: float, max_records: int) -> list[Record]:
+        self.connect()
+        consumer = self._consumer
+        self._rejoin_if_needed()
+        if self._member is None:
+            self._seek_to_commits()
+        try:
+            records = poll_readable(consumer, int(seconds * 1000), max_records)
+        except NoOffsetForPartitionError:
+            raise _PositionsChangedError from None  # there are new partitions
+        except OffsetOutOfRangeError as error:
+            self._repair_commits(error.args[0])
+            raise _PositionsChangedError from None
+        except LogTruncationError as error:
+            self._repair_commits(dict.fromkeys(error.divergent_offsets), error.divergent_offsets)
+            raise _PositionsChangedError from None
+        except UnknownBrokerIdError:
+            # A leader that the metadata lack: kafka-python would never ask it again.
+            self.close()
+            raise
+        if _member(consumer.group_metadata()) != self._member and (
+            records or self._member is not None or self.joined
+        ):
+            raise _PositionsChangedError
+        return records
 
-        Without waiting: an answer takes some milliseconds, in which the caller has to wait anyway.
-        Called much earlier, it would bring a batch of what there was then.
+    def _seek_to_commits(self) -> None:
+        """Read each partition from the group's commit on, or from its beginning if it has none."""
+        membership = self._consumer.group_metadata()
+        if membership.state != MemberState.STABLE:
+            return
+        for partition in self._consumer.assignment():
+            if (committed := self._committed(partition)) is None:
+                self._consumer.seek_to_beginning(partition)
+            else:
+                self._consumer.seek(partition, committed)
+        self._member = _member(membership)
+
+    def _committed(self, partition: Any) -> int | None:
+        """Ask twice for the group's commit.
+
+        kafka-python may return an answer that nobody waited for, however old. The second is new.
         """
-        if not self._holds():
-            self.consumer._fetcher.send_fetches()
-            self._asked_ahead = time.monotonic()
+        self._consumer.committed(partition, timeout_ms=REQUEST_TIMEOUT_MS)
+        committed: int | None = self._consumer.committed(partition, timeout_ms=REQUEST_TIMEOUT_MS)
+        return committed
 
-    def unpack_ahead(self, max_records: int) -> None:
-        """Unpacks records that Kafka has sent already, so many at most for the next batch.
+    def _repair_commits(
+        self,
+        positions: Mapping[Any, int | None],
+        cut_off: Mapping[Any, OffsetAndMetadata | None] = {},  # it is only read
+    ) -> None:
+        """Move the group's commits to where Kafka has records, where it has none any more.
 
-        While the caller waits for Kafka anyway. They belong to the last batch's membership, as this
-        member joins anew only when it is asked for the next one.
+        Nobody else would be told of a position that is moved without a commit: the next owner would
+        take another one, and skip what has come meanwhile.
+
+        Args:
+            positions: offsets that Kafka does not have, if they are known.
+            cut_off: where logs were cut off, if it is known.
+        """
+        consumer, partitions = self._consumer, list(positions)
+        beginnings = consumer.beginning_offsets(partitions, timeout_ms=_OFFSETS_TIMEOUT_MS)
+        ends = self._ends(partitions)
+        commits, resets = {}, []
+        for partition, position in positions.items():
+            committed = self._committed(partition)
+            old = position if committed is None else committed
+            cut = cut_off.get(partition)
+            end = ends[partition] if cut is None else min(cut.offset, ends[partition])
+            if old is None or beginnings[partition] <= old <= end:
+                continue
+            expired = old < beginnings[partition]
+            new = beginnings[partition] if expired else end
+            commits[partition] = OffsetAndMetadata(new, "", -1)
+            cause: Literal["expired", "truncated"] = "expired" if expired else "truncated"
+            resets.append(PositionReset(cause, partition.topic, partition.partition, old, new))
+        if commits:
+            consumer.commit(commits, timeout_ms=REQUEST_TIMEOUT_MS)
+        for reset in resets:
+            self._on_position_reset(reset)
+
+    def _ends(self, partitions: Iterable[Any]) -> dict[Any, int]:
+        try:
+            ends: dict[Any, int] = self._consumer.end_offsets(
+                list(partitions), timeout_ms=_OFFSETS_TIMEOUT_MS
+            )
+        except KeyError as error:  # of kafka-python, where others have a leader
+            raise LeaderNotAvailableError(f"no broker leads {error}") from error
+        return ends
+
+    def truncate(self, batch: Batch, records: int) -> Batch:
+        """Return the first records of the batch received last; the others come with the next."""
+        rest = batch.records[records:]
+        for partition, offset in _first_offsets(rest).items():
+            self._consumer.seek(partition, offset)
+        return Batch(batch.records[:records], batch.membership) if rest else batch
+
+    def rewind(self) -> None:
+        """Let what was received and is not committed come again."""
+        self._member = None
+
+    def commit(self, batch: Batch) -> None:
+        """Commit a batch outside a transaction.
 
         Raises:
-            DependencyError: from Kafka.
+            KafkaError: from Kafka.
         """
-        room = max_records - len(self._held)
-        if room > 0 and self._holds() and _bytes(self._held) <= _MOST_BYTES:
-            fetcher = self.consumer._fetcher
-            with kafka_errors("unpack"), one_allowance():
-                self._held += unpacked_or_unreadable(
-                    lambda: fetcher.fetched_records(room)[0], self.consumer.seek, room
-                )
-
-    def shorten(self, batch: Batch, records: int) -> Batch:
-        """The first records of the batch that was taken last; the others are held for the next."""
-        self._held = batch.records[records:] + self._held
-        return _batch(batch.records[:records], batch.membership)
-
-    def rewind(self, batch: Batch) -> None:
-        """Lets a batch that was not delivered come again."""
-        self._unfinished = batch.records + self._held
-        self._held = []
+        self._consumer.commit(offsets_behind(batch), timeout_ms=REQUEST_TIMEOUT_MS)
 
     def lag(self) -> dict[tuple[str, int], int]:
-        """How many offsets each assigned partition is behind its end, by (topic, partition).
+        """Return how many offsets each partition is behind its end, by (topic, partition).
 
         Raises:
             DependencyError: from Kafka.
         """
-        self._go_back()
         with kafka_errors("look for the ends of the partitions"):
-            partitions = self.consumer.assignment()
-            ends = end_offsets(self.consumer, partitions, _LAG_TIMEOUT_MS)
-            held = _first_offsets(self._held)
+            self.connect()
+            if self._member is None:
+                self._seek_to_commits()
+            partitions = self._consumer.assignment() if self._member is not None else ()
+            ends = self._ends(partitions)
             return {
-                (partition.topic, partition.partition): max(0, end - held.get(partition, position))
+                (partition.topic, partition.partition): max(0, end - position)
                 for partition, end in ends.items()
-                if (position := self.consumer.position(partition, timeout_ms=0)) is not None
+                if (position := self._position(partition)) is not None
             }
 
-    def _go_back(self) -> None:
-        """Goes back to where the group's commits stand, if records were polled but not delivered.
-
-        It asks Kafka, because a delivery that failed for us may have succeeded there.
-        """
-        if not self._unfinished:
-            return
-        first = _first_offsets(self._unfinished)
-        forget_commits(self.consumer._coordinator)
-        with kafka_errors("go back"):
-            for partition in self.consumer.assignment() & first.keys():
-                committed = self.consumer.committed(partition, timeout_ms=REQUEST_TIMEOUT_MS)
-                self.consumer.seek(partition, first[partition] if committed is None else committed)
-        self._unfinished = []
-
-    def _poll(self, timeout_ms: int, max_records: int) -> list[Record]:
-        rejoin_if_forgotten(self.consumer._coordinator)
-        return unpacked_or_unreadable(
-            lambda: self.consumer.poll(timeout_ms, max_records), self.consumer.seek, max_records
-        )
+    def _position(self, partition: Any) -> int | None:
+        position: int | None = self._consumer.position(partition, timeout_ms=_OFFSETS_TIMEOUT_MS)
+        return position
 
     def close(self) -> None:
-        """Leaves the group, so that the partitions move on at once, unless membership is static."""
-        with contextlib.suppress(KafkaError):
-            self.consumer.close()
+        """Leave the group, so that its partitions move on at once, unless membership is static."""
+        consumer, self._consumer = self._consumer, None
+        self._member = None
+        if consumer is not None:
+            with contextlib.suppress(KafkaError):
+                consumer.close(timeout_ms=_CLOSE_TIMEOUT_MS)
 
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python ships no types
     """Counts what is assigned. An error in here would come out of `poll`."""
 
-    def __init__(self, consumer: Any, tell: Callable[[int], None]) -> None:
+    def __init__(self, consumer: Any, notify: Callable[[int], None]) -> None:
         self._consumer = consumer
-        self._tell = tell
+        self._notify = notify
 
     def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        """Everything taken of them was committed before the poll that this call is part of."""
-        self._tell(len(self._consumer.assignment() - set(revoked)))
+        """Count what is left; all that was received was delivered before this poll."""
+        self._notify(len(self._consumer.assignment() - set(revoked)))
 
     def on_partitions_lost(self, lost: Iterable[Any]) -> None:
-        """What was taken of them is fenced off when it is delivered."""
-        self._tell(len(self._consumer.assignment() - set(lost)))
+        """Count what is left; Kafka refuses the delivery of what was received."""
+        self._notify(len(self._consumer.assignment() - set(lost)))
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """They are read from the group's commits on, as they are now."""
-        forget_commits(self._consumer._coordinator)
-        self._tell(len(self._consumer.assignment() | set(assigned)))
+        """Count what there is now."""
+        self._notify(len(self._consumer.assignment() | set(assigned)))
+
+
+def offsets_behind(batch: Batch) -> dict[Any, Any]:
+    """Return the position behind a batch's last record of each partition."""
+    last = {(record.topic, record.partition): record.offset for record in batch.records}
+    return {
+        TopicPartition(*partition): OffsetAndMetadata(offset + 1, "", -1)
+        for partition, offset in last.items()
+    }
+
+
+def _member(membership: Any) -> Member:
+    return membership.generation_id, membership.member_id
 
 
 def _bytes(records: list[Record]) -> int:
     return sum(len(record.value or b"") for record in records)
 
 
-def _within(records: list[Record], most: int) -> int:
-    """How many of the records, one at least, are so many and have so many bytes at most."""
+def _within_bytes(records: list[Record]) -> int:
+    """Return how many records, one at least, have `_MOST_BYTES` at most."""
     total = 0
-    for place, record in enumerate(records[:most]):
+    for index, record in enumerate(records):
         total += len(record.value or b"")
-        if total > _MOST_BYTES and place:
-            return place
-    return min(len(records), most)
-
-
-def _batch(records: list[Any], membership: Any) -> Batch:
-    last = {(record.topic, record.partition): record.offset for record in records}
-    offsets = {
-        TopicPartition(*partition): OffsetAndMetadata(offset + 1, "", -1)
-        for partition, offset in last.items()
-    }
-    return Batch(records, offsets, membership)
+        if total > _MOST_BYTES and index:
+            return index
+    return len(records)
 
 
 def _first_offsets(records: list[Record]) -> dict[Any, int]:
-    """The first record's offset of each partition."""
+    """Return the first record's offset of each partition."""
     first: dict[Any, int] = {}
     for record in records:
         first.setdefault(TopicPartition(record.topic, record.partition), record.offset)

@@ -1,4 +1,4 @@
-"""Topics: look for those that the worker needs, create them."""
+"""Topics: check that the topics exist, create them."""
 
 import contextlib
 from collections.abc import Mapping
@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from kafka.errors import TopicAlreadyExistsError
 
 from shared.errors import DependencyError
-from worker.kafka.connection import connecting, new_admin, new_consumer
+from worker.kafka.connection import connecting, new_admin
 from worker.settings import Settings
 
 
 def check_topics(settings: Settings) -> None:
-    """Looks for the broker and for the three topics.
+    """Check that a broker answers and that the three topics exist.
 
     Raises:
         DependencyError: if no broker answers within 10 s, or naming the topics that are missing.
     """
-    with connecting(settings), contextlib.closing(new_consumer(settings)) as consumer:
-        there = consumer.topics()
+    with connecting(settings), contextlib.closing(new_admin(settings)) as admin:
+        existing = admin.list_topics()
     wanted = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
-    missing = [topic for topic in wanted if topic not in there]
+    missing = [topic for topic in wanted if topic not in existing]
     if missing:
         raise DependencyError(
             f"Kafka at {settings.kafka_bootstrap_servers} has no topic {', '.join(missing)}: "
@@ -30,23 +30,19 @@ def check_topics(settings: Settings) -> None:
 
 
 def create_topics(settings: Settings, topics: Mapping[str, int]) -> list[str]:
-    """Creates topics, given with their numbers of partitions.
+    """Create topics, given with their numbers of partitions.
 
     Returns:
-        Those that exist already, which stay as they are.
+        Those that exist already, which are left as they are.
 
     Raises:
         DependencyError: from Kafka.
     """
-    there = []
-    with connecting(settings):
-        admin = new_admin(settings)
-        try:
-            for topic, partitions in topics.items():
-                try:
-                    admin.create_topics({topic: {"num_partitions": partitions}})
-                except TopicAlreadyExistsError:
-                    there.append(topic)
-        finally:
-            admin.close()
-    return there
+    existing = []
+    with connecting(settings), contextlib.closing(new_admin(settings)) as admin:
+        for topic, partitions in topics.items():
+            try:
+                admin.create_topics({topic: {"num_partitions": partitions}})
+            except TopicAlreadyExistsError:
+                existing.append(topic)
+    return existing

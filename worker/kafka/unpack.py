@@ -1,7 +1,8 @@
-"""Unpack: bounds what compressed batches of records may unpack to, which kafka-python does not.
+"""Unpack: bound the memory that compressed batches of records may take.
 
-A producer's batch of 1 MB may unpack to 1 GB (gzip, zstd), and a poll takes many batches. There is
-no setting for it, so that kafka-python's decoders are replaced by others of the same results.
+A producer's batch of 1 MB may unpack to 1 GB (gzip, zstd), and a poll unpacks many batches.
+kafka-python 3.0.12 has no setting for it, so `bound_decompression` puts in decoders of the same
+results that raise an error beyond the bound.
 """
 
 import contextlib
@@ -19,26 +20,26 @@ from kafka.errors import KafkaError
 from kafka.record import default_records, legacy_records
 
 MOST_BYTES = 64 << 20
-"""To which a batch may unpack, and all batches of one allowance together. A producer's request has
-1 MiB at most unless somebody raises it, and text is packed to a tenth at best."""
+"""Bytes that a batch may unpack to, and all batches of one allowance together. A producer's request
+has 1 MiB unless somebody raises the limit, and text is compressed to a tenth at best."""
 _PIECE = 1 << 20
 _LZ4_RATIO = 255
-"""What LZ4 can gain at most."""
+"""The highest compression ratio of LZ4."""
 _XERIAL = b"\x82SNAPPY\x00"
 _XERIAL_HEADER = 16
-"""Java's snappy puts this many bytes before blocks, each of which has its length in 4 bytes."""
+"""Java's snappy writes this many bytes before its blocks, each with its length in 4 bytes."""
 
 
 class TooLargeError(KafkaError):  # type: ignore[misc]  # kafka-python ships no types
-    """A batch by itself unpacks to more than `MOST_BYTES`."""
+    """A single batch unpacks to more than `MOST_BYTES`."""
 
 
-class EnoughError(KafkaError):  # type: ignore[misc]  # kafka-python ships no types
-    """A batch does not fit beside those before it; with an allowance of its own it may be read."""
+class AllowanceError(KafkaError):  # type: ignore[misc]  # kafka-python ships no types
+    """A batch does not fit beside those before it; the next allowance may suffice for it."""
 
 
 class _Allowance(threading.local):
-    """How many bytes this thread may still unpack; None: `MOST_BYTES` for each batch."""
+    """Bytes that this thread may still unpack; None: `MOST_BYTES` for each batch."""
 
     left: int | None = None
 
@@ -48,7 +49,7 @@ _allowance = _Allowance()
 
 @contextlib.contextmanager
 def one_allowance() -> Iterator[None]:
-    """All batches that this thread unpacks meanwhile share one allowance."""
+    """Let all batches that this thread unpacks in the context share one allowance."""
     _allowance.left = MOST_BYTES
     try:
         yield
@@ -71,7 +72,7 @@ def _zstd(data: Any) -> Iterator[bytes]:
 
 def _lz4(data: Any) -> Iterator[bytes]:
     if _LZ4_RATIO * len(data) <= _PIECE << 4:
-        yield lz4.frame.decompress(data)  # three times as fast
+        yield lz4.frame.decompress(data)  # three times as fast as in pieces
         return
     reader = lz4.frame.LZ4FrameDecompressor()
     yield reader.decompress(data, max_length=_PIECE)
@@ -82,17 +83,17 @@ def _lz4(data: Any) -> Iterator[bytes]:
 
 
 def _snappy(data: Any) -> Iterator[bytes]:
-    """A block gains a factor of 22 at most, so that one may be unpacked before it is measured."""
+    """Unpack block by block; a block grows by a factor of 22 at most."""
     data = bytes(data)
     if data[: len(_XERIAL)] != _XERIAL or len(data) <= _XERIAL_HEADER:
         yield snappy.decompress(data)
         return
-    place = _XERIAL_HEADER
-    while place < len(data):
-        (size,) = struct.unpack_from("!I", data, place)
-        place += 4
-        yield snappy.decompress(data[place : place + size])
-        place += size
+    position = _XERIAL_HEADER
+    while position < len(data):
+        (size,) = struct.unpack_from("!I", data, position)
+        position += 4
+        yield snappy.decompress(data[position : position + size])
+        position += size
 
 
 def _bounded(read: Callable[[Any], Iterator[bytes]]) -> Callable[[Any], bytes]:
@@ -104,7 +105,7 @@ def _bounded(read: Callable[[Any], Iterator[bytes]]) -> Callable[[Any], bytes]:
             left -= len(piece)
             if left < 0:
                 if most < MOST_BYTES:
-                    raise EnoughError
+                    raise AllowanceError
                 raise TooLargeError(f"the batch unpacks to more than {MOST_BYTES} bytes")
         if _allowance.left is not None:
             _allowance.left = left
@@ -114,8 +115,12 @@ def _bounded(read: Callable[[Any], Iterator[bytes]]) -> Callable[[Any], bytes]:
 
 
 gzip_decode, snappy_decode, lz4_decode, zstd_decode = map(_bounded, (_gzip, _snappy, _lz4, _zstd))
-for _module in (default_records, legacy_records):
-    _module.gzip_decode = gzip_decode
-    _module.snappy_decode = snappy_decode
-    _module.lz4_decode = lz4_decode
-default_records.zstd_decode = zstd_decode
+
+
+def bound_decompression() -> None:
+    """Make kafka-python unpack with these decoders, in the whole process."""
+    for module in (default_records, legacy_records):
+        module.gzip_decode = gzip_decode
+        module.snappy_decode = snappy_decode
+        module.lz4_decode = lz4_decode
+    default_records.zstd_decode = zstd_decode

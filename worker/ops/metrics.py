@@ -131,6 +131,12 @@ class Metrics:
         self.lag = gauge("consumer_lag_records", "Offsets not consumed yet", "topic", "partition")
         self.assigned_partitions = gauge("assigned_partitions", "Partitions of this member")
         self.rebalances = counter("rebalances", "Changes of the assigned partitions")
+        self.position_resets = counter(
+            "position_resets", "Positions that Kafka no longer had, by why", "cause"
+        )
+        self.skipped_records = counter(
+            "skipped_records", "Offsets skipped because their records were deleted unread"
+        )
         self.transactions = counter("transactions", "Transactions by their end", "result")
         self.retries = counter(
             "retries", "Attempts begun anew after a dependency failed", "dependency"
@@ -164,6 +170,7 @@ class Metrics:
         for metric, labels in (
             (self.transactions, ("committed", "aborted")),
             (self.retries, ("kafka", "registry", "memory")),
+            (self.position_resets, ("expired", "truncated")),
             (self.model_reloads, ("loaded", "refused", "unavailable")),
             (self.shadow_tweets, ("both", "production", "shadow", "neither")),
             (self.notices, NOTICE_KINDS),

@@ -5,7 +5,7 @@ import pytest
 from shared.errors import RecordError
 from tests.worker.test_triage import record_of
 from worker.kafka.records import Headers, Message, Record
-from worker.kafka.sink import shorten
+from worker.kafka.sink import truncate
 from worker.messages.dead_letter import as_it_came, make_dead_letter, read_dead_letter
 
 ERROR = RecordError("invalid_json", "the value is not valid JSON")
@@ -54,7 +54,7 @@ def test_what_was_left_out_is_told() -> None:
         (make_dead_letter("dead", record_of(None, key=b"k"), "no_value", ERROR), True),
         (make_dead_letter("dead", unreadable, "unreadable", ERROR), False),
         (large, True),
-        (shorten(large, keep_value=False), False),
+        (truncate(large, keep_value=False), False),
     ):
         letter = read_dead_letter(published(message))
         assert letter is not None

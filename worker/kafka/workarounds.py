@@ -1,0 +1,168 @@
+"""Workarounds for faults of kafka-python, one function each.
+
+Each docstring names the fault, the version it was seen in, and the test that fails without the
+workaround. This module and `record_batches` are the only ones that use private parts of
+kafka-python; a test counts them. Faults that its public API suffices for are worked around where
+they occur:
+
+- `committed` may return an answer that nobody waited for: the source asks twice.
+- A leader that the metadata lack loses records: the source makes a new consumer.
+- `end_offsets` raises `KeyError` where some partitions have no leader: the source catches it.
+"""
+
+import contextlib
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.structs import MemberState
+
+from shared.errors import UnavailableError
+from worker.kafka.records import Record, records_of
+from worker.kafka.unpack import AllowanceError, TooLargeError
+
+_RECORD_BATCH = 2
+"""The version of batches since Kafka 0.11."""
+
+
+def begin_transactional(producer: Any, begin: Callable[[Any], Any]) -> Any:
+    """Begin a transaction's request and return its result, instead of waiting for it.
+
+    Fault: `send_offsets_to_transaction` and `commit_transaction` wait without a limit, and for ever
+    when the coordinator is away for a moment, because the request is forgotten.
+    Seen: 3.0.12. Test: `test_a_commit_is_not_waited_for_without_end`.
+
+    Args:
+        begin: calls the method of the transaction manager that the producer's method calls.
+    """
+    result = begin(producer._transaction_manager)
+    producer._sender.wakeup()
+    return result
+
+
+def wait_for_result(result: Any, seconds: float, what: str) -> None:
+    """Wait for the result of `begin_transactional`.
+
+    Raises:
+        KafkaTimeoutError: if there is no result in time.
+        KafkaError: what the request failed with.
+    """
+    if not result.wait(seconds * 1000):
+        raise KafkaTimeoutError(f"no answer to {what} within {seconds:g} s")
+
+
+def close_producer(producer: Any) -> None:
+    """Close a producer and drop what it has not sent.
+
+    Fault: `close` raises where messages are not sent, and its thread goes on for ever.
+    Seen: 3.0.12. Test: `test_a_producer_that_cannot_send_leaves_no_thread`.
+    """
+    try:
+        producer.close(timeout=0)
+    except KafkaTimeoutError:
+        producer._sender.force_close()
+        with contextlib.suppress(KafkaError):
+            producer.close(timeout=1)
+
+
+def attach_to_coordinator(consumer: Any) -> Callable[[], None]:
+    """Keep a static member's id, and return a function that rejoins a member that should.
+
+    Fault: a static member that has not polled for long forgets the id that Kafka gave it. It joins
+    as a new process would, and Kafka removes the member that has replaced it.
+    Seen: 3.0.12. Test: `test_a_member_that_stood_still_does_not_drive_out_its_replacement`.
+
+    Fault: a member that joins because its topic has changed may forget that it joins, and stays
+    without heartbeats and partitions.
+    Seen: 3.0.12. Test: `test_a_member_does_not_forget_that_it_joins`.
+
+    Fault: a static member that was replaced stops its heartbeats and does not say so.
+    Seen: 3.0.12. Test: `test_a_member_that_was_replaced_says_so`.
+    """
+    coordinator = consumer._coordinator
+    forget = coordinator.reset_generation
+
+    def reset_generation(member_id: str = "") -> None:
+        # Kafka answers the old id with who has the instance id now. Only when it knows neither,
+        # which it says while this member joins, is the id given up.
+        if coordinator.group_instance_id and coordinator.state is not MemberState.REBALANCING:
+            member_id = member_id or coordinator.group_metadata().member_id
+        forget(member_id)
+
+    def rejoin_if_needed() -> None:
+        fenced = coordinator.state is MemberState.STABLE and not coordinator._heartbeat_enabled
+        if fenced or coordinator.state is MemberState.REBALANCING:
+            coordinator.request_rejoin()
+
+    coordinator.reset_generation = reset_generation
+    return rejoin_if_needed
+
+
+def poll_readable(consumer: Any, timeout_ms: int, max_records: int) -> list[Record]:
+    """Poll; a record that cannot be unpacked becomes a record with an error.
+
+    Fault: after a record that cannot be unpacked, such as one with a wrong checksum, each later
+    poll raises or never returns.
+    Seen: 3.0.12. Test: `test_a_rewind_behind_an_unreadable_record_is_no_endless_loop`.
+
+    Raises:
+        UnavailableError: if memory ran out; the records will be fetched again.
+        Exception: whatever else a poll raises.
+    """
+    try:
+        return records_of(consumer.poll(timeout_ms, max_records))
+    except Exception as error:
+        if (unpacking := _unpacking(error)) is None:
+            raise
+        unpacking.records.drain()  # or the next poll would ask its dead iterator again and again
+        if isinstance(error, MemoryError):
+            raise UnavailableError("no memory to unpack records") from error
+        if isinstance(error, AllowanceError):
+            return []  # it is fetched again
+        return _unreadable(unpacking, error, consumer.seek, max_records)
+
+
+class _Unpacking(msgspec.Struct, frozen=True):
+    """What kafka-python was unpacking: a partition's records, and of them a producer's batch."""
+
+    records: Any
+    batch: Any
+
+
+def _unpacking(error: Exception) -> _Unpacking | None:
+    """Find what kafka-python was unpacking when it raised, or None.
+
+    The error may be of any class, and names neither the partition nor the offset.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "_unpack_records":
+            return _Unpacking(frame.f_locals["self"], frame.f_locals.get("batch"))
+    return None
+
+
+def _unreadable(
+    unpacking: _Unpacking, error: Exception, seek: Callable[[Any, int], object], max_records: int
+) -> list[Record]:
+    """Skip the record at fault, and return what stands for it."""
+    records, batch = unpacking.records, unpacking.batch
+    # Either version has an offset: of its first record, or of the last of its compressed messages.
+    is_record_batch = batch is not None and batch.magic >= _RECORD_BATCH
+    # Where this fetch began, or behind what was unpacked of it.
+    offset = max(records.fetch_offset, records.next_fetch_offset)
+    if is_record_batch:
+        offset = max(offset, batch.base_offset)  # there may be a gap before it
+    end = offset + 1
+    # Of a batch with a wrong checksum only the first offset can be relied on. Here the checksum was
+    # right: the whole batch can be skipped, which is not unpacked for each of its records.
+    if isinstance(error, TooLargeError):
+        last = batch.last_offset if is_record_batch else batch.base_offset
+        end = min(last + 1, offset + max_records)
+    reason = error.args[0] if isinstance(error, KafkaError) and error.args else error
+    partition, message = records.topic_partition, f"{type(error).__name__}: {reason}"
+    seek(partition, end)
+    return [
+        Record(partition.topic, partition.partition, each, error=message)
+        for each in range(offset, end)
+    ]
