@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 
-from shared.bundle.files import Bundle, load_bundle
+from shared.bundle.load import Bundle, load_bundle
 from shared.errors import DependencyError
 from shared.registry.folder import FolderRegistry
 from tests.wandb.server.server import WandbServer, environment

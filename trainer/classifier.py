@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.bundle.files import Bundle, load_bundle
+from shared.arrays import Floats
+from shared.bundle.load import Bundle, load_bundle
 from shared.bundle.manifest import Manifest
 from shared.bundle.quality import BALANCED
-from shared.model.architecture import Floats
 from shared.model.scorer import BATCH_SIZE
-from shared.registry.base import PRODUCTION, open_registry
+from shared.registry.base import PRODUCTION
+from shared.registry.open import open_registry
 from trainer.settings import read_settings
 
 

@@ -17,8 +17,8 @@ from typing import cast
 import msgspec
 import numpy as np
 
+from shared.arrays import Floats
 from shared.errors import RecordError, UnavailableError
-from shared.model.architecture import Floats
 from shared.model.scorer import Scorer
 from worker.kafka.records import Headers, Message, Record
 from worker.messages.alert import (

@@ -1,1 +1,1 @@
-"""Bundle: a trained model as a folder, with its manifest and the quality that training measured."""
+"""Bundle: a trained model as a folder, and the only thing that passes from trainer to worker."""

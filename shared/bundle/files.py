@@ -1,18 +1,16 @@
-"""Bundle: a trained model as a folder, the only thing that passes from trainer to worker.
+"""The files of a bundle: write, verify, copy and read them.
 
-    manifest.json        what it is, and the SHA-256 of every other file
-    weights.safetensors  the model's weights by name
-    vocabulary.json      the words, each at the place of its id
-    pipeline.msgpack     spaCy's tokenizer rules and lemma table
-    vectors.safetensors  pretrained word vectors, where the model looks them up
-    golden.json          texts with the probabilities that the model gave them when it was made
-    trained_on.safetensors
-                         hashes of the texts that training saw; bundles of version 0.1 lack it
-    model-card.md        a page about it for people; bundles of version 0.1 lack it
+    manifest.json           what it is, and the SHA-256 of every other file
+    weights.safetensors     the model's weights by path
+    vocabulary.json         the words, each at the index that is its id
+    pipeline.msgpack        spaCy's tokenizer rules and lemma table
+    vectors.safetensors     pretrained word vectors, if the model has them
+    golden.json             texts with the probabilities that the model gave them when it was made
+    trained_on.safetensors  hashes of the texts that training saw; not in bundles of version 0.1
+    model-card.md           a page about it for people; not in bundles of version 0.1
 
-Loading reads data only (JSON, msgpack, safetensors), builds the model from our own code, and
-refuses a bundle whose hashes or golden probabilities do not agree. A bundle that somebody made with
-intent costs no more memory than the files may be large, and some more for the model of that size.
+All are data: JSON, msgpack, safetensors, Markdown. No file can run code, and the size of each is
+bounded, so that a malicious bundle cannot use more memory than that.
 """
 
 import hashlib
@@ -22,7 +20,7 @@ import stat
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -31,30 +29,9 @@ from safetensors import numpy as safetensors
 
 from shared.bundle.manifest import FORMAT, Manifest
 from shared.errors import BundleError, UnavailableError
-from shared.model.architecture import (
-    Architecture,
-    Calibration,
-    Weights,
-    build_model,
-    count_parameters,
-    has_gpu,
-    set_weights,
-)
-from shared.model.keras_model import GpuModel
-from shared.model.numpy_model import NumpyModel
-from shared.model.scorer import KerasModel, Scorer
-from shared.text.encoder import TextEncoder
-from shared.text.lemmas import TextSettings, lemma_table, pipeline_from_bytes
-from shared.text.tokens import (
-    Featurizer,
-    TokenEncoder,
-    WordVectors,
-    vectors_from_bytes,
-    vectors_to_bytes,
-)
-
-if TYPE_CHECKING:
-    from spacy.language import Language
+from shared.model.architecture import Weights
+from shared.model.scorer import Scorer
+from shared.text.tokens import WordVectors, vectors_to_bytes
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
@@ -64,9 +41,9 @@ GOLDEN = "golden.json"
 TRAINED_ON = "trained_on.safetensors"
 VECTORS = "vectors.safetensors"
 MODEL_CARD = "model-card.md"
-_LOADED = (WEIGHTS, VOCABULARY, PIPELINE, GOLDEN)
+LOADED = (WEIGHTS, VOCABULARY, PIPELINE, GOLDEN)
 _OPTIONAL = (TRAINED_ON, MODEL_CARD)
-_FILES = (*_LOADED, *_OPTIONAL)
+_FILES = (*LOADED, *_OPTIONAL)
 _LARGEST = {
     MANIFEST: 1 << 20,
     WEIGHTS: 512 << 20,
@@ -77,15 +54,10 @@ _LARGEST = {
     VECTORS: 128 << 20,
     MODEL_CARD: 1 << 20,
 }
-"""Bytes of each file at most: 100 times those of the recipes here, at least 16 times the
-lemmas and the word vectors."""
+"""The most bytes of each file: 100 times those of our recipes, but 16 times those of the lemmas and
+the word vectors."""
 
 _HASHES = "normalized_texts"  # the tensor's name in TRAINED_ON
-
-GOLDEN_TOLERANCE = 1e-3
-"""Probabilities may differ by this much between processors (1e-6 between CPUs, more with TF32)."""
-
-TokenModel = type[NumpyModel] | type[GpuModel]
 
 GOLDEN_TEXTS = (
     "Forest fire near La Ronge, crews on the way",
@@ -101,15 +73,14 @@ GOLDEN_TEXTS = (
     "Explosion at the chemical plant, stay inside and close the windows",
     "…",
 )
-"""Written for this project, so that a bundle carries no tweet of the data it was trained on."""
+"""Written for this project, so that a bundle holds no tweet of the data it was trained on."""
 
 
-class Bundle(msgspec.Struct, frozen=True):
-    """A loaded bundle: its manifest, the manifest's SHA-256, and a scorer that is ready."""
+class Golden(msgspec.Struct):
+    """A text and the probability that the model gave it when it was made."""
 
-    manifest: Manifest
-    digest: str
-    scorer: Scorer
+    text: str
+    probability: float
 
 
 def write_bundle(
@@ -123,15 +94,15 @@ def write_bundle(
     card: str,
     vectors: WordVectors | None = None,
 ) -> Manifest:
-    """Writes a bundle; the folder appears as a whole, and replaces one that was there.
+    """Write a bundle. The folder appears all at once, and replaces a bundle that is there.
 
     Args:
-        manifest: without `files`, which is filled in here.
-        pipeline: as `shared.text.lemmas.pipeline_to_bytes` gives it.
+        manifest: without `files`, which are filled in here.
+        pipeline: as `shared.text.lemmas.pipeline_to_bytes` returns it.
         scorer: of the same model; it scores the golden texts.
         trained_on: hashes of the texts that training and validation saw, uint64, shape (hashes,).
         card: the model card, in Markdown.
-        vectors: those that the model looks up, if any.
+        vectors: the pretrained vectors, if the model has them.
 
     Returns:
         The manifest as written.
@@ -166,9 +137,7 @@ def write_bundle(
                 (new / name).write_bytes(content)
             if folder.exists():
                 if not may_be_replaced(folder):
-                    raise BundleError(
-                        f"{folder} is there and is no bundle: expected another folder"
-                    )
+                    raise BundleError(f"{folder} exists and is not a bundle; choose another folder")
                 folder.rename(Path(scratch) / "replaced")
             new.rename(folder)
     except OSError as error:
@@ -177,26 +146,37 @@ def write_bundle(
 
 
 def may_be_replaced(folder: Path) -> bool:
-    """Whether a folder is empty, or holds a bundle.
+    """Return whether a folder is empty or holds a bundle.
 
     Raises:
-        OSError: if it cannot be read, or is none.
+        OSError: if it is not a folder or cannot be read.
     """
     names = {path.name for path in folder.iterdir()}
     return not names or MANIFEST in names
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Reads a manifest alone, without looking at the other files.
+    """Read the manifest alone.
 
     Raises:
-        BundleError: if there is none, or it is of another format.
+        BundleError: if it is missing, malformed or of another format.
     """
-    return _parse_manifest(folder, read_file(folder, MANIFEST))
+    path = folder / MANIFEST
+    content = read_file(folder, MANIFEST)
+    try:
+        given = msgspec.json.decode(content, type=dict[str, Any]).get("format")
+        if given != FORMAT:
+            raise BundleError(
+                f"{path}: expected bundle format {FORMAT}, got {given}: train again, or "
+                "install the version that made it"
+            )
+        return msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{path} is not the manifest of a bundle: {error}") from error
 
 
 def digest_of(folder: Path) -> str:
-    """A bundle's digest: the SHA-256 of its manifest, which holds those of its other files.
+    """Return the SHA-256 of the manifest, which contains those of the other files.
 
     Raises:
         BundleError: if there is no manifest.
@@ -205,7 +185,7 @@ def digest_of(folder: Path) -> str:
 
 
 def verify_bundle(folder: Path) -> Manifest:
-    """Reads the manifest and holds every file's SHA-256 against it.
+    """Read the manifest, and compare every file's SHA-256 with it.
 
     Raises:
         BundleError: naming the file that is missing, changed or not listed.
@@ -221,99 +201,11 @@ def verify_bundle(folder: Path) -> Manifest:
     return manifest
 
 
-def load_bundle(folder: Path, token_model: TokenModel | None = None) -> Bundle:
-    """Loads a bundle, having verified its hashes and its golden texts.
-
-    Args:
-        token_model: as for `new_scorer`; the golden texts are scored by what will serve.
-
-    Raises:
-        BundleError: if a file is missing or changed, or a golden text's probability differs by
-            more than `GOLDEN_TOLERANCE`.
-    """
-    manifest = verify_bundle(folder)
-    contents = {name: read_file(folder, name) for name in _LOADED}
-    try:
-        weights: dict[str, Any] = safetensors.load(contents[WEIGHTS])
-        vocabulary = msgspec.json.decode(contents[VOCABULARY], type=list[str])
-        golden = msgspec.json.decode(contents[GOLDEN], type=list[_Golden])
-        pipeline = pipeline_from_bytes(contents[PIPELINE])
-        vectors = None
-        if manifest.architecture.vectors:
-            vectors = vectors_from_bytes(read_file(folder, VECTORS), manifest.architecture.vectors)
-    except Exception as error:  # spaCy and safetensors raise whatever their parts raise
-        raise BundleError(f"{folder}: a file of the bundle cannot be read: {error!r}") from error
-    words = (len(vocabulary), manifest.text.num_words, manifest.architecture.num_words)
-    if not golden or list(words) != sorted(words):
-        raise BundleError(
-            f"{folder}: expected golden texts, and no more words in the vocabulary than num_words "
-            f"and embeddings; got {len(golden)} texts, {words[0]} words, {words[1]} and {words[2]}"
-        )
-    wanted = count_parameters(manifest.architecture)
-    given = sum(weight.size for weight in weights.values())
-    if wanted != given:
-        raise BundleError(f"{folder}: expected {wanted} weights for this architecture, got {given}")
-    try:
-        scorer = new_scorer(
-            manifest.architecture,
-            manifest.text,
-            weights,
-            vocabulary,
-            pipeline,
-            vectors,
-            manifest.calibration,
-            token_model,
-        )
-        found = scorer.score([entry.text for entry in golden])
-    except BundleError:
-        raise
-    except Exception as error:  # so do Keras, and spaCy where it finds no lemma table
-        raise BundleError(f"{folder} does not score its golden texts: {error!r}") from error
-    for entry, probability in zip(golden, found, strict=True):
-        if not abs(entry.probability - probability) <= GOLDEN_TOLERANCE:
-            raise BundleError(
-                f"{folder} does not reproduce its golden probabilities: "
-                f"expected {entry.probability:.6f} for {entry.text!r}, got {probability:.6f}"
-            )
-    return Bundle(manifest, digest_of(folder), scorer)
-
-
-def new_scorer(
-    spec: Architecture,
-    settings: TextSettings,
-    weights: Weights,
-    vocabulary: Sequence[str],
-    pipeline: "Language",
-    vectors: WordVectors | None,
-    calibration: Calibration = Calibration(),  # noqa: B008  # is frozen
-    token_model: TokenModel | None = None,
-) -> Scorer:
-    """Puts a model together from what a bundle holds.
-
-    Args:
-        token_model: what serves a model of tokens; None: a GPU if there is one, or else NumPy,
-            which is seven times as fast as Keras on a CPU.
-
-    Raises:
-        BundleError: if the weights are not those of the architecture.
-    """
-    if spec.ngrams:
-        network = (token_model or (GpuModel if has_gpu() else NumpyModel))(spec, weights)
-        lemmas = lemma_table(pipeline) if settings.respell else None
-        featurizer = Featurizer(vocabulary, vectors, lemmas)
-        tokens = TokenEncoder(pipeline, settings, featurizer, network.fold)
-        return Scorer(tokens, network, calibration)
-    model = build_model(spec)
-    set_weights(model, weights)
-    words = TextEncoder(pipeline, vocabulary, settings)
-    return Scorer(words, KerasModel(spec, model), calibration)
-
-
 def read_trained_on(folder: Path) -> npt.NDArray[np.uint64] | None:
-    """The hashes of the texts that a bundle was trained on, ascending, or None if it lacks them.
+    """Read the hashes of the texts that a bundle was trained on, ascending, if it has them.
 
     Raises:
-        BundleError: if the file is missing or changed, or holds anything else.
+        BundleError: if the file is missing, changed or malformed.
     """
     manifest = read_manifest(folder)
     if TRAINED_ON not in manifest.files:
@@ -329,7 +221,7 @@ def read_trained_on(folder: Path) -> npt.NDArray[np.uint64] | None:
 
 
 def copy_bundle(source: Path, target: Path) -> None:
-    """Copies a bundle's files, and no others, into a new folder.
+    """Copy a bundle's files, and no others, into a new folder.
 
     Raises:
         BundleError: if the bundle does not verify.
@@ -340,19 +232,28 @@ def copy_bundle(source: Path, target: Path) -> None:
         shutil.copyfile(source / name, target / name)
 
 
-class _Golden(msgspec.Struct):
-    text: str
-    probability: float
+def read_file(folder: Path, name: str) -> bytes:
+    """Read a file of a bundle.
 
-
-def _parse_manifest(folder: Path, content: bytes) -> Manifest:
+    Raises:
+        BundleError: if it is missing, larger than such a file may be, or not a plain file: a link
+            could lead anywhere, and a device has no end.
+        UnavailableError: if the disk fails, so that the same may succeed later.
+    """
+    path = folder / name
     try:
-        stated = msgspec.json.decode(content, type=dict[str, Any]).get("format")
-        if stated != FORMAT:
-            raise BundleError(f"{folder / MANIFEST}: expected bundle format {FORMAT}, got {stated}")
-        return msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{folder / MANIFEST} is no bundle manifest: {error}") from error
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path} is a link or a device, expected a file")
+        if status.st_size > _LARGEST[name]:
+            raise BundleError(
+                f"{path} has {status.st_size} bytes, expected at most {_LARGEST[name]}"
+            )
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise BundleError(f"{folder} is not a complete bundle: {error}") from error
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be read: {error}") from error
 
 
 def _read_verified(folder: Path, manifest: Manifest, name: str) -> bytes:
@@ -361,25 +262,3 @@ def _read_verified(folder: Path, manifest: Manifest, name: str) -> bytes:
     if found != expected:
         raise BundleError(f"{folder / name} was changed: expected SHA-256 {expected}, got {found}")
     return content
-
-
-def read_file(folder: Path, name: str) -> bytes:
-    """A file of the bundle.
-
-    Raises:
-        BundleError: if it is missing, is no plain file (a link could lead anywhere, and to what has
-            no end), or is larger than such a file may be.
-        UnavailableError: if the disk, or what it stands for, does not give it now.
-    """
-    path = folder / name
-    try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path} is a link or a device: expected a file")
-        if status.st_size > _LARGEST[name]:
-            raise BundleError(f"{path} has {status.st_size} bytes, more than {_LARGEST[name]}")
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise BundleError(f"{folder} is no complete bundle: {error}") from error
-    except OSError as error:
-        raise UnavailableError(f"{path} cannot be read: {error}") from error

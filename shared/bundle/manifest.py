@@ -1,14 +1,15 @@
-"""Manifest: what a bundle says of itself, for people and for the programs that choose by it."""
+"""Manifest: what a bundle says about itself, to people and to the programs that choose a bundle."""
 
 import msgspec
 
 from shared.bundle.quality import BALANCED, OperatingPoint, Probability, Quality
 from shared.errors import BundleError
-from shared.model.architecture import Architecture, Calibration
+from shared.model.architecture import Architecture
+from shared.model.calibration import Calibration
 from shared.text.lemmas import TextSettings
 
 FORMAT = 1
-"""Of bundles."""
+"""Version of the bundle format."""
 
 
 class Labelling(msgspec.Struct, frozen=True):

@@ -1,1 +1,1 @@
-"""Model: word ids → probabilities, in Keras and in NumPy."""
+"""Model: token numbers → probabilities, in NumPy on a CPU and in Keras on a GPU."""

@@ -1,137 +1,138 @@
-"""The token models' forward pass in NumPy: what serves them, faster than Keras on a CPU.
+"""The networks in NumPy: what scores on a CPU, faster than Keras and without it.
 
-The embeddings are folded into the weights that follow them: a token's row of the `TokenTable` is
-what the LSTM's gates get from its input, so that a step of the LSTM is one look-up and one product
-with the recurrent weights. Texts are sorted by length, so that no step is spent on padding.
-Tests hold that the outcome is that of the Keras model with the same weights.
+What a network computes from a token alone is a row of the `TokenTable`: for an LSTM, the input of
+its gates. So a step of an LSTM is one look-up and one product with the recurrent weights. Texts are
+sorted by length, so that no step computes padding. Tests prove that the logits equal those of the
+Keras model with the same weights.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from itertools import chain
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from shared.model.architecture import (
-    Architecture,
-    Device,
-    Floats,
-    cell_paths,
-    expect_weights,
-    weight_shapes,
-)
-from shared.text.tokens import EncodedTokens, Features, TokenTable
+from shared.arrays import Floats, Ids
+from shared.model.architecture import Architecture, Weights, check_weights
+from shared.text.encoder import EncodedTexts, PaddedTexts, pad
+from shared.text.tokens import Features
 
 _HALF, _MINUS_FOUR = np.float32(0.5), np.float32(-4)
 
 
-class Packed(msgspec.Struct, frozen=True):
-    """Texts cut to the model's length, the longest first.
+class _Batch(msgspec.Struct, frozen=True):
+    """Texts, the longest first.
 
     Attributes:
-        ids: token numbers, int32, shape (total,), as in `EncodedTokens`.
-        starts: where each text begins in them, int64, shape (texts,).
-        lengths: int64, shape (texts,), descending.
-        order: which of the encoded texts each is, int64, shape (texts,).
+        ids: token numbers by position, int32, shape (length, texts).
+        lengths: positions of each text, int16, shape (texts,), descending.
+        active: texts that have a token at each position, int64, shape (length,).
+        rows: of the token table.
     """
 
-    ids: npt.NDArray[np.int32]
-    starts: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-    order: npt.NDArray[np.int64]
-    table: TokenTable
+    ids: Ids
+    lengths: npt.NDArray[np.int16]
+    active: npt.NDArray[np.int64]
+    rows: Floats
 
 
 class NumpyModel:
-    """A token model, ready to score.
-
-    Attributes:
-        device: where it computes.
+    """A network that scores on a CPU.
 
     Args:
-        weights: by their path, as `shared.model.architecture.get_weights` gives them.
+        weights: by path, as `shared.model.keras_model.get_weights` returns them.
 
     Raises:
-        BundleError: if they are not those of the architecture.
+        BundleError: if the weights are not those of the architecture.
     """
 
-    device: Device = "cpu"
+    device: Literal["cpu", "gpu"] = "cpu"
 
-    def __init__(self, spec: Architecture, weights: Mapping[str, npt.NDArray[Any]]) -> None:
-        expect_weights(weight_shapes(spec), weights)
-        self.spec = spec
-        self._words = weights["embedding/embeddings"]
-        self._ngrams = weights["ngrams/embeddings"]
+    def __init__(self, spec: Architecture, weights: Weights) -> None:
+        check_weights(spec, weights)
+        self._spec = spec
+        self._weights = weights
         self._cells = [
             tuple(
                 factor * _gates_as_exp(weights[f"{path}/{name}"], spec.units)
                 for name, factor in (("kernel", 1), ("recurrent_kernel", 2), ("bias", 1))
             )
-            for path in cell_paths(spec)
+            for path in spec.cells
         ]
-        self._hidden = None
-        if spec.hidden:
-            self._hidden = weights["hidden/kernel"], weights["hidden/bias"]
-        self._output, self._bias = weights["output/kernel"][:, 0], weights["output/bias"][0]
 
-    def pad(self, encoded: EncodedTokens) -> Packed:
-        """Sorts texts by length, and lets go of what the model has no room for."""
-        lengths = encoded.lengths.astype(np.int64)
-        starts = np.cumsum(lengths) - lengths
-        lengths = np.minimum(lengths, self.spec.length)
-        order = np.argsort(-lengths, kind="stable")
-        return Packed(encoded.ids, starts[order], lengths[order], order, encoded.table)
+    def precompute(self, features: Features) -> Floats:
+        """Compute rows of the token table, float32, shape (tokens, width).
 
-    def fold(self, features: Features) -> Floats:
-        """The rows of the token table, float32.
-
-        Its width is the embedding's for the feed-forward net, and 4 × units for each direction of
+        The width is the token's for the feed-forward network, and 4 × units for each direction of
         an LSTM.
         """
-        embedded = embed(self._words, self._ngrams, features)
+        embedded = embed(self._weights, features)
         if not self._cells:
             return embedded
         return np.concatenate([embedded @ kernel + bias for kernel, _, bias in self._cells], axis=1)
 
-    def logits(self, texts: Packed) -> Floats:
-        """float32, shape (texts,), in the order of the encoded texts."""
-        if self._cells:
-            summaries = [self._lstm(texts, number) for number in range(len(self._cells))]
-            means, maxima = zip(*summaries, strict=True)
-            summary = np.concatenate([*means, *maxima], axis=1)
-        else:
-            summary = _mean_max(texts)
-        if self._hidden:
-            summary = np.maximum(summary @ self._hidden[0] + self._hidden[1], 0)
-        logits = np.empty(len(texts.order), np.float32)
-        logits[texts.order] = summary @ self._output + self._bias
+    def pad(self, encoded: EncodedTexts) -> PaddedTexts:
+        """Pad texts to the longest one, or to the length of a model that is not masked."""
+        length = self._spec.padded_length(int(encoded.lengths.max(initial=0)))
+        ids = pad(encoded.ids, encoded.lengths, length, left=not self._spec.masked)
+        return PaddedTexts(ids, np.minimum(encoded.lengths, length), encoded.table)
+
+    def logits(self, texts: PaddedTexts) -> Floats:
+        """Return the logits of the texts, float32, shape (texts,)."""
+        lengths = texts.lengths.astype(np.int16)  # the longest is 1024; NumPy sorts 16 bits faster
+        if not self._spec.masked:  # padding is read like a word
+            lengths = np.full_like(lengths, texts.ids.shape[1])
+        order = np.argsort(-lengths, kind="stable")
+        lengths = lengths[order]
+        ids = np.ascontiguousarray(texts.ids[order].T)
+        active = np.searchsorted(-lengths, -np.arange(len(ids)))
+        summary = self._summarize(_Batch(ids, lengths, active, texts.table.rows))
+        weights = self._weights
+        if self._spec.hidden:
+            summary = np.maximum(summary @ weights["hidden/kernel"] + weights["hidden/bias"], 0)
+        logits = np.empty(len(order), np.float32)
+        logits[order] = summary @ weights["output/kernel"][:, 0] + weights["output/bias"][0]
         return logits
 
-    @np.errstate(over="ignore")  # Of an infinite exp the sigmoid is 0, as it should be.
-    def _lstm(self, texts: Packed, number: int) -> tuple[Floats, Floats]:
-        """Mean and maximum of the states of one direction, each of shape (texts, units).
+    def shapes(self, batch_size: int) -> list[tuple[int, int]]:
+        """Return the rows and lengths of the smallest and the largest batch."""
+        return [(1, self._spec.length), (batch_size, self._spec.length)]
 
-        NumPy's exp takes half of its tanh's time. Of tanh(x) = 2 (sigmoid(2x) - 1/2) the factor 2
+    def _summarize(self, batch: _Batch) -> Floats:
+        """Return what the dense layers read, shape (texts, width)."""
+        if self._cells:
+            directions = [self._lstm(batch, number) for number in range(len(self._cells))]
+            return np.concatenate(list(chain(*zip(*directions, strict=True))), axis=1)
+        if self._spec.summary == "flat":
+            width = self._spec.length * self._spec.token_width
+            return batch.rows[batch.ids.T].reshape(len(batch.lengths), width)
+        return _mean_max(batch)
+
+    @np.errstate(over="ignore")  # the sigmoid of an infinite exp is 0, as it should be
+    def _lstm(self, batch: _Batch, number: int) -> tuple[Floats, ...]:
+        """Compute one direction: its mean and maximum, or its last state, each (texts, units).
+
+        NumPy's exp takes half the time of its tanh. Of tanh(x) = 2 (sigmoid(2x) - 1/2) the factor 2
         is left out: cells and states are held halved, and the recurrent weights doubled instead.
         """
-        units = self.spec.units
+        units = self._spec.units
         columns = slice(4 * units * number, 4 * units * (number + 1))
         recurrent = self._cells[number][1]
-        table = texts.table.rows
-        starts, direction = texts.starts, 1
-        if number:  # The second direction begins at the end.
-            starts, direction = texts.starts + texts.lengths - 1, -1
-        count = len(texts.order)
-        states, cells, totals = (np.zeros((count, units), np.float32) for _ in range(3))
-        maxima = np.full((count, units), -np.inf, np.float32)
-        products = np.empty((count, 4 * units), np.float32)
-        news = np.empty((count, units), np.float32)
-        for step, rows in enumerate(_active(texts).tolist()):
-            product, new = products[:rows], news[:rows]
-            state, cell, total, maximum = states[:rows], cells[:rows], totals[:rows], maxima[:rows]
-            places = starts[:rows] + direction * step
-            gates = table[texts.ids[places], columns]
+        pooled = self._spec.summary == "mean-max"
+        texts = np.arange(len(batch.lengths))
+        states, cells, totals = (np.zeros((len(texts), units), np.float32) for _ in range(3))
+        maxima = np.full((len(texts), units), -np.inf, np.float32)
+        products = np.empty((len(texts), 4 * units), np.float32)
+        news = np.empty((len(texts), units), np.float32)
+        for step, count in enumerate(batch.active.tolist()):
+            if number == 0:
+                ids = batch.ids[step, :count]
+            else:  # the second direction begins at the end of each text
+                ids = batch.ids[batch.lengths[:count] - 1 - step, texts[:count]]
+            product, new = products[:count], news[:count]
+            state, cell = states[:count], cells[:count]
+            gates = batch.rows[ids, columns]
             gates += np.matmul(state, recurrent, out=product)
             _sigmoid_of_negative(gates)
             candidate = gates[:, 3 * units :]
@@ -141,53 +142,46 @@ class NumpyModel:
             _sigmoid_of_negative(np.multiply(cell, _MINUS_FOUR, out=new))
             new -= _HALF
             np.multiply(new, gates[:, 2 * units : 3 * units], out=state)
-            total += state
-            np.maximum(maximum, state, out=maximum)
-        totals *= 2 / texts.lengths[:, None].astype(np.float32)
+            if pooled:
+                totals[:count] += state
+                np.maximum(maxima[:count], state, out=maxima[:count])
+        if not pooled:
+            return (2 * states,)
+        totals *= 2 / batch.lengths[:, None].astype(np.float32)
         maxima *= 2
         return totals, maxima
 
 
-def embed(words: Floats, ngrams: Floats, features: Features) -> Floats:
-    """Tokens as the layers behind the embedding take them, float32, shape (tokens, width).
-
-    Args:
-        words: the weights `embedding/embeddings`.
-        ngrams: the weights `ngrams/embeddings`.
-    """
+def embed(weights: Weights, features: Features) -> Floats:
+    """Embed tokens: float32, shape (tokens, token width)."""
+    words: Floats = weights["embedding/embeddings"][features.words]
+    if "ngrams/embeddings" not in weights:
+        return words
     counts = np.count_nonzero(features.ngrams, axis=1)[:, None]
-    present = ngrams[features.ngrams] * (features.ngrams > 0)[:, :, None]
+    present = weights["ngrams/embeddings"][features.ngrams] * (features.ngrams > 0)[:, :, None]
     summed = present.sum(axis=1) / np.sqrt(np.maximum(counts, 1)).astype(np.float32)
-    return np.concatenate([words[features.words], summed, features.vectors], axis=1)
+    return np.concatenate([words, summed, features.vectors], axis=1)
 
 
-def _mean_max(texts: Packed) -> Floats:
-    """Mean and maximum over each text's tokens, side by side.
+def _mean_max(batch: _Batch) -> Floats:
+    """Concatenate mean and maximum over each text's tokens.
 
-    A position of all texts at a time, like the LSTMs: ten times as fast as `reduceat`.
+    It takes a position of all texts at a time, like the LSTMs: ten times as fast as `reduceat`.
     """
-    table = texts.table.rows
-    shape = len(texts.order), table.shape[1]
+    shape = len(batch.lengths), batch.rows.shape[1]
     total, maximum = np.zeros(shape, np.float32), np.full(shape, -np.inf, np.float32)
-    for step, rows in enumerate(_active(texts)):
-        embedded = table[texts.ids[texts.starts[:rows] + step]]
-        total[:rows] += embedded
-        np.maximum(maximum[:rows], embedded, out=maximum[:rows])
-    total /= texts.lengths[:, None].astype(np.float32)
+    for step, count in enumerate(batch.active.tolist()):
+        embedded = batch.rows[batch.ids[step, :count]]
+        total[:count] += embedded
+        np.maximum(maximum[:count], embedded, out=maximum[:count])
+    total /= batch.lengths[:, None].astype(np.float32)
     return np.concatenate([total, maximum], axis=1)
 
 
-def _active(texts: Packed) -> npt.NDArray[np.int64]:
-    """How many of the texts, which are sorted, have a token at each position."""
-    positions = np.arange(texts.lengths.max(initial=0))
-    active: npt.NDArray[np.int64] = np.searchsorted(-texts.lengths, -positions)
-    return active
-
-
 def _gates_as_exp(weight: npt.NDArray[Any], units: int) -> Floats:
-    """Orders Keras' gates input, forget, candidate, output so that the candidate comes last.
+    """Put Keras' gates input, forget, candidate, output in an order where the candidate is last.
 
-    They are negative, and the candidate's doubled, so that 1 / (1 + exp) is the sigmoid of each,
+    They become negative, and the candidate doubled, so that 1 / (1 + exp) is the sigmoid of each,
     and (1 + tanh) / 2 of the candidate.
     """
     i, f, candidate, o = (weight[..., units * n : units * (n + 1)] for n in range(4))
@@ -195,7 +189,7 @@ def _gates_as_exp(weight: npt.NDArray[Any], units: int) -> Floats:
 
 
 def _sigmoid_of_negative(negative: Floats) -> None:
-    """Replaces each -x by the sigmoid of x."""
+    """Replace each -x by the sigmoid of x."""
     np.exp(negative, out=negative)
     negative += 1
     np.reciprocal(negative, out=negative)

@@ -27,9 +27,9 @@ from shared.registry.base import (
     Action,
     Event,
     Version,
-    keep_in_cache,
     user_name,
 )
+from shared.registry.cache import keep_in_cache
 
 
 class FolderRegistry:

@@ -33,9 +33,9 @@ from shared.registry.base import (
     Action,
     Event,
     Version,
-    keep_in_cache,
     user_name,
 )
+from shared.registry.cache import keep_in_cache
 from shared.registry.wandb_client import errors_explained, project
 from shared.registry.wandb_download import download
 

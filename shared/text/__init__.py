@@ -1,1 +1,1 @@
-"""Text → ids: lemmas, tokens and the encoder that remembers them."""
+"""Text → token numbers: rewrite, lemmas, tokens, encoder."""

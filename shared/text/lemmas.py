@@ -1,22 +1,23 @@
-"""Text → words: spaCy lemmas, Keras-`Tokenizer` words, chunk by chunk.
+"""Text → words: the lemmas of spaCy, cut into words like Keras' `Tokenizer` does.
 
-The plain path of a text, which `plain_words` spells out, is: rewrite each chunk (if the recipe says
-so), cut at the space characters, lemmatize each chunk with spaCy, join the lemmas by spaces, lower
-the case, cut at the filter characters.
-A run of more than 250 characters without white space is cut into pieces of 250 first, because
-spaCy's tokenizer takes quadratic time: 8 s for 10,000 opening brackets, 5 ms for 250, and twice as
-much for mixed punctuation.
-A chunk is what stands between two space characters. It alone says what its words are, so that
-`shared.text.encoder` can remember the numbers of its tokens; tests hold that the outcome is the
-same.
-Given a text as a whole, spaCy would find the same words but in one case: it looks for its special
-cases across a space, too, and where it finds one there, such as `' '` in `the dogs' ''fire''`, it
-misses the one with which the second chunk begins, here `''`.
+The words of a text, as `plain_words` finds them without any memory:
+
+1. Rewrite each chunk, if the recipe says so. A chunk is what stands between two space characters.
+2. Cut the result at its space characters.
+3. Lemmatize each piece with spaCy.
+4. Join the lemmas by spaces, in lower case, and cut at the filter characters.
+
+A run of more than 250 characters without white space is cut into pieces of 250 before step 3.
+spaCy's tokenizer takes quadratic time: 8 s for 10,000 opening brackets, but 5 ms for 250.
+
+The words of a chunk depend on the chunk alone, so that `shared.text.encoder` can remember them.
+Given a whole text, spaCy finds the same words with one exception: it looks for its special cases
+across a space, too. Where it finds one there, such as `' '` in `the dogs' ''fire''`, it misses the
+one at the start of the second chunk, here `''`.
 
 Source of the word ids: `keras.preprocessing.text.Tokenizer` of Keras 2 with its default arguments.
 """
 
-import html
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,36 +25,25 @@ from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from msgspec import Meta
+
+from shared.text.rewrite import rewrite_chunk
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
-Ids = npt.NDArray[np.int32]
-
 Token = tuple[str, str]
-"""A word, which is of a lemma, and the form that stands for it in the text, in lower case."""
+"""A word of a lemma, and the form that stands for it in the text, both in lower case."""
 
 PADDING_ID = 0
 UNKNOWN_ID = 1
-"""The id of words outside the vocabulary, where `TextSettings.keep_unknown` gives them one."""
+"""The id of words outside the vocabulary, if `TextSettings.keep_unknown`."""
 
 _FILTER = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " "))
 
-_URL = re.compile(r"https?://\S*|www\.\S+")
-_MENTION = re.compile(r"(?<!\w)@\w+")
-_HASHTAG = re.compile(r"(?<!\w)#(\w+)")
-_NUMBER = re.compile(r"(?<![A-Za-z\d])\d+(?:[.,:]\d+)*")
-_NOTHING_ELSE = re.compile(
-    r"(?P<xxurl>https?://[^\s&]*)|(?P<xxuser>@\w+)|(?P<xxnumber>\d+(?:[.,:]\d+)*)"
-)
-_WORD_IN_HASHTAG = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+")
 LONGEST_RUN = 250
 _LONG_RUN = re.compile(rf"\S{{{LONGEST_RUN}}}(?=\S)")
-_ELONGATION = re.compile(r"([^\W\d])\1{2,}")
 
 
 class TextSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,12 +51,11 @@ class TextSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Attributes:
         num_words: ids run from 1 to num_words - 1, as in Keras.
-        keep_unknown: whether a word outside the vocabulary becomes `UNKNOWN_ID` (an `oov_token` in
-            Keras' words) or is dropped; with it an empty text is one unknown word.
-        rewrite: whether `rewrite_chunk` goes first.
-        respell: whether an unknown word that is a known one with a slip of the typist is fed to the
-            network as that, as `shared.text.tokens.Respeller` says; only where n-grams are
-            embedded.
+        keep_unknown: whether a word outside the vocabulary becomes `UNKNOWN_ID` (Keras calls it an
+            `oov_token`) or is dropped. If kept, an empty text is one unknown word.
+        rewrite: whether to apply `shared.text.rewrite.rewrite_chunk` first.
+        respell: whether to correct the spelling of unknown words, as
+            `shared.text.tokens.Respeller` does. Only models with n-grams do.
     """
 
     num_words: Annotated[int, Meta(ge=2)]
@@ -76,36 +65,35 @@ class TextSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def new_pipeline() -> "Language":
-    """A spaCy pipeline that looks up lemmas in a table, as `spacy.load("en")` did in 2019.
+    """Create a spaCy pipeline that looks up lemmas in a table, like `spacy.load("en")` in 2019.
 
-    Needs the package spacy-lookups-data.
+    It needs the package spacy-lookups-data.
     """
     pipeline = _empty_pipeline()
     pipeline.initialize()
     return pipeline
 
 
-_NOT_NEEDED = ("vocab", "meta", "config")
-"""Of what spaCy saves: all but the tokenizer's rules and the lemma table. They are not read either,
-where a bundle has them."""
+_NOT_SAVED = ("vocab", "meta", "config")
+"""What spaCy would save besides the tokenizer's rules and the lemma table."""
 
 
 def pipeline_to_bytes(pipeline: "Language") -> bytes:
-    """The pipeline's tokenizer rules and lemma table, in spaCy's format (msgpack, no code)."""
-    return pipeline.to_bytes(exclude=_NOT_NEEDED)
+    """Save the tokenizer's rules and the lemma table, in spaCy's format (msgpack, no code)."""
+    return pipeline.to_bytes(exclude=_NOT_SAVED)
 
 
 def pipeline_from_bytes(data: bytes) -> "Language":
-    """Fills a pipeline of ours with saved rules and tables, whatever is installed here.
+    """Read what `pipeline_to_bytes` saved.
 
     Raises:
-        Exception: of any class, if the data are not what `pipeline_to_bytes` gives.
+        Exception: of any class, if the data are anything else.
     """
-    return _empty_pipeline().from_bytes(data, exclude=_NOT_NEEDED)
+    return _empty_pipeline().from_bytes(data, exclude=_NOT_SAVED)
 
 
 def _empty_pipeline() -> "Language":
-    import spacy  # takes a second, which a program that only reads a manifest does not wait
+    import spacy  # takes a second, and a program that only reads a manifest does not need it
 
     pipeline = spacy.blank("en")
     pipeline.add_pipe("lemmatizer", config={"mode": "lookup"})
@@ -113,42 +101,25 @@ def _empty_pipeline() -> "Language":
 
 
 def lemma_table(pipeline: "Language") -> Mapping[str, str]:
-    """The lemmas of forms; those that are their own lemma may be missing."""
+    """Return the lemma of each form. A form that is missing is its own lemma."""
     lemmatizer: Any = pipeline.get_pipe("lemmatizer")
     table: Mapping[str, str] = lemmatizer.lookups.get_table("lemma_lookup")
     return table
 
 
-def rewrite_chunk(chunk: str) -> str:
-    """Replaces what is special to tweets by words that a small training set can learn.
-
-    URLs, mentions and numbers become `xxurl`, `xxuser`, `xxnumber`; a hashtag becomes `xxhashtag`
-    and its words; HTML entities are decoded; a letter stands twice in a row at most.
-    """
-    if chunk.isalpha() and chunk.isascii() and not _ELONGATION.search(chunk):
-        return chunk
-    if one := _NOTHING_ELSE.fullmatch(chunk):  # as most new chunks; what follows gives the same
-        return f" {one.lastgroup} "
-    chunk = _URL.sub(" xxurl ", html.unescape(chunk))
-    chunk = _MENTION.sub(" xxuser ", chunk)
-    chunk = _HASHTAG.sub(lambda m: " xxhashtag " + _WORD_IN_HASHTAG.sub(" ", m[1]) + " ", chunk)
-    chunk = _NUMBER.sub(" xxnumber ", chunk)
-    return _ELONGATION.sub(r"\1\1", chunk)
-
-
 def filtered_words(text: str) -> list[str]:
-    """What the Keras tokenizer makes of a text: lower case, cut at filter characters and spaces."""
+    """Cut a text in lower case at filter characters and spaces, like the Keras tokenizer."""
     return [word for word in text.lower().translate(_FILTER).split(" ") if word]
 
 
 def plain_words(pipeline: "Language", text: str, *, rewrite: bool) -> list[str]:
-    """The words of one text by the plain path, with nothing memoised: the reference."""
+    """Find the words of one text without any memory. Tests use it as the reference."""
     docs = _docs(pipeline, text, rewrite=rewrite)
     return filtered_words(" ".join(token.lemma_ for doc in docs for token in doc))
 
 
 def plain_tokens(pipeline: "Language", text: str, *, rewrite: bool) -> list[Token]:
-    """The tokens of one text by the plain path, with nothing memoised: the reference."""
+    """Find the tokens of one text without any memory. Tests use it as the reference."""
     return [token for doc in _docs(pipeline, text, rewrite=rewrite) for token in _tokens(doc)]
 
 
@@ -159,10 +130,6 @@ def _docs(pipeline: "Language", text: str, *, rewrite: bool) -> "list[Doc]":
 
 
 def _tokens(doc: "Doc") -> list[Token]:
-    """Pairs the words of each lemma with the words of its form, or with themselves.
-
-    A lemma may have another number of words than its form once both are cut at filter characters.
-    """
     tokens: list[Token] = []
     for token in doc:
         tokens += _pair(token.lemma_, token.text)
@@ -170,6 +137,11 @@ def _tokens(doc: "Doc") -> list[Token]:
 
 
 def _pair(lemma: str, form: str) -> list[Token]:
+    """Pair the words of a lemma with the words of its form.
+
+    Cut at filter characters, a lemma may have more or fewer words than its form. Then each word is
+    its own form.
+    """
     words, forms = filtered_words(lemma), filtered_words(form)
     return list(zip(words, forms if len(forms) == len(words) else words, strict=True))
 
@@ -179,10 +151,10 @@ def _cut_long_runs(text: str) -> str:
 
 
 def fit_vocabulary(texts: Sequence[str], pipeline: "Language", settings: TextSettings) -> list[str]:
-    """The words whose place in the list is their id, the most frequent first.
+    """List the words of the texts, the most frequent first, each at the index that is its id.
 
-    Words of the same frequency stand in order of appearance. Place 0 is padding's, and place 1 the
-    unknown words' where they are kept.
+    Words of the same frequency are in order of appearance. Index 0 is padding's. Index 1 is the
+    unknown words', if these are kept.
     """
     counts: Counter[str] = Counter()
     chunk_tokens = ChunkTokens(pipeline, rewrite=settings.rewrite)
@@ -196,19 +168,19 @@ def fit_vocabulary(texts: Sequence[str], pipeline: "Language", settings: TextSet
 
 
 def _count_chunks(texts: Iterable[str]) -> Counter[str]:
-    """How often each chunk comes, in order of appearance."""
+    """Count each chunk, in order of appearance."""
     return Counter(chain.from_iterable(text.split(" ") for text in texts))
 
 
 class ChunkTokens:
-    """Gives chunks their tokens, one at a time, with nothing memoised.
+    """Finds the tokens of one chunk at a time, without any memory.
 
-    A word of ASCII letters alone is one token unless it is among spaCy's special cases, because
-    each of the patterns by which spaCy cuts wants another character too; its lemma is looked up
-    without the tokenizer. Tests hold both.
+    A word of ASCII letters is one token unless it is one of spaCy's special cases, because each
+    pattern by which spaCy cuts needs another character. Its lemma is looked up without the
+    tokenizer. Tests prove both.
 
     Attributes:
-        lemmatized: how many pieces spaCy was given.
+        lemmatized: the number of pieces that spaCy was given.
     """
 
     def __init__(self, pipeline: "Language", *, rewrite: bool) -> None:
@@ -220,15 +192,15 @@ class ChunkTokens:
         self.lemmatized = 0
 
     def __call__(self, chunk: str) -> list[Token]:
-        """The tokens of a chunk, to be called within the pipeline's memory zone."""
+        """Find the tokens of a chunk. Call it within the pipeline's memory zone."""
         return [token for piece in self.pieces(chunk) for token in self.of_piece(piece)]
 
     def pieces(self, chunk: str) -> list[str]:
-        """What a chunk is rewritten to, cut at its spaces; distinct links come to the same."""
+        """Rewrite a chunk and cut it at its spaces. Most links and names become the same piece."""
         return rewrite_chunk(chunk).split(" ") if self._rewrite else [chunk]
 
     def of_piece(self, piece: str) -> list[Token]:
-        """The tokens of a piece."""
+        """Find the tokens of a piece."""
         if (
             piece.isascii()
             and piece.isalpha()

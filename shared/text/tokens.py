@@ -1,12 +1,10 @@
-"""Tokens → what the network looks up: words, character n-grams and pretrained vectors, in a table.
+"""Token → features: its word's id, the n-grams of its form, and a pretrained vector.
 
-A token's features depend on the token alone, and a chunk's tokens on the chunk alone. So each
-distinct token is computed once and kept as a row of a `TokenTable`, and a chunk is remembered as
-the numbers of its tokens.
+The features of a token depend on the token alone, so that each distinct token is computed once and
+kept in the table of `shared.text.encoder`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 import msgspec
@@ -14,18 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import numpy as safetensors
 
-from shared.model.architecture import MOST_NGRAMS, NGRAM_BUCKETS, Floats
-from shared.text.encoder import MEMO_SIZE, ChunkMemo
-from shared.text.lemmas import UNKNOWN_ID, Ids, TextSettings, Token
+from shared.arrays import Floats, Ids
+from shared.text.lemmas import UNKNOWN_ID, Token
 
-if TYPE_CHECKING:
-    from spacy.language import Language
+NGRAM_BUCKETS = 16_384
+MOST_NGRAMS = 14
+"""N-grams of a word. A longer word loses 4-grams first."""
 
 VECTOR_SCALE = 0.3
-"""Pretrained vectors are multiplied by it: GloVe's are far longer than trained ones."""
-
-UNKNOWN_TOKEN: Token = ("xxunknown", "")
-"""Stands for an empty text."""
+"""Factor of the pretrained vectors: those of GloVe are far longer than trained ones."""
 
 
 class WordVectors(msgspec.Struct, frozen=True):
@@ -41,14 +36,14 @@ class WordVectors(msgspec.Struct, frozen=True):
 
 
 def vectors_to_bytes(vectors: WordVectors) -> bytes:
-    """The vectors in the safetensors format."""
+    """Save vectors in the safetensors format."""
     words = np.frombuffer("\n".join(vectors.words).encode(), np.uint8)
     matrix = np.ascontiguousarray(vectors.vectors)
     return bytes(safetensors.save({"words": words, "vectors": matrix}))
 
 
 def vectors_from_bytes(content: bytes, dimension: int) -> WordVectors:
-    """Reads what `vectors_to_bytes` gives.
+    """Read what `vectors_to_bytes` saved.
 
     Raises:
         Exception: of any class, if the content is anything else.
@@ -61,16 +56,16 @@ def vectors_from_bytes(content: bytes, dimension: int) -> WordVectors:
             f"got {vectors.dtype}, {vectors.shape}"
         )
     if not np.isfinite(vectors).all():
-        raise ValueError("expected finite vectors, got others")
+        raise ValueError("expected finite vectors, got NaN or infinity")
     return WordVectors(words, vectors)
 
 
 class Features(msgspec.Struct, frozen=True):
-    """What a network is fed for each of some tokens.
+    """The input of a network, for each of several tokens.
 
     Attributes:
         words: ids in the vocabulary, int32, shape (tokens,).
-        ngrams: of the form, `ngram_ids`, filled up with 0, int32, shape (tokens, MOST_NGRAMS).
+        ngrams: the `ngram_ids` of the form, padded with 0, int32, shape (tokens, MOST_NGRAMS).
         vectors: scaled, 0 for words without one, float32, shape (tokens, dimension).
     """
 
@@ -78,11 +73,16 @@ class Features(msgspec.Struct, frozen=True):
     ngrams: Ids
     vectors: Floats
 
+    def after_padding(self) -> "Features":
+        """Return the same features with those of padding, which are 0, before them."""
+        columns = (self.words, self.ngrams, self.vectors)
+        return Features(*(np.concatenate([np.zeros_like(c[:1]), c]) for c in columns))
+
 
 def ngram_ids(form: str) -> list[int]:
-    """Hashes of the 3-grams of `<form>`, then of its 4-grams, from 1 to `NGRAM_BUCKETS`.
+    """Hash the 3-grams of `<form>`, then its 4-grams, to numbers from 1 to `NGRAM_BUCKETS`.
 
-    After "fastText" (Bojanowski et al., 2017), with CRC-32 as the hash.
+    As in "fastText" (Bojanowski et al., 2017), with CRC-32 as the hash.
     """
     marked = f"<{form}>"
     grams = [marked[at : at + size] for size in (3, 4) for at in range(len(marked) - size + 1)]
@@ -93,48 +93,49 @@ def ngram_ids(form: str) -> list[int]:
 
 
 class Respeller:
-    """Undoes a slip of the typist in words that are unknown, where that gives a known one.
+    """Corrects a misspelt word that is unknown, if that gives a known word.
 
-    Two letters that changed places are put back, or else a letter too many is left out; of several
-    known words the most frequent is taken. Other slips would need hundreds of tries a word.
+    It tries to swap two neighbouring letters, then to remove a letter. Of several known words it
+    takes the most frequent one. Other mistakes would need hundreds of tries a word.
 
     Args:
-        known: the words that there are, each with its rank by frequency.
-        lemmas: of forms, as `shared.text.lemmas.lemma_table` gives them.
+        known: the rank by frequency of each known word.
+        lemmas: of forms, as `shared.text.lemmas.lemma_table` returns them.
     """
 
     SHORTEST = 5
-    """Letters; shorter words are too near to each other."""
+    """Letters. Shorter words are too similar to each other."""
 
     def __init__(self, known: Mapping[str, int], lemmas: Mapping[str, str]) -> None:
         self._known = known
         self._lemmas = lemmas
 
     def __call__(self, token: Token) -> Token:
-        """The token of the word that was meant, or the token itself."""
+        """Return the token of the corrected word, or the token itself."""
         word, form = token
         if word in self._known or form in self._known:
             return token
         if len(form) < self.SHORTEST or not (form.isascii() and form.isalpha()):
             return token
         cuts = [(form[:at], form[at:]) for at in range(len(form))]
-        for meant in (
+        for candidates in (
             [head + tail[1] + tail[0] + tail[2:] for head, tail in cuts[:-1]],
             [head + tail[1:] for head, tail in cuts],
         ):
-            if found := [candidate for candidate in meant if candidate in self._known]:
+            if found := [candidate for candidate in candidates if candidate in self._known]:
                 best = min(found, key=self._known.__getitem__)
                 return self._lemmas.get(best, best), best
         return token
 
 
 class Featurizer:
-    """Gives tokens their features.
+    """Computes the features of tokens.
 
     Args:
-        vocabulary: as `shared.text.lemmas.fit_vocabulary` gives it, with a place for unknown words.
+        vocabulary: as `shared.text.lemmas.fit_vocabulary` returns it.
         vectors: None for vectors of dimension 0.
         lemmas: of forms, for a recipe that respells; None for one that does not.
+        keep_unknown: as in `TextSettings`.
     """
 
     def __init__(
@@ -142,172 +143,35 @@ class Featurizer:
         vocabulary: Sequence[str],
         vectors: WordVectors | None,
         lemmas: Mapping[str, str] | None = None,
+        *,
+        keep_unknown: bool = True,
     ) -> None:
-        self._ids = {word: place for place, word in enumerate(vocabulary) if place > UNKNOWN_ID}
-        table = np.zeros((0, 0), np.float32) if vectors is None else vectors.vectors
-        self._places: Mapping[str, int] = {}
+        self._ids = {word: index for index, word in enumerate(vocabulary) if index > keep_unknown}
+        self._rows: dict[str, int] = {}
+        self._vectors: npt.NDArray[np.floating] = np.zeros((0, 0), np.float32)
         if vectors is not None:
-            self._places = {word: place for place, word in enumerate(vectors.words)}
-        self._vectors = table
+            self._rows = {word: row for row, word in enumerate(vectors.words)}
+            self._vectors = vectors.vectors
         self._respell: Callable[[Token], Token] = lambda token: token
         if lemmas is not None:
-            rarer = {word: len(self._places) + place for word, place in self._ids.items()}
-            self._respell = Respeller(rarer | dict(self._places), lemmas)
+            rarer = {word: len(self._rows) + index for word, index in self._ids.items()}
+            self._respell = Respeller(rarer | self._rows, lemmas)
+
+    def knows(self, token: Token) -> bool:
+        """Return whether the vocabulary has the token's word."""
+        return token[0] in self._ids
 
     def __call__(self, tokens: Sequence[Token]) -> Features:
-        """The features of tokens; a word without a vector takes that of its lemma, if any."""
+        """Compute the features of tokens. A form without a vector takes that of its word."""
         tokens = [self._respell(token) for token in tokens]
         words = np.array([self._ids.get(word, UNKNOWN_ID) for word, _ in tokens], np.int32)
         ngrams = np.zeros((len(tokens), MOST_NGRAMS), np.int32)
-        places = np.full(len(tokens), -1)
-        for row, (word, form) in enumerate(tokens):
+        rows = np.full(len(tokens), -1)
+        for number, (word, form) in enumerate(tokens):
             ids = ngram_ids(form)
-            ngrams[row, : len(ids)] = ids
-            places[row] = self._places.get(form, self._places.get(word, -1))
+            ngrams[number, : len(ids)] = ids
+            rows[number] = self._rows.get(form, self._rows.get(word, -1))
         vectors = np.zeros((len(tokens), self._vectors.shape[1]), np.float32)
-        known = places >= 0
-        vectors[known] = VECTOR_SCALE * self._vectors[places[known]].astype(np.float32)
+        known = rows >= 0
+        vectors[known] = VECTOR_SCALE * self._vectors[rows[known]].astype(np.float32)
         return Features(words, ngrams, vectors)
-
-
-class TokenTable:
-    """Distinct tokens by their number, and the row that a network looks up for each.
-
-    It only grows, so that numbers stay valid as long as somebody holds the table. Number 0 is
-    padding's, number 1 is `UNKNOWN_TOKEN`'s.
-
-    Args:
-        fold: features of some tokens → their rows, float32, shape (tokens, width).
-        older: a table whose rows are taken over, each when its token comes again.
-    """
-
-    def __init__(
-        self,
-        featurizer: Featurizer,
-        fold: Callable[[Features], Floats],
-        older: "TokenTable | None" = None,
-    ) -> None:
-        self._featurizer = featurizer
-        self._fold = fold
-        self._older = older
-        self._older_tokens: list[Token] = []
-        if older is not None:
-            self._older_tokens = older.tokens
-            older._older, older._older_tokens = None, []  # or all tables would be held for ever
-        self._numbers = {UNKNOWN_TOKEN: UNKNOWN_ID}
-        row = fold(featurizer([UNKNOWN_TOKEN]))
-        self.rows = np.concatenate([np.zeros_like(row), row])
-        self.is_unknown = np.array([False, True])
-        self._new: list[Token] = []
-
-    def __len__(self) -> int:
-        return len(self._numbers) + 1
-
-    @property
-    def tokens(self) -> list[Token]:
-        """By number, from 1 on."""
-        return list(self._numbers)
-
-    def numbers(self, tokens: Sequence[Token]) -> list[int]:
-        """The numbers of tokens; those that are new get one, and their row by `complete`."""
-        for token in tokens:
-            if token not in self._numbers:
-                self._numbers[token] = len(self)
-                self._new.append(token)
-        return [self._numbers[token] for token in tokens]
-
-    def renew(self, numbers: Sequence[int]) -> list[int]:
-        """The numbers here of the tokens that have these numbers in the older table."""
-        return self.numbers([self._older_tokens[number - 1] for number in numbers])
-
-    def complete(self) -> None:
-        """Computes the rows of the tokens that have come since the last call."""
-        if not self._new:
-            return
-        start, end = len(self) - len(self._new), len(self)
-        if end > len(self.rows):  # Doubling keeps the copying below twice the final size.
-            room = max(end, 2 * len(self.rows))
-            rows = np.zeros((room, self.rows.shape[1]), np.float32)
-            rows[:start] = self.rows[:start]
-            unknown = np.zeros(room, np.bool_)
-            unknown[:start] = self.is_unknown[:start]
-            self.rows, self.is_unknown = rows, unknown
-        places = np.arange(start, end)
-        if self._older is not None:
-            known = self._older._numbers
-            found = np.array([known.get(token, 0) for token in self._new])
-            taken = found > 0
-            self.rows[places[taken]] = self._older.rows[found[taken]]
-            self.is_unknown[places[taken]] = self._older.is_unknown[found[taken]]
-            places = places[~taken]
-        if len(places):
-            features = self._featurizer([self._new[place - start] for place in places.tolist()])
-            self.rows[places] = self._fold(features)
-            self.is_unknown[places] = features.words == UNKNOWN_ID
-        self._new = []
-
-
-class EncodedTokens(msgspec.Struct, frozen=True):
-    """The tokens of several texts, one behind the other.
-
-    Attributes:
-        ids: numbers in the table, int32, shape (total,).
-        lengths: int32, shape (texts,): how many of the ids belong to each text; 1 or more.
-    """
-
-    ids: Ids
-    lengths: Ids
-    table: TokenTable
-
-
-class TokenEncoder:
-    """Turns texts into token numbers, remembering those of chunks it has seen.
-
-    Args:
-        pipeline: as saved in the bundle.
-        fold: of the network.
-        memo_size: chunks in a generation, as in `shared.text.encoder.ChunkMemo`.
-        table_size: tokens in a generation; a row of the table takes half a kilobyte for the
-            feed-forward net and up to two for an LSTM.
-    """
-
-    def __init__(
-        self,
-        pipeline: "Language",
-        settings: TextSettings,
-        featurizer: Featurizer,
-        fold: Callable[[Features], Floats],
-        memo_size: int = MEMO_SIZE,
-        table_size: int = 32_768,
-    ) -> None:
-        self._featurizer = featurizer
-        self._fold = fold
-        self._table_size = table_size
-        self._table = TokenTable(featurizer, fold)
-        self._memo = ChunkMemo(
-            pipeline,
-            lambda tokens: self._table.numbers(tokens),
-            rewrite=settings.rewrite,
-            empty=[UNKNOWN_ID],
-            size=memo_size,
-        )
-
-    def encode(self, texts: Sequence[str]) -> EncodedTokens:
-        """The token numbers of each text, in order; an empty text is one unknown word.
-
-        Raises:
-            ValueError: if spaCy refuses a text (over a million characters, or lone surrogates).
-        """
-        numbers = self._memo.encode(texts)
-        table = self._table
-        table.complete()
-        if len(table) > self._table_size:
-            self._table = TokenTable(self._featurizer, self._fold, older=table)
-            self._memo.age(self._table.renew)
-        elif self._memo.full:
-            self._memo.age()
-        return EncodedTokens(numbers.ids, numbers.lengths, table)
-
-    def unknown_words(self, encoded: EncodedTokens) -> int:
-        """How many of the tokens are of words that the vocabulary lacks."""
-        return int(np.count_nonzero(encoded.table.is_unknown[encoded.ids]))

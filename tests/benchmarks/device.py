@@ -31,9 +31,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from shared.bundle.files import MANIFEST, load_bundle
-from shared.model.architecture import import_keras, keras_device
-from shared.model.keras_model import GpuModel
+from shared.bundle.files import MANIFEST
+from shared.bundle.load import load_bundle
+from shared.model.keras_model import KerasModel, import_keras, keras_device
 from shared.model.numpy_model import NumpyModel
 from shared.model.scorer import Scorer
 from tests.benchmarks.tweets import mixed
@@ -135,10 +135,10 @@ def _measure(
     """Both ways to serve a bundle, and how far their probabilities lie apart."""
     found: dict[str, Any] = {}
     probabilities = []
-    for name, token_model in (("device", GpuModel), ("numpy", NumpyModel)):
+    for name, token_model in (("device", KerasModel), ("numpy", NumpyModel)):
         scorer = load_bundle(bundle, token_model).scorer
         start = time.perf_counter()
-        scorer.warm_up(max(sizes) if token_model is GpuModel else 1)
+        scorer.warm_up(max(sizes) if token_model is KerasModel else 1)
         found.setdefault("warm_up_seconds", time.perf_counter() - start)
         probabilities.append(scorer.score(labelled))  # its chunks have been seen from here on
         stream = mixed(labelled, "distinct")
@@ -199,7 +199,7 @@ def _together(bundle: Path, labelled: Sequence[str], seconds: float, count: int)
 def _member(
     bundle: Path, labelled: Sequence[str], seconds: float, number: int, barrier: Any, rates: Any
 ) -> None:
-    scorer = load_bundle(bundle, GpuModel).scorer
+    scorer = load_bundle(bundle, KerasModel).scorer
     scorer.score(labelled)
     first = int(number * seconds * _FASTEST)
     stream = mixed(labelled, "distinct", first)

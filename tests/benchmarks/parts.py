@@ -17,7 +17,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from shared.bundle.files import load_bundle
+from shared.bundle.load import load_bundle
 from shared.model.scorer import Scorer
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.tweets import mixed

@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from shared.arrays import Floats
 from shared.bundle.files import PIPELINE, VECTORS, VOCABULARY, WEIGHTS, read_manifest
-from shared.model.architecture import Floats, build_model, set_weights
-from shared.text.lemmas import (
-    Token,
-    filtered_words,
-    lemma_table,
-    pipeline_from_bytes,
-    rewrite_chunk,
-)
-from shared.text.tokens import UNKNOWN_TOKEN, Featurizer, WordVectors
+from shared.model.keras_model import build_model
+from shared.text.encoder import UNKNOWN_TOKEN
+from shared.text.lemmas import Token, filtered_words, lemma_table, pipeline_from_bytes
+from shared.text.rewrite import rewrite_chunk
+from shared.text.tokens import Featurizer, WordVectors
 
 LENGTH = 140
 """Words that the article pads each tweet to."""
@@ -47,7 +44,9 @@ class PlainModel:
         lemmas = lemma_table(self._pipeline) if manifest.text.respell else None
         self._featurizer = Featurizer(vocabulary, vectors, lemmas)
         self._model = build_model(manifest.architecture)
-        set_weights(self._model, load_file(bundle / WEIGHTS))
+        weights = load_file(bundle / WEIGHTS)
+        for weight in self._model.weights:
+            weight.assign(weights[weight.path])
 
     def one(self, text: str) -> float:
         """A tweet's probability, as a notebook computes it."""

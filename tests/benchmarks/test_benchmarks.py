@@ -5,7 +5,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from shared.bundle.files import MANIFEST, load_bundle
+from shared.bundle.files import MANIFEST
+from shared.bundle.load import load_bundle
 from tests.benchmarks.plain import PlainModel
 from tests.benchmarks.rates import ratio
 from tests.benchmarks.tweets import mixed, values

@@ -166,7 +166,7 @@ def test_bundle_that_does_not_verify_is_not_registered(registry: Registry, made:
     (made / WEIGHTS).write_bytes(b"!")
     with pytest.raises(BundleError, match=WEIGHTS):
         registry.register(made)
-    with pytest.raises(BundleError, match="no complete bundle"):
+    with pytest.raises(BundleError, match="not a complete bundle"):
         registry.register(made / "nothing here")
     assert registry.versions() == []
 
@@ -215,7 +215,7 @@ def test_a_damaged_manifest_hides_no_other_version(kind: Kind, made: Path) -> No
 WRITER = """
 import sys
 from pathlib import Path
-from shared.registry.base import open_registry
+from shared.registry.open import open_registry
 
 registry = open_registry(sys.argv[1])
 print("ready", flush=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from shared.bundle.files import MANIFEST, load_bundle
-from shared.model.architecture import Floats
+from shared.arrays import Floats
+from shared.bundle.files import MANIFEST
+from shared.bundle.load import load_bundle
 from shared.registry.folder import FolderRegistry
 from tests.faults.texts import mixed_texts
 

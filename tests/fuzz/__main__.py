@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from shared.bundle.files import load_bundle
+from shared.bundle.load import load_bundle
 from tests.faults.__main__ import train
 from tests.fuzz.run import fuzz
 

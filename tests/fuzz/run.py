@@ -10,7 +10,7 @@ from itertools import islice
 
 import msgspec
 
-from shared.bundle.files import Bundle
+from shared.bundle.load import Bundle
 from shared.errors import RecordError
 from tests.fuzz.records import inputs
 from worker.kafka.records import Message, Record

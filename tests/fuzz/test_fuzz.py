@@ -2,7 +2,7 @@ from itertools import islice
 
 import numpy as np
 
-from shared.bundle.files import Bundle
+from shared.bundle.load import Bundle
 from tests.faults.malformed import MALFORMED
 from tests.fuzz.records import inputs
 from tests.fuzz.run import fuzz, violations

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.bundle.files import GOLDEN, Bundle, load_bundle
+from shared.bundle.files import GOLDEN
+from shared.bundle.load import Bundle, load_bundle
 from shared.registry.folder import FolderRegistry
 from tests.conftest import Trained
 from tests.kafka.processes import (

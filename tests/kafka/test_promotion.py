@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.bundle.files import load_bundle
-from shared.registry.base import Registry, open_registry
+from shared.bundle.load import load_bundle
+from shared.registry.base import Registry
+from shared.registry.open import open_registry
 from tests.conftest import Trained
 from tests.kafka.processes import environment_of, read_all, running, settings_of, wait_for
 from tests.kafka.test_worker import publish, some_texts

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.bundle.files import load_bundle
+from shared.bundle.load import load_bundle
 from trainer.data.read import read_dataset
 from trainer.data.same_text import normalized_hashes
 from trainer.data.split import cut_test

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shared.bundle.files import Bundle
+from shared.bundle.load import Bundle
 from shared.bundle.quality import OPERATING_POINTS
 from shared.errors import BundleError, RegistryError
 from shared.registry.folder import FolderRegistry

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.bundle.files import MANIFEST, Bundle
+from shared.bundle.files import MANIFEST
+from shared.bundle.load import Bundle
 from shared.registry.folder import FolderRegistry
 from tests.conftest import ROOT, SAMPLE, Trained
 from tests.trainer.conftest import Program, Ran
@@ -135,7 +136,7 @@ class TestRegister:
         assert len(registry.versions()) == 1
 
     def test_what_is_no_bundle_is_refused(self, program: Program, tmp_path: Path) -> None:
-        program("register", tmp_path).is_refused(4, str(tmp_path), "no complete bundle")
+        program("register", tmp_path).is_refused(4, str(tmp_path), "not a complete bundle")
 
 
 class TestRollback:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shared.bundle.files import Bundle
+from shared.bundle.load import Bundle
 from tests.conftest import SAMPLE
 from tests.trainer.conftest import Program
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.registry.base import open_registry
+from shared.registry.open import open_registry
 from tests.conftest import Trained
 from tests.trainer.conftest import Program, Ran
 from tests.wandb.server.server import WandbServer

@@ -13,7 +13,8 @@ import pytest
 import wandb
 from sklearn.metrics import roc_auc_score
 
-from shared.bundle.files import MANIFEST, WEIGHTS, load_bundle, verify_bundle
+from shared.bundle.files import MANIFEST, WEIGHTS, verify_bundle
+from shared.bundle.load import load_bundle
 from shared.bundle.manifest import Manifest
 from tests.conftest import ROOT, SAMPLE
 from tests.trainer.conftest import Ran

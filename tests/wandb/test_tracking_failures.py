@@ -19,8 +19,9 @@ import wandb
 from wandb.sdk.lib.import_hooks import notify_module_loaded
 
 from shared.bundle.files import verify_bundle
-from shared.registry.base import CANDIDATE, open_registry
+from shared.registry.base import CANDIDATE
 from shared.registry.folder import FolderRegistry
+from shared.registry.open import open_registry
 from shared.registry.wandb_registry import REGISTERED
 from tests.conftest import ROOT, SAMPLE
 from tests.kafka.processes import wait_for

@@ -12,7 +12,8 @@ import wandb
 
 from shared.bundle.files import MANIFEST, WEIGHTS
 from shared.errors import RegistryError, TriageError, UnavailableError, UsageError
-from shared.registry.base import CANDIDATE, PREVIOUS, PRODUCTION, open_registry
+from shared.registry.base import CANDIDATE, PREVIOUS, PRODUCTION
+from shared.registry.open import open_registry
 from shared.registry.wandb_client import bound_waits
 from shared.registry.wandb_registry import REGISTERED, WandbRegistry
 from tests.shared.registry.test_folder_registry import make_bundle

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.bundle.files import Bundle
+from shared.bundle.load import Bundle
 from shared.errors import UnavailableError
-from shared.text.encoder import EncodedTexts
+from shared.text.encoder import EncodedTexts, TokenTable
+from shared.text.tokens import Featurizer
 from worker.kafka.records import Message, Record, RecordHeaders
 from worker.messages.alert import Model, decode_alert
 from worker.messages.decode import Decoder
@@ -38,6 +39,11 @@ def record_of(
     return Record(topic, partition, offset, timestamp, key, value, headers)
 
 
+TABLE = TokenTable(
+    Featurizer([], None), lambda features: np.zeros((len(features.words), 0), np.float32)
+)
+
+
 class FakeScorer:
     """A scorer for which every text is relevant, and one word that it does not know.
 
@@ -52,7 +58,8 @@ class FakeScorer:
     def encode(self, texts: list[str]) -> EncodedTexts:
         self.batches.append(len(texts))
         self.check(texts)
-        return EncodedTexts(np.ones(len(texts), np.int32), np.ones(len(texts), np.int32))
+        ones = np.ones(len(texts), np.int32)
+        return EncodedTexts(ones, ones, TABLE)
 
     def unknown_words(self, encoded: EncodedTexts) -> int:
         return len(encoded.ids)

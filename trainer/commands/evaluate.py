@@ -31,7 +31,7 @@ def evaluate(
         BundleError: if the version lacks the operating point that is asked for.
         UsageError: if the outcome would replace the data.
     """
-    from shared.bundle.files import load_bundle
+    from shared.bundle.load import load_bundle
     from trainer.data.duplicates import OVERLAP, held_out_rows, near_duplicates
     from trainer.evaluate.behaviour import behaviour
     from trainer.evaluate.behaviour import table as behaviour_table

@@ -13,7 +13,8 @@ from shared.bundle.quality import BALANCED, OPERATING_POINTS
 from shared.bundle.quality import Threshold as ThresholdSetting
 from shared.command_line import Given
 from shared.console import Console
-from shared.registry.base import Registry, open_registry
+from shared.registry.base import Registry
+from shared.registry.open import open_registry
 from trainer.commands.output import readable
 from trainer.settings import read_settings
 

@@ -119,7 +119,7 @@ def _predict_file(
 
 def _open(version: str, context: Context) -> "Classifier":
     """Open a version of the registry."""
-    from shared.bundle.files import load_bundle
+    from shared.bundle.load import load_bundle
     from trainer.classifier import Classifier
 
     found = context.registry.resolve(version)

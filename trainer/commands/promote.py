@@ -90,7 +90,7 @@ def _refusals(version: Version, labelled: LabelledData | None, context: Context)
     if production.digest == version.digest:
         return []
     with context.err.status("comparing with production"):
-        from shared.bundle.files import load_bundle
+        from shared.bundle.load import load_bundle
         from trainer.evaluate.gate import LoadedVersion, judge, judge_recorded
 
         if labelled is None:

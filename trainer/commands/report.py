@@ -80,7 +80,8 @@ def load_contenders(
     Raises:
         BundleError: if a bundle does not verify, or there is none in the folder.
     """
-    from shared.bundle.files import MANIFEST, load_bundle
+    from shared.bundle.files import MANIFEST
+    from shared.bundle.load import load_bundle
     from trainer.report.contents import Contender
 
     contenders: dict[str, Contender] = {}

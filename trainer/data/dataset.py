@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from shared.arrays import Floats
 from shared.bundle.manifest import Labelling
 from shared.errors import DataError
-from shared.model.architecture import Floats
 
 Indices = npt.NDArray[np.intp]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from shared.text.lemmas import rewrite_chunk
+from shared.text.rewrite import rewrite_chunk
 
 _WORD = re.compile(r"\w+")
 _PLACEHOLDERS = ("xxurl", "xxuser", "xxnumber")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.arrays import Floats
 from shared.errors import DataError, UsageError
-from shared.model.architecture import Floats
 from trainer.data.formats import Table, as_text, read_table
 
 ADDED = ("probability", "relevant", "version", "threshold")

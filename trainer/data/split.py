@@ -5,8 +5,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
+from shared.arrays import Ids
 from shared.errors import DataError
-from shared.text.lemmas import Ids
 from trainer.data.dataset import Dataset, Indices
 from trainer.data.same_text import Hashes, group_copies, normalized_hashes
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from shared.text.lemmas import Ids
+from shared.arrays import Ids
 from trainer.data.dataset import Indices
 from trainer.distill.place_names import CHANGED
 from trainer.fit.vectors import near_neighbours

@@ -16,9 +16,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from shared.arrays import Floats, Ids
 from shared.errors import DataError
-from shared.model.architecture import Floats
-from shared.text.lemmas import Ids
 from trainer.data.dataset import Dataset, Indices
 from trainer.data.split import cut_test
 from trainer.distill.augment import LABELLED, Variants, make_variants

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.model.architecture import Floats
+from shared.arrays import Floats
 from trainer.data.dataset import Indices
 
 EPOCHS = 3

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from scipy import stats
 
+from shared.arrays import Floats
 from shared.bundle.quality import Bin, Figure
-from shared.model.architecture import Floats
 from trainer.evaluate.metrics import (
     BINS,
     Counts,

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from rich.table import Table
 
-from shared.bundle.files import Bundle
+from shared.bundle.load import Bundle
 from shared.bundle.manifest import Manifest
 from shared.bundle.quality import Figure
 from shared.registry.base import Version

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
+from shared.arrays import Floats
 from shared.bundle.manifest import Manifest
 from shared.bundle.quality import Subset
-from shared.model.architecture import Floats
 from trainer.data.dataset import Dataset, Indices
 from trainer.data.groups import Group
 from trainer.evaluate.bootstrap import Scores, draw, measure

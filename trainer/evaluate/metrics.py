@@ -8,7 +8,7 @@ import numpy.typing as npt
 from rich import box
 from rich.table import Table
 
-from shared.model.architecture import Floats
+from shared.arrays import Floats
 
 Metrics = dict[str, float]
 Labels = npt.NDArray[np.int8]

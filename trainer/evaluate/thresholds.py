@@ -17,9 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
+from shared.arrays import Floats
 from shared.bundle.manifest import Manifest
 from shared.bundle.quality import BALANCED, OPERATING_POINTS, OperatingPoint
-from shared.model.architecture import Floats
 from trainer.evaluate.metrics import Labels, decisions, figures_table
 
 F1_WEIGHT = 0.25

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from shared.model.architecture import Calibration, Floats
+from shared.arrays import Floats
+from shared.model.calibration import Calibration
 from trainer.data.dataset import Indices
 from trainer.data.split import Parts, cut_validation
 from trainer.evaluate.metrics import Scored

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from shared.model.architecture import Floats
+from shared.arrays import Floats
+from shared.text.encoder import EncodedTexts, Encoder
 from shared.text.lemmas import fit_vocabulary, new_pipeline
-from shared.text.tokens import EncodedTokens, Featurizer, TokenEncoder
+from shared.text.tokens import Features, Featurizer
 from trainer.data.dataset import Dataset, Indices, soft_targets
 from trainer.distill.soft_labels import SoftLabels
 from trainer.fit.recipes import Recipe
@@ -12,6 +13,11 @@ from trainer.fit.vectors import read_vectors
 
 _VECTORS = 60_000
 """Pretrained vectors that a bundle carries: those of the most frequent words, 6 MB."""
+
+
+def no_rows(features: Features) -> Floats:
+    """Rows of a token table of which only the tokens are used."""
+    return np.zeros((len(features.words), 0), np.float32)
 
 
 class Corpus:
@@ -36,18 +42,18 @@ class Corpus:
         self._vocabularies: dict[bytes, list[str]] = {}
         specs = recipe.models.values()
         self.vectors = read_vectors(_VECTORS) if any(spec.vectors for spec in specs) else None
-        self._tokens: EncodedTokens | None = None
+        self._tokens: EncodedTexts | None = None
         if any(spec.ngrams for spec in specs):
             # The encoder that serves, with an empty table.
-            self._tokens = TokenEncoder(
+            self._tokens = Encoder(
                 self.pipeline,
                 self.settings,
                 Featurizer([], None),
-                lambda features: np.zeros((len(features.words), 0), np.float32),
+                no_rows,
             ).encode(self.texts)
 
     @property
-    def tokens(self) -> EncodedTokens:
+    def tokens(self) -> EncodedTexts:
         """The tokens of the texts.
 
         Raises:

@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from shared.model.architecture import Floats
+from shared.arrays import Floats
 from trainer.data.dataset import Indices
 from trainer.distill.soft_labels import FOLDS
 from trainer.evaluate.metrics import Metrics

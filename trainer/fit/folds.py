@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from shared.text.lemmas import Ids
+from shared.arrays import Ids
 from trainer.data.dataset import Dataset, Indices
 from trainer.data.split import Parts, cut_test, expect_both_labels, grouped_folds, split
 from trainer.distill.soft_labels import FOLDS, SoftLabels

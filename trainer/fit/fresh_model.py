@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from shared.model.architecture import Architecture, build_model, import_keras
+from shared.model.architecture import Architecture
+from shared.model.keras_model import build_model, import_keras
 from trainer.fit.recipes import Training
 
 

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shared.arrays import Ids
 from shared.model.architecture import Architecture
-from shared.text.encoder import EncodedTexts, TextEncoder, pad
-from shared.text.lemmas import Ids, lemma_table
-from shared.text.tokens import Features, Featurizer
+from shared.text.encoder import Encoder, pad
+from shared.text.lemmas import lemma_table
+from shared.text.tokens import Featurizer
 from trainer.data.dataset import Indices
 from trainer.distill.place_names import SWAPPED
-from trainer.fit.corpus import Corpus
+from trainer.fit.corpus import Corpus, no_rows
 
 Lengths = npt.NDArray[np.int64]
 
@@ -50,8 +51,13 @@ class WordInputs(_Batches):
     """
 
     def __init__(self, spec: Architecture, corpus: Corpus, vocabulary: list[str]) -> None:
-        encoded = TextEncoder(corpus.pipeline, vocabulary, corpus.settings).encode(corpus.texts)
-        self._ids, self._starts, self._encoded_lengths = encoded.ids, *_spans(encoded.lengths)
+        keep_unknown = corpus.settings.keep_unknown
+        featurizer = Featurizer(vocabulary, None, keep_unknown=keep_unknown)
+        encoder = Encoder(corpus.pipeline, corpus.settings, featurizer, no_rows)
+        encoded = encoder.encode(corpus.texts)
+        words = featurizer(encoded.table.tokens).after_padding().words
+        self._ids = words[encoded.ids]
+        self._starts, self._encoded_lengths = _spans(encoded.lengths)
         self._spec = spec
         self.lengths = np.full(len(corpus.texts), spec.length)
         if spec.masked:
@@ -62,7 +68,7 @@ class WordInputs(_Batches):
         lengths = self._encoded_lengths[texts]
         ids = _gather(self._ids, self._starts[texts], lengths)
         length = int(self.lengths[texts].max())
-        return pad(EncodedTexts(ids, lengths.astype(np.int32)), length, left=not self._spec.masked)
+        return pad(ids, lengths, length, left=not self._spec.masked)
 
 
 class TokenInputs(_Batches):
@@ -85,10 +91,8 @@ class TokenInputs(_Batches):
         ]
         lemmas = lemma_table(corpus.pipeline) if corpus.settings.respell else None
         vectors = corpus.vectors if spec.vectors else None
-        found = Featurizer(vocabulary, vectors, lemmas)(tokens.table.tokens)
-        columns = (found.words, found.ngrams, found.vectors)
-        # By token number, of which 0 is padding's.
-        self._features = Features(*(np.concatenate([np.zeros_like(c[:1]), c]) for c in columns))
+        featurizer = Featurizer(vocabulary, vectors, lemmas)
+        self._features = featurizer(tokens.table.tokens).after_padding()  # by token number
 
     def batch(self, texts: Indices, draw: np.random.Generator) -> list[Any]:
         """Word ids, n-gram ids and vectors of some texts, each (texts, the longest's length, …)."""
@@ -98,8 +102,7 @@ class TokenInputs(_Batches):
             if len(kind):
                 swapped = np.isin(ids, kind) & (draw.random(len(ids)) < _SWAPPED)
                 ids[swapped] = draw.choice(kind, np.count_nonzero(swapped))
-        texts_ids = EncodedTexts(ids, lengths.astype(np.int32))
-        padded = pad(texts_ids, int(lengths.max()), left=False)
+        padded = pad(ids, lengths, int(lengths.max()), left=False)
         features = self._features
         return [features.words[padded], features.ngrams[padded], features.vectors[padded]]
 

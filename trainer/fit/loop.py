@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from shared.bundle.files import new_scorer
-from shared.model.architecture import Floats, Weights, get_weights
+from shared.arrays import Floats
+from shared.bundle.load import new_scorer
+from shared.model.architecture import Weights
+from shared.model.keras_model import get_weights
 from shared.model.scorer import Scorer
 from trainer.data.dataset import Indices
 from trainer.distill.augment import UNCHANGED, VARIANTS

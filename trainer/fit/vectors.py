@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from shared.model.architecture import Floats
+from shared.arrays import Floats
 from shared.text.tokens import WordVectors
 
 WIDTH = 50

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from shared.bundle.files import Bundle
+from shared.bundle.load import Bundle
 from shared.bundle.quality import Behaviour, Bin, Figure, Subset
 from trainer.data.dataset import Dataset, Indices
 from trainer.data.duplicates import Mask, near_duplicates, similar_to_any, trained_on

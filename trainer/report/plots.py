@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from shared.model.architecture import Floats
+from shared.arrays import Floats
 from trainer.evaluate.bootstrap import CONFIDENCE, Scores
 from trainer.evaluate.metrics import Labels, Values
 from trainer.report.contents import Confusion, Measured, Model, Report

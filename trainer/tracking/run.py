@@ -10,9 +10,9 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from shared.arrays import Floats
 from shared.bundle.files import read_manifest
 from shared.errors import UsageError
-from shared.model.architecture import Floats
 from shared.registry.wandb_client import bound_waits, project
 from shared.registry.wandb_registry import labelled_data
 from trainer.data.dataset import Dataset, Indices

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from shared.bundle.files import Bundle, load_bundle
+from shared.bundle.load import Bundle, load_bundle
 from shared.bundle.quality import BALANCED
 from shared.errors import BundleError, RegistryError, TriageError, UnavailableError
 from shared.registry.base import Registry, Version

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shared.model.architecture import Floats
+from shared.arrays import Floats
 from worker.model.follower import Follower, Loaded
 from worker.ops.metrics import Metrics
 

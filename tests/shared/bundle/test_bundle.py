@@ -14,7 +14,6 @@ from safetensors import numpy as safetensors
 from shared.bundle.files import (
     GOLDEN,
     GOLDEN_TEXTS,
-    GOLDEN_TOLERANCE,
     MANIFEST,
     MODEL_CARD,
     PIPELINE,
@@ -22,14 +21,13 @@ from shared.bundle.files import (
     VECTORS,
     VOCABULARY,
     WEIGHTS,
-    Bundle,
     copy_bundle,
-    load_bundle,
     read_manifest,
     read_trained_on,
     verify_bundle,
     write_bundle,
 )
+from shared.bundle.load import GOLDEN_TOLERANCE, Bundle, load_bundle
 from shared.bundle.manifest import FORMAT, Labelling
 from shared.errors import BundleError, UnavailableError
 from shared.model.scorer import BATCH_SIZE
@@ -104,11 +102,11 @@ def test_changed_byte_in_the_manifest_is_refused(folder: Path) -> None:
         content[:40] + b"\xff",
     ):
         (folder / MANIFEST).write_bytes(changed)
-        assert refusal(folder).startswith(f"{folder / MANIFEST} is no bundle manifest: ")
+        assert refusal(folder).startswith(f"{folder / MANIFEST} is not the manifest of a bundle: ")
     invalid_text = content.replace(b'"name": "', b'"name": "\xff', 1)
     assert invalid_text != content
     (folder / MANIFEST).write_bytes(invalid_text)
-    assert refusal(folder).startswith(f"{folder / MANIFEST} is no bundle manifest: ")
+    assert refusal(folder).startswith(f"{folder / MANIFEST} is not the manifest of a bundle: ")
 
 
 def test_changed_hash_in_the_manifest_is_refused(folder: Path) -> None:
@@ -121,7 +119,7 @@ def test_changed_hash_in_the_manifest_is_refused(folder: Path) -> None:
 def test_missing_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
     message = refusal(folder)
-    assert message.startswith(f"{folder} is no complete bundle: ")
+    assert message.startswith(f"{folder} is not a complete bundle: ")
     assert name in message
 
 
@@ -160,7 +158,8 @@ def test_a_file_that_the_disk_does_not_give_now_is_no_fault_of_the_bundle(
 @pytest.mark.parametrize("number", [0, FORMAT + 1, str(FORMAT), None])
 def test_another_format_is_refused(folder: Path, number: object) -> None:
     edit_manifest(folder, format=number, something="new")
-    expected = f"{folder / MANIFEST}: expected bundle format {FORMAT}, got {number}"
+    expected = f"{folder / MANIFEST}: expected bundle format {FORMAT}, got {number}: "
+    expected += "train again, or install the version that made it"
     assert refusal(folder) == expected
     with pytest.raises(BundleError) as caught:
         read_manifest(folder)
@@ -172,7 +171,7 @@ def test_another_format_is_refused(folder: Path, number: object) -> None:
 )
 def test_what_is_no_manifest_is_refused(folder: Path, content: bytes) -> None:
     (folder / MANIFEST).write_bytes(content)
-    assert refusal(folder).startswith(f"{folder / MANIFEST} is no bundle manifest: ")
+    assert refusal(folder).startswith(f"{folder / MANIFEST} is not the manifest of a bundle: ")
 
 
 def test_manifest_must_list_the_files_and_no_others(folder: Path) -> None:
@@ -293,7 +292,7 @@ def test_writing_replaces_nothing_but_a_bundle(
     (tmp_path / "notes" / MANIFEST).unlink()
     (tmp_path / "file").write_text("not a folder")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(BundleError, match=r"notes is there and is no bundle: expected another"):
+    with pytest.raises(BundleError, match=r"notes exists and is not a bundle; choose another"):
         rewritten(bundle, original, tmp_path / "notes")
     with pytest.raises(BundleError, match="file cannot be written"):
         rewritten(bundle, original, tmp_path / "file")

@@ -1,103 +1,79 @@
-"""The NumPy forward pass is that of the Keras model with the same weights."""
+"""The logits of NumPy are those of the Keras model with the same weights, of every architecture."""
 
 import os
 import subprocess
 import sys
-from typing import Literal
 
 import numpy as np
 import pytest
 
 from shared.errors import BundleError
-from shared.model.architecture import (
-    Architecture,
-    build_model,
-    get_weights,
-    import_keras,
-    weight_shapes,
-)
+from shared.model.architecture import Architecture
 from shared.model.numpy_model import NumpyModel
-from shared.text.encoder import EncodedTexts, pad
+from shared.text.encoder import EncodedTexts, TokenTable
 from shared.text.lemmas import Token
-from shared.text.tokens import EncodedTokens, Featurizer, TokenTable, WordVectors
+from tests.shared.model.specs import (
+    ALL,
+    LENGTH,
+    WORDS,
+    keras_logits,
+    name_of,
+    new_featurizer,
+    new_keras_model,
+    new_weights,
+)
 
-WORDS = [f"word{number}" for number in range(40)]
-VOCABULARY = ["", "xxunknown", *WORDS[:30]]
-
-
-@pytest.fixture(params=["feed-forward", "lstm", "bidirectional-lstm"])
-def spec(request: pytest.FixtureRequest) -> Architecture:
-    kind: Literal["feed-forward", "lstm", "bidirectional-lstm"] = request.param
-    return Architecture(
-        kind=kind,
-        num_words=50,
-        embedding=7,
-        ngrams=5,
-        vectors=6,
-        length=20,
-        masked=True,
-        summary="mean-max",
-        units=0 if kind == "feed-forward" else 9,
-        hidden=4 if kind == "lstm" else 0,
-        embedding_dropout=0.5,
-        dropout=0.5,
-    )
+specs = pytest.mark.parametrize("spec", ALL, ids=name_of)
 
 
 # With the second scale gates are open or shut, and logits are thousands.
-@pytest.mark.parametrize(("scale", "atol"), [(0.6, 1e-5), (60, 1e-2)])
-def test_numpy_and_keras_agree(spec: Architecture, scale: float, atol: float) -> None:
-    import_keras().utils.set_random_seed(3)
-    model = build_model(spec)
-    draw = np.random.default_rng(4)
-    for weight in model.weights:  # Fresh ones are so small that errors would not show.
-        weight.assign(draw.normal(0, scale, weight.shape))
-    weights = get_weights(model)
-    assert {path: weight.shape for path, weight in weights.items()} == weight_shapes(spec)
-
-    vectors = WordVectors(WORDS[20:], draw.normal(size=(20, 6)).astype(np.float16))
-    featurizer = Featurizer(VOCABULARY, vectors)
-    network = NumpyModel(spec, weights)
-    table = TokenTable(featurizer, network.fold)
-    tokens: list[Token] = [(word, word + "s" * (number % 9)) for number, word in enumerate(WORDS)]
+@specs
+@pytest.mark.parametrize(("scale", "rtol", "atol"), [(0.6, 0, 1e-5), (60, 1e-5, 1e-2)])
+def test_numpy_and_keras_agree(spec: Architecture, scale: float, rtol: float, atol: float) -> None:
+    weights, featurizer = new_weights(spec, scale), new_featurizer(spec)
+    model = NumpyModel(spec, weights)
+    table = TokenTable(featurizer, model.precompute)
+    tokens: list[Token] = [(word, word + "s" * (n % 9)) for n, word in enumerate(WORDS[::5])]
     numbers = np.array(table.numbers(tokens), np.int32)
     table.complete()
-    lengths = draw.permutation(np.arange(1, 41)).astype(np.int32)  # half are longer than 20
-    ids = draw.choice(numbers, lengths.sum()).astype(np.int32)
-    found = network.logits(network.pad(EncodedTokens(ids, lengths, table)))
+    draw = np.random.default_rng(3)
+    shortest = 1 if spec.masked else 0
+    lengths = draw.permutation(np.arange(shortest, 41)).astype(np.int32)  # half are cut
+    assert lengths.max() == 2 * LENGTH
+    encoded = EncodedTexts(draw.choice(numbers, lengths.sum()).astype(np.int32), lengths, table)
+
+    found = model.logits(model.pad(encoded))
     assert found.dtype == np.float32
-
-    features = featurizer([("", ""), *table.tokens])  # by number; the first is padding's
-    padded = pad(EncodedTexts(ids, lengths), 20, left=False)
-    there = (padded > 0)[:, :, None]
-    expected = model(
-        [
-            np.where(padded > 0, features.words[padded], 0),
-            features.ngrams[padded] * there,
-            features.vectors[padded] * there,
-        ]
-    )
-    np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-5, atol=atol)
-    assert np.abs(found).max() > 0.1
+    expected = keras_logits(new_keras_model(spec, weights), spec, featurizer, encoded)
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+    assert np.ptp(found) > 0.1
+    for number in (0, 7):  # a text alone has the logit that it has in a batch
+        start, end = lengths[:number].sum(), lengths[: number + 1].sum()
+        alone = EncodedTexts(encoded.ids[start:end], lengths[number : number + 1], table)
+        logit = model.logits(model.pad(alone))
+        np.testing.assert_allclose(logit, expected[number], rtol=rtol, atol=atol)
 
 
+@specs
 def test_no_texts_have_no_logits(spec: Architecture) -> None:
-    weights = {path: np.ones(shape, np.float32) for path, shape in weight_shapes(spec).items()}
-    network = NumpyModel(spec, weights)
-    table = TokenTable(
-        Featurizer(VOCABULARY, WordVectors(["a"], np.ones((1, 6), np.float16))), network.fold
-    )
+    model = NumpyModel(spec, new_weights(spec))
+    table = TokenTable(new_featurizer(spec), model.precompute)
     nothing = np.empty(0, np.int32)
-    assert network.logits(network.pad(EncodedTokens(nothing, nothing, table))).shape == (0,)
+    assert model.logits(model.pad(EncodedTexts(nothing, nothing, table))).shape == (0,)
 
 
+@specs
 def test_other_weights_are_refused(spec: Architecture) -> None:
-    weights = {path: np.ones(shape, np.float32) for path, shape in weight_shapes(spec).items()}
+    weights = new_weights(spec)
     for path in weights:
-        with pytest.raises(BundleError, match="weights"):
+        with pytest.raises(BundleError, match=r"weights: expected .*embedding/embeddings"):
             NumpyModel(spec, {**weights, path: weights[path][:-1]})
-        with pytest.raises(BundleError, match="finite"):
+        with pytest.raises(BundleError, match=f"weights: {path} has NaN"):
             NumpyModel(spec, {**weights, path: np.full_like(weights[path], np.nan)})
+        with pytest.raises(BundleError, match="weights: expected"):
+            NumpyModel(spec, {other: weights[other] for other in weights if other != path})
+    with pytest.raises(BundleError, match="weights: expected"):
+        NumpyModel(spec, {**weights, "more/kernel": np.zeros(1, np.float32)})
 
 
 def test_one_thread_multiplies_matrices() -> None:

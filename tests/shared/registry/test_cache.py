@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.bundle.files import MANIFEST, copy_bundle, digest_of, verify_bundle
-from shared.registry.base import keep_in_cache
+from shared.registry.cache import keep_in_cache
 from tests.conftest import Trained
 from tests.shared.registry.test_folder_registry import make_bundle
 

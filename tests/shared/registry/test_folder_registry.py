@@ -13,9 +13,11 @@ import pytest
 from shared.bundle.files import GOLDEN, MANIFEST, PIPELINE, VOCABULARY, WEIGHTS, verify_bundle
 from shared.bundle.manifest import FORMAT, Manifest
 from shared.errors import BundleError, RegistryError, UnavailableError, UsageError
-from shared.model.architecture import Architecture, Calibration
-from shared.registry.base import CANDIDATE, PREVIOUS, PRODUCTION, open_registry
+from shared.model.architecture import Architecture
+from shared.model.calibration import Calibration
+from shared.registry.base import CANDIDATE, PREVIOUS, PRODUCTION
 from shared.registry.folder import FolderRegistry
+from shared.registry.open import open_registry
 from shared.text.lemmas import TextSettings
 
 START = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -99,7 +101,7 @@ def test_a_number_is_not_given_twice(registry: FolderRegistry, made: Path) -> No
     registry.promote("2")
     shutil.rmtree(registry.folder / "versions" / "2")
     assert registry.register(made).number == 3
-    with pytest.raises(BundleError, match="versions/2 is no complete bundle"):
+    with pytest.raises(BundleError, match="versions/2 is not a complete bundle"):
         registry.resolve(PRODUCTION)
     assert [version.number for version in registry.versions()] == [1, 3]
 
@@ -188,7 +190,7 @@ def test_corrupt_bundle_is_neither_registered_nor_promoted(
 def test_folder_without_a_bundle_is_not_registered(
     registry: FolderRegistry, tmp_path: Path
 ) -> None:
-    with pytest.raises(BundleError, match="no complete bundle"):
+    with pytest.raises(BundleError, match="not a complete bundle"):
         registry.register(tmp_path / "nothing here")
     assert registry.versions() == []
 
@@ -279,7 +281,7 @@ class TestFetch:
         (registry.folder / "versions" / "1").rename(tmp_path / "away")
         assert registry.fetch(version, tmp_path) == fetched
         (fetched / WEIGHTS).write_bytes(b"changed")
-        with pytest.raises(BundleError, match="versions/1 is no complete bundle"):
+        with pytest.raises(BundleError, match="versions/1 is not a complete bundle"):
             registry.fetch(version, tmp_path)
         (tmp_path / "away").rename(registry.folder / "versions" / "1")
         assert verify_bundle(registry.fetch(version, tmp_path)) == version.manifest

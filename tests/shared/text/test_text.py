@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
 
-from shared.model.architecture import import_keras
-from shared.text.encoder import EncodedTexts, TextEncoder, pad
+from shared.arrays import Floats
+from shared.model.keras_model import import_keras
+from shared.text.encoder import MEMO_SIZE, EncodedTexts, Encoder, pad
 from shared.text.lemmas import (
     UNKNOWN_ID,
     TextSettings,
@@ -23,8 +24,9 @@ from shared.text.lemmas import (
     new_pipeline,
     pipeline_to_bytes,
     plain_words,
-    rewrite_chunk,
 )
+from shared.text.rewrite import rewrite_chunk
+from shared.text.tokens import Features, Featurizer
 from tests.conftest import SAMPLE
 from trainer.fit import recipes
 
@@ -58,10 +60,24 @@ def sample() -> list[str]:
         return [row["text"] for row in csv.DictReader(file)]
 
 
+def word_encoder(
+    pipeline: Language, vocabulary: Sequence[str], choice: TextSettings, memo_size: int = MEMO_SIZE
+) -> Encoder:
+    """An encoder whose table holds the word id of each token."""
+    featurizer = Featurizer(vocabulary, None, keep_unknown=choice.keep_unknown)
+    return Encoder(pipeline, choice, featurizer, word_ids, memo_size)
+
+
+def word_ids(features: Features) -> Floats:
+    return features.words[:, None].astype(np.float32)
+
+
 def rows_of(encoded: EncodedTexts) -> list[list[int]]:
+    """The word ids of each text."""
     assert encoded.ids.dtype == encoded.lengths.dtype == np.int32
     assert encoded.lengths.sum() == len(encoded.ids)
-    return [row.tolist() for row in np.split(encoded.ids, np.cumsum(encoded.lengths)[:-1])]
+    ids = encoded.table.rows[encoded.ids, 0].astype(int)
+    return [row.tolist() for row in np.split(ids, np.cumsum(encoded.lengths)[:-1])]
 
 
 def looked_up(words: list[str], vocabulary: Sequence[str], keep_unknown: bool) -> list[int]:
@@ -80,7 +96,7 @@ def hold_against_plain_path(
     assert len(vocabulary) == choice.num_words  # so that some words are outside it
     words = [plain_words(pipeline, text, rewrite=choice.rewrite) for text in texts]
     expected = [looked_up(row, vocabulary, choice.keep_unknown) for row in words]
-    encoder = TextEncoder(pipeline, vocabulary, choice)
+    encoder = word_encoder(pipeline, vocabulary, choice)
     for _ in range(2):
         batches = range(0, len(texts), batch_size)
         found = [encoder.encode(texts[start : start + batch_size]) for start in batches]
@@ -97,6 +113,7 @@ def test_sample_encodes_as_by_the_plain_path(
     hold_against_plain_path(pipeline, sample, choice, batch_size=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", recipes.names())
 def test_published_set_encodes_as_by_the_plain_path(
     pipeline: Language, published: Path, recipe: str
@@ -127,7 +144,7 @@ def test_any_text_encodes_as_by_the_plain_path(
     reserved = ["", "xxunknown"] if keep_unknown else [""]
     # With every word known, another word than the plain path's cannot pass for an unknown one.
     for vocabulary in (reserved + list(distinct), reserved + list(distinct)[::2]):
-        encoder = TextEncoder(pipeline, vocabulary, choice, memo_size=20)
+        encoder = word_encoder(pipeline, vocabulary, choice, memo_size=20)
         expected = [looked_up(row, vocabulary, keep_unknown) for row in words]
         assert rows_of(encoder.encode(texts)) == expected
         assert rows_of(encoder.encode(texts[::-1])) == expected[::-1]
@@ -149,8 +166,8 @@ def test_vocabulary_is_the_plain_words_by_frequency(
 def test_long_runs_do_not_reach_the_tokenizer_whole(pipeline: Language) -> None:
     choice = TextSettings(num_words=10, keep_unknown=True, rewrite=False)
     words = ["a", "z"]
-    encoder = TextEncoder(pipeline, ["", "xxunknown", *words], choice)
-    for text in ("[" * 25_000, "(" * 12_499 + " a " + ")" * 12_498, "[" * 24_999 + "z"):
+    encoder = word_encoder(pipeline, ["", "xxunknown", *words], choice)
+    for text in ("[" * 2_500, "(" * 1_249 + " a " + ")" * 1_248, "[" * 2_499 + "z"):
         expected = looked_up(plain_words(pipeline, text, rewrite=False), ["", "?", *words], True)
         assert rows_of(encoder.encode([text])) == [expected]
     long = "w" * 1001
@@ -182,7 +199,7 @@ def test_ids_are_those_of_the_keras_tokenizer(
 
     names = ["", *sorted(keras.word_index, key=keras.word_index.get)]
     assert vocabulary == names[:num_words]
-    encoder = TextEncoder(pipeline, vocabulary, choice)
+    encoder = word_encoder(pipeline, vocabulary, choice)
     for texts in (fitted_on, others):
         expected = keras.texts_to_sequences([lemmatized(pipeline, text) for text in texts])
         assert rows_of(encoder.encode(texts)) == expected
@@ -204,7 +221,7 @@ def test_filtered_words_are_those_of_the_keras_tokenizer(texts: list[str]) -> No
 def test_empty_text_is_one_unknown_word_or_nothing(pipeline: Language) -> None:
     for keep_unknown, expected in ((False, []), (True, [UNKNOWN_ID])):
         choice = TextSettings(num_words=10, keep_unknown=keep_unknown, rewrite=True)
-        encoder = TextEncoder(pipeline, ["", "xxunknown", "word"], choice)
+        encoder = word_encoder(pipeline, ["", "xxunknown", "word"], choice)
         assert rows_of(encoder.encode(["", "  ", "!?"])) == [expected] * 3
         assert rows_of(encoder.encode([])) == [[]]  # np.split of nothing is one empty row
         assert len(encoder.encode([]).lengths) == 0
@@ -212,7 +229,7 @@ def test_empty_text_is_one_unknown_word_or_nothing(pipeline: Language) -> None:
 
 def test_over_a_million_characters_are_refused(pipeline: Language) -> None:
     choice = TextSettings(num_words=10, keep_unknown=True, rewrite=False)
-    encoder = TextEncoder(pipeline, ["", "xxunknown", "a"], choice)
+    encoder = word_encoder(pipeline, ["", "xxunknown", "a"], choice)
     with pytest.raises(ValueError, match="1000000"):
         encoder.encode(["fine", "a" * 1_100_000])
     assert rows_of(encoder.encode(["a fine"])) == [[2, UNKNOWN_ID]]
@@ -222,10 +239,10 @@ def test_over_a_million_characters_are_refused(pipeline: Language) -> None:
 @settings(max_examples=200, deadline=None)
 def test_pad_is_keras_pad_sequences(rows: list[list[int]], length: int) -> None:
     flat = np.array([i for row in rows for i in row], np.int32)
-    encoded = EncodedTexts(flat, np.array([len(row) for row in rows], np.int32))
+    lengths = np.array([len(row) for row in rows], np.int32)
     pad_sequences = import_keras().utils.pad_sequences
     for left, side in ((True, "pre"), (False, "post")):
-        padded = pad(encoded, length, left=left)
+        padded = pad(flat, lengths, length, left=left)
         assert padded.dtype == np.int32
         assert padded.shape == (len(rows), length)
         if rows:

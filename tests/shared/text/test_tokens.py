@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 from spacy.language import Language
 
-from shared.model.architecture import NGRAM_BUCKETS
+from shared.text.encoder import UNKNOWN_TOKEN, EncodedTexts, Encoder
 from shared.text.lemmas import TextSettings, Token, new_pipeline, plain_tokens, plain_words
 from shared.text.tokens import (
-    UNKNOWN_TOKEN,
+    NGRAM_BUCKETS,
     VECTOR_SCALE,
-    EncodedTokens,
     Features,
     Featurizer,
     Respeller,
-    TokenEncoder,
     WordVectors,
     ngram_ids,
 )
@@ -42,13 +40,13 @@ def texts() -> list[str]:
     return [*tweets, *AWKWARD, " ".join(AWKWARD), "", "  "]
 
 
-def fold(features: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def columns_of(features: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """All that a token is fed, side by side."""
     columns = (features.words[:, None], features.ngrams, features.vectors)
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
-def tokens_of(encoded: EncodedTokens) -> list[list[Token]]:
+def tokens_of(encoded: EncodedTexts) -> list[list[Token]]:
     assert encoded.ids.dtype == encoded.lengths.dtype == np.int32
     tokens = [("", ""), *encoded.table.tokens]
     rows = np.split(encoded.ids, np.cumsum(encoded.lengths)[:-1])
@@ -83,7 +81,7 @@ def test_the_memo_changes_nothing(
     pipeline: Language, texts: list[str], batch: int, memo: int, table: int
 ) -> None:
     featurizer = Featurizer(VOCABULARY, VECTORS)
-    encoder = TokenEncoder(pipeline, SETTINGS, featurizer, fold, memo, table)
+    encoder = Encoder(pipeline, SETTINGS, featurizer, columns_of, memo, table)
     expected = [plain_tokens(pipeline, t, rewrite=True) or [UNKNOWN_TOKEN] for t in texts]
     held = []
     for start in range(0, len(texts), batch):
@@ -94,30 +92,34 @@ def test_the_memo_changes_nothing(
     for start, encoded in zip(range(0, len(texts), batch), held, strict=True):
         assert tokens_of(encoded) == expected[start : start + batch]
         alone = [token for row in expected[start : start + batch] for token in row]
-        np.testing.assert_array_equal(encoded.table.rows[encoded.ids], fold(featurizer(alone)))
+        np.testing.assert_array_equal(
+            encoded.table.rows[encoded.ids], columns_of(featurizer(alone))
+        )
         words = sum(word not in VOCABULARY[2:] for word, _ in alone)
         assert encoder.unknown_words(encoded) == words
     assert len({id(encoded.table) for encoded in held}) > 1 or table > 60
 
 
 def test_a_new_table_takes_over_the_rows_of_tokens_that_come_again(pipeline: Language) -> None:
-    folded: list[int] = []
+    computed: list[int] = []
 
     def counting(features: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        folded.append(len(features.words))
-        return fold(features)
+        computed.append(len(features.words))
+        return columns_of(features)
 
-    encoder = TokenEncoder(pipeline, SETTINGS, Featurizer(VOCABULARY, VECTORS), counting, 100, 5)
+    encoder = Encoder(pipeline, SETTINGS, Featurizer(VOCABULARY, VECTORS), counting, 100, 5)
     first = encoder.encode(["fire in the storm"])
-    folded.clear()
+    computed.clear()
     second = encoder.encode(["storm smoke fire", "storm"])
-    assert folded == [1]  # smoke
+    assert computed == [1]  # smoke
     assert second.table is not first.table
     assert tokens_of(second) == [
         [("storm", "storm"), ("smoke", "smoke"), ("fire", "fire")],
         [("storm", "storm")],
     ]
-    expected = fold(Featurizer(VOCABULARY, VECTORS)([t for row in tokens_of(second) for t in row]))
+    expected = columns_of(
+        Featurizer(VOCABULARY, VECTORS)([t for row in tokens_of(second) for t in row])
+    )
     np.testing.assert_array_equal(second.table.rows[second.ids], expected)
     assert encoder.unknown_words(second) == 3
 

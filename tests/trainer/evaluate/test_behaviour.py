@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.bundle.files import Bundle, read_manifest
+from shared.bundle.files import read_manifest
+from shared.bundle.load import Bundle
 from shared.bundle.quality import Behaviour, Invariance, Pairs
 from tests.conftest import PUBLISHED, SAMPLE, Trained
 from trainer.data.read import read_dataset

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 from sklearn import metrics
 
-from shared.model.architecture import Floats
+from shared.arrays import Floats
 from trainer.evaluate.metrics import (
     COLUMNS,
     METRICS,

@@ -15,12 +15,12 @@ from shared.bundle.files import (
     VECTORS,
     VOCABULARY,
     WEIGHTS,
-    load_bundle,
     read_trained_on,
     write_bundle,
 )
+from shared.bundle.load import load_bundle
 from shared.bundle.quality import Figure
-from shared.model.architecture import Calibration
+from shared.model.calibration import Calibration
 from shared.registry.folder import FolderRegistry
 from shared.text.tokens import vectors_from_bytes
 from tests.conftest import SAMPLE, Trained

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from shared.arrays import Floats
 from shared.bundle.files import MODEL_CARD, read_manifest
 from shared.errors import DataError
-from shared.model.architecture import Floats
 from tests.conftest import ROOT, SAMPLE
 from tests.trainer.conftest import Program
 from trainer.data.dataset import Dataset, Indices

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shared.bundle.files import Bundle
+from shared.bundle.load import Bundle
 from trainer.evaluate.occlusion import occlude
 
 TEXTS = ["Wildfire near  the dam,\nevacuate now", "lol", "", "my inbox is a disaster 😂"]

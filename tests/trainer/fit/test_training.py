@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from shared.bundle.files import WEIGHTS, load_bundle, read_trained_on, verify_bundle
-from shared.model.architecture import Calibration
+from shared.bundle.files import WEIGHTS, read_trained_on, verify_bundle
+from shared.bundle.load import load_bundle
+from shared.model.calibration import Calibration
 from shared.model.scorer import Scorer
 from tests.conftest import SAMPLE, Trained
 from trainer.candidate import Candidate

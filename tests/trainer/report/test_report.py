@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from shared.bundle.files import load_bundle, read_manifest
+from shared.bundle.files import read_manifest
+from shared.bundle.load import load_bundle
 from shared.registry.folder import FolderRegistry
 from tests.conftest import SAMPLE, Trained
 from tests.trainer.conftest import Program

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.bundle.files import load_bundle
+from shared.bundle.load import load_bundle
 from tests.conftest import SAMPLE, Trained
 from trainer.data.duplicates import held_out_rows
 from trainer.data.read import read_dataset

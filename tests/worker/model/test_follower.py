@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.bundle.files import GOLDEN, MANIFEST, WEIGHTS, load_bundle
+from shared.bundle.files import GOLDEN, MANIFEST, WEIGHTS
+from shared.bundle.load import load_bundle
 from shared.errors import BundleError, RegistryError, UnavailableError
 from shared.registry.folder import FolderRegistry
 from shared.registry.wandb_registry import WandbRegistry

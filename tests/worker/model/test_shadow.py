@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.bundle.files import Bundle, load_bundle
+from shared.bundle.load import Bundle, load_bundle
 from shared.registry.folder import FolderRegistry
 from tests.conftest import Trained
 from worker.model.follower import Follower, Loaded
