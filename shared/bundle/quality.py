@@ -84,6 +84,24 @@ class Subset(msgspec.Struct, frozen=True):
     figures: dict[str, Figure]
 
 
+class Baseline(msgspec.Struct, frozen=True):
+    """A linear model of the same training tweets, on the test part.
+
+    Attributes:
+        figures: metric → figure of the linear model.
+        difference: metric → figure of the model minus that of the linear one.
+    """
+
+    figures: dict[str, Figure]
+    difference: dict[str, Figure]
+
+    @property
+    def is_beaten(self) -> bool:
+        """Whether the model ranks tweets better, beyond chance."""
+        area = self.difference.get("roc_auc")
+        return area is not None and area.low > 0
+
+
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """What training found out beside the figures of each part.
 
@@ -95,6 +113,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         behaviour: at the threshold of `balanced`.
         groups: tweets that were found by a group of search words, scored by a model of the same
             recipe that was trained without them; none where that was not asked for.
+        baseline: how a linear model does; None for bundles of version 0.1.
     """
 
     chosen_on: str
@@ -103,3 +122,4 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     slices: list[Subset]
     behaviour: Behaviour
     groups: list[Subset] = []
+    baseline: Baseline | None = None

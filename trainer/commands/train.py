@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Group
+from rich.console import Group, RenderableType
 
 from shared.bundle.manifest import Manifest
 from shared.errors import TriageError, UnavailableError, UsageError
@@ -187,15 +187,24 @@ def _next_steps(labelled: LabelledData, bundles: Path) -> str:
 
 def _tables(candidates: "list[Candidate]", title: str, leave_out_by: str | None) -> Group:
     """The figures of all models."""
+    from trainer.evaluate.baseline import baseline_row, verdict
     from trainer.evaluate.behaviour import table as behaviour_table
     from trainer.evaluate.leave_one_group_out import table as groups_table
     from trainer.evaluate.metrics import comparison
     from trainer.evaluate.thresholds import table as points_table
 
     manifests = [one.manifest for one in candidates]
-    rows = [(one.name, *row) for one in manifests for row in _rows_of(one)]
+    rows = [(one.name, *row) for one in manifests for row in _rows_of(one)] + baseline_row(
+        manifests
+    )
+    compared = [(one.name, q.baseline) for one in manifests if (q := one.quality) and q.baseline]
     behaviour = {one.name: one.quality.behaviour for one in manifests if one.quality}
-    tables = [comparison(rows, title), points_table(manifests), behaviour_table(behaviour)]
+    tables: list[RenderableType] = [
+        comparison(rows, title),
+        verdict(compared),
+        points_table(manifests),
+        behaviour_table(behaviour),
+    ]
     return Group(*tables, *([groups_table(manifests)] if leave_out_by else []))
 
 

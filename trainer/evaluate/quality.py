@@ -1,6 +1,7 @@
 """Measures a trained model: the figures of each part, operating points, slices and behaviour."""
 
 import msgspec
+import numpy as np
 
 from shared.bundle.quality import BALANCED, OperatingPoint, Quality, Subset
 from shared.model.scorer import Scorer
@@ -8,6 +9,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.duplicates import similar_to_any
 from trainer.data.slices import KEYWORD, Slice, slices
 from trainer.data.split import Parts
+from trainer.evaluate.baseline import compare_with_baseline, score_baseline
 from trainer.evaluate.behaviour import behaviour
 from trainer.evaluate.bootstrap import Scores, draw, measure, reliability
 from trainer.evaluate.metrics import Counts, Metrics, Scored, evaluate
@@ -15,7 +17,7 @@ from trainer.evaluate.thresholds import operating_points
 
 
 class HeldOutPart:
-    """The test part: its texts, its slices, and its resamples, which all models share."""
+    """The test part: its texts, slices, resamples and linear baseline, which all models share."""
 
     def __init__(self, dataset: Dataset, parts: Parts) -> None:
         self.texts = dataset.texts_of(parts.test)
@@ -23,6 +25,8 @@ class HeldOutPart:
         found = slices(dataset, parts.test, None, similar_to_any(self.texts, seen))
         self.slices: list[Slice] = [one for one in found if one.group != KEYWORD]
         self.counts: Counts = draw(len(parts.test))
+        both = np.concatenate([parts.train, parts.validation])
+        self.baseline: Scores = score_baseline(dataset, both, parts.test)
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -84,6 +88,7 @@ def evaluate_model(
                 for one in held_out.slices
             ],
             behaviour=behaviour(scorer, threshold, held_out.texts),
+            baseline=compare_with_baseline(labels, test, held_out.baseline, held_out.counts),
         ),
         test,
     )

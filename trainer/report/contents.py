@@ -13,6 +13,7 @@ from trainer.data.dataset import Dataset, Indices
 from trainer.data.duplicates import Mask, near_duplicates, similar_to_any, trained_on
 from trainer.data.slices import Slice, slices
 from trainer.data.split import cut_test
+from trainer.evaluate.baseline import score_baseline
 from trainer.evaluate.bootstrap import (
     CONFIDENCE,
     RESAMPLES,
@@ -137,6 +138,17 @@ class Comparison(msgspec.Struct, frozen=True):
     mcnemar: McNemar
 
 
+class BaselineFigures(msgspec.Struct, frozen=True):
+    """The linear baseline, trained on this data's training part.
+
+    Attributes:
+        differences: by a model's name: metric → the model minus the baseline.
+    """
+
+    figures: Figures
+    differences: dict[str, Figures]
+
+
 class SliceFigures(msgspec.Struct, frozen=True):
     """A slice, and the figures of each model on it, by the model's name."""
 
@@ -163,7 +175,11 @@ class Data(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole report."""
+    """The whole report.
+
+    Attributes:
+        baseline: None on data that the models were not trained on.
+    """
 
     created: str
     data: Data
@@ -173,6 +189,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     models: list[Model]
     comparisons: list[Comparison]
     slices: list[SliceFigures]
+    baseline: BaselineFigures | None = None
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -245,8 +262,23 @@ def contents(
             scores,
             counts,
         ),
+        baseline=_baseline(dataset, rows, scores, counts) if test_part else None,
     )
     return report, Measured(labels, scores, counts)
+
+
+def _baseline(
+    dataset: Dataset, rows: Indices, scores: dict[str, Scores], counts: Counts
+) -> BaselineFigures:
+    labels = dataset.labels[rows]
+    baseline = score_baseline(dataset, cut_test(dataset)[0], rows)
+    return BaselineFigures(
+        measure(labels, baseline, counts),
+        {
+            name: measure_difference(labels, of_model, baseline, counts)
+            for name, of_model in scores.items()
+        },
+    )
 
 
 def _any(masks: Sequence[Mask | None]) -> Mask | None:

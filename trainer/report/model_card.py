@@ -4,10 +4,8 @@ import jinja2
 
 from shared.bundle.manifest import Manifest
 from shared.bundle.quality import OPERATING_POINTS, Figure
+from trainer.data.dataset import PUBLISHED
 from trainer.evaluate.metrics import NAMES
-
-_PUBLISHED = "7509f820a49aba39f671dd6f3420e21c9f2f51942906f20552560b918f983eb5"
-"""The content of "Disasters on Social Media", as a manifest names it."""
 
 
 def model_card(manifest: Manifest) -> str:
@@ -25,6 +23,7 @@ def model_card(manifest: Manifest) -> str:
         "words": lambda metric: NAMES[metric],
         "three": lambda value: f"{value:.3f}",
         "interval": _interval,
+        "signed": lambda figure: f"{figure:+}",
     }
     quality = manifest.quality
     weakest = min(quality.behaviour.pairs, key=lambda pairs: pairs.accuracy) if quality else None
@@ -33,7 +32,7 @@ def model_card(manifest: Manifest) -> str:
         quality=quality,
         weakest=weakest,
         operating_points=OPERATING_POINTS,
-        published=manifest.data["sha256"] == _PUBLISHED,
+        published=manifest.data["sha256"] == PUBLISHED,
     )
 
 

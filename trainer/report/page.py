@@ -42,6 +42,13 @@ def page(report: Report, pictures: dict[str, list[Picture]]) -> str:
             for better, worse in (_ranked(c, "roc_auc") for c in report.comparisons)
             if better == best.name
         ],
+        above_baseline=[
+            name
+            for name, differences in (
+                report.baseline.differences if report.baseline else {}
+            ).items()
+            if differences["roc_auc"].low > 0
+        ],
         keyword=KEYWORD,
         fewest=FEWEST,
         overlap=OVERLAP,

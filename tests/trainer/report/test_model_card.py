@@ -48,7 +48,7 @@ def unknown(card: str, manifest: Manifest) -> set[str]:
         if isinstance(value, str):
             known |= {*numbers(value), *numbers(value[:12])}
         elif isinstance(value, float):
-            known.add(f"{value:.3f}")
+            known.add(f"{abs(value):.3f}")
         elif value is not None:
             known.add(str(value))
     return set(numbers(card)) - known
