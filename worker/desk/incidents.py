@@ -113,6 +113,9 @@ class Incidents:
     def __len__(self) -> int:
         return len(self._incidents)
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._incidents
+
     def add(self, text: str, time: float) -> Placement:
         """Places an alert.
 

@@ -1,0 +1,227 @@
+"""Speed and memory of the desk: python -m tests.benchmarks.desk [ALERTS [SECONDS]].
+
+It fills a store with alerts (1,000,000 unless told otherwise), starts `triage-worker desk` on it
+with a real Kafka, publishes 500 alerts a second, and lets 50 viewers look at pages and search, each
+every two seconds, with a live stream open. Reported: the time of each kind of request, the desk's
+memory and CPU, and how far it is behind.
+"""
+
+import asyncio
+import random
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+
+from tests.desk.alerts import new_alert
+from tests.desk.processes import DeskProcess, desk_settings
+from worker.demo.local_kafka import LocalKafka
+from worker.desk.store import Store
+from worker.kafka.publisher import Publisher
+from worker.kafka.records import Message
+from worker.messages.alert import Alert, encode_alert
+
+VIEWERS = 50
+EVERY = 2.0
+PER_SECOND = 500
+_PLACES = [a + b for a in ("Bo", "Ka", "Li", "Mar", "Sen", "Tor") for b in ("ma", "ri", "to", "lo")]
+_EVENTS = ["earthquake", "flood", "fire", "landslide", "storm", "explosion", "collapse", "crash"]
+_SAID = """
+people trapped bridge road closed help needed houses damaged rescue teams river power out school
+hospital evacuated smoke water rising injured dead missing police village harbour
+"""
+_WORDS = _SAID.split()
+
+
+def alerts(chance: random.Random, start: datetime, per_second: float) -> Iterator[Alert]:
+    """Tweets of which a third tells what another one has told, as on a stream of a crisis."""
+    recent: list[str] = []
+    number = 0
+    while True:
+        if recent and chance.random() < 0.35:
+            text = f"RT @user{chance.randrange(10**5)}: {chance.choice(recent)}"
+        else:
+            words = chance.sample(_WORDS, 8)
+            text = f"{chance.choice(_EVENTS)} in {chance.choice(_PLACES)}{number % 9973}: "
+            text += f"{' '.join(words)} {chance.randrange(10**6)} https://t.co/{number:x}"
+            recent.append(text)
+            del recent[:-500]
+        yield new_alert(
+            text,
+            at=start + timedelta(seconds=number / per_second),
+            probability=chance.uniform(0.5, 1),
+            author=f"user{chance.randrange(10**5)}",
+            lang=chance.choice(["en", "en", "en", "es", "id"]),
+            place=chance.choice([None, *_PLACES[:5]]),
+        )
+        number += 1
+
+
+def fill(path: Path, count: int) -> float:
+    """Fill a store as if it had read alerts, in bulk, and return alerts a second.
+
+    A third of the alerts are of incidents that have some already.
+    """
+    Store(path).close()
+    db = sqlite3.connect(path)
+    start = datetime.now(UTC) - timedelta(days=2)
+    source = alerts(random.Random(1), start, count / (2 * 86400))
+    chance = random.Random(3)
+    incidents: dict[int, list[Any]] = {}
+    started = time.perf_counter()
+    for first in range(1, count + 1, 10_000):
+        rows, words, values = [], [], []
+        for number in range(first, min(first + 10_000, count + 1)):
+            alert = next(source)
+            tweet, at = alert.tweet, int(alert.scored_at.timestamp() * 1000)
+            old = incidents.get(max(1, number - chance.randrange(1, 3000)))
+            if old is not None and chance.random() < 0.35:
+                incident = old[0]
+                old[3], old[4], old[5] = at, old[4] + 1, max(old[5], alert.probability)
+            else:
+                incident = number
+                incidents[number] = [
+                    number, alert.alert_id, at, at, 1, alert.probability, number, 0.5, tweet.text,
+                    tweet.author, tweet.lang, tweet.place, "LSTM 1",
+                ]  # fmt: skip
+            rows.append(
+                (number, alert.alert_id, incident, at, alert.probability, 0.5, "LSTM 1", tweet.text,
+                 tweet.author, tweet.lang, tweet.place, "alert", 0)
+            )  # fmt: skip
+            words.append((number, tweet.text, tweet.author))
+            values.append((number, encode_alert(alert)))
+        db.executemany(
+            "INSERT INTO alert(id, alert_id, incident, time, probability, threshold, model, text, "
+            "author, lang, place, queue, representative) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            rows,
+        )
+        db.executemany("INSERT INTO alert_words(rowid, text, author) VALUES (?,?,?)", words)
+        db.executemany("INSERT INTO message VALUES (?,?)", values)
+        db.commit()
+    db.executemany(
+        "INSERT INTO incident(id, key, first, last, size, highest, clearest, clarity, text, "
+        "author, lang, place, model) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        incidents.values(),
+    )
+    db.execute("INSERT INTO minute SELECT time / 60000, count(*) FROM alert GROUP BY 1")
+    db.execute("UPDATE count SET value = ? WHERE name = 'alerts'", (count,))
+    db.commit()
+    db.close()
+    return count / (time.perf_counter() - started)
+
+
+def main(count: int = 1_000_000, seconds: float = 60) -> None:
+    """Print the figures."""
+    with tempfile.TemporaryDirectory() as name, LocalKafka() as kafka:
+        folder = Path(name)
+        rate = fill(folder / "desk.sqlite3", count)
+        size = (folder / "desk.sqlite3").stat().st_size
+        print(f"filled with {count:,} alerts at {rate:,.0f}/s; {size / 1e6:,.0f} MB", flush=True)
+        settings = desk_settings(kafka, "bench", folder)
+        started = time.perf_counter()
+        desk = DeskProcess(settings, folder / "desk.log")
+        print(f"started in {time.perf_counter() - started:.1f} s", flush=True)
+        desk.wait_until_ready()
+        stop = threading.Event()
+        publishing = threading.Thread(target=publish, args=(settings, stop))
+        publishing.start()
+        process = psutil.Process(desk.process.pid)
+        cpu = sum(process.cpu_times()[:2])
+        began = time.perf_counter()
+        times = asyncio.run(view(desk.url, seconds))
+        elapsed = time.perf_counter() - began
+        cpu = sum(process.cpu_times()[:2]) - cpu
+        stop.set()
+        publishing.join()
+        memory = process.memory_info().rss
+        print(f"{VIEWERS} viewers for {elapsed:.0f} s, {PER_SECOND} new alerts/s")
+        print(f"memory {memory / 1e6:,.0f} MB; CPU {100 * cpu / elapsed:.0f} % of a core")
+        for kind, values in sorted(times.items()):
+            values.sort()
+            p95 = values[int(len(values) * 0.95)]
+            median, longest = values[len(values) // 2], values[-1]
+            print(
+                f"{kind:>10}: {len(values):>6} requests, median {1000 * median:.0f} ms, "
+                f"p95 {1000 * p95:.0f} ms, longest {1000 * longest:.0f} ms"
+            )
+        metrics = httpx2.get(f"{desk.url}/metrics").text
+        for line in metrics.splitlines():
+            if line.startswith(("triage_desk_behind", "triage_desk_alerts_read_total ")):
+                print(line)
+        desk.stop()
+
+
+def publish(settings: object, stop: threading.Event) -> None:
+    """Publish alerts at a steady rate."""
+    publisher = Publisher(settings)  # type: ignore[arg-type]
+    source = alerts(random.Random(2), datetime.now(UTC), PER_SECOND)
+    due = time.monotonic()
+    while not stop.is_set():
+        publisher.publish(
+            Message(settings.alerts_topic, None, encode_alert(next(source)), [])  # type: ignore[attr-defined]
+            for _ in range(PER_SECOND // 5)
+        )
+        due += 0.2
+        stop.wait(max(0, due - time.monotonic()))
+    publisher.close()
+
+
+async def view(url: str, seconds: float) -> dict[str, list[float]]:
+    """Let viewers look at pages, and return the seconds of each request by its kind."""
+    times: dict[str, list[float]] = defaultdict(list)
+    end = time.monotonic() + seconds
+
+    async def viewer(number: int) -> None:
+        chance = random.Random(number)
+        async with httpx2.AsyncClient(base_url=url, timeout=30) as client:
+            page = await client.get("/sign-in")
+            csrf = page.text.split('name="csrf" content="')[1].split('"')[0]
+            await client.post("/sign-in", data={"csrf": csrf, "name": f"viewer {number}"})
+            live = asyncio.create_task(listen(client))
+            links: list[str] = []
+            while time.monotonic() < end:
+                await asyncio.sleep(chance.uniform(0.5, 1.5) * EVERY)
+                kind = chance.choice(
+                    ["list", "list", "largest", "search", "filter", "incident", "next"]
+                )
+                path = {
+                    "list": "/",
+                    "largest": "/?sort=largest",
+                    "search": f"/?q={chance.choice(_EVENTS)}+{chance.choice(_WORDS)}",
+                    "filter": f"/?lang=id&probability=0.{chance.randrange(60, 95)}"
+                    f"&size={chance.randrange(1, 9)}",
+                    "incident": chance.choice(links) if links else "/",
+                    "next": "/" + (f"?after={(time.time_ns() // 10**6) - 10**8}-0"),
+                }[kind]
+                started = time.perf_counter()
+                answer = await client.get(path)
+                times[kind].append(time.perf_counter() - started)
+                if answer.status_code != 200:
+                    times[f"{answer.status_code}"].append(0)
+                links = [
+                    part.split('"')[0] for part in answer.text.split('text"><a href="')[1:]
+                ] or links
+            live.cancel()
+
+    await asyncio.gather(*map(viewer, range(VIEWERS)))
+    return times
+
+
+async def listen(client: httpx2.AsyncClient) -> None:
+    """Keep a live stream open."""
+    async with client.stream("GET", "/events", timeout=None) as answer:
+        async for _ in answer.aiter_lines():
+            pass
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:3]))
