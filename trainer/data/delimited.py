@@ -71,7 +71,7 @@ def read_delimited(text: str, wanted: Sequence[str]) -> Records:
     for note, (others, options) in _others(lines, delimiter).items():
         other = _read(others, skipped, delimiter, wanted, **options)
         if not other.faults:
-            return msgspec.structs.replace(other, notes=[note])
+            return msgspec.structs.replace(other, notes=[note, *other.notes])
     return records
 
 
@@ -108,7 +108,7 @@ def _read(
     """Read all records; after one at fault, go on in the next line."""
     header: list[str] = []
     needed = 0
-    rows, numbers, faults = [], [], []
+    rows, numbers, faults, notes = [], [], [], []
     for start, stop, record in _records(lines, skipped, delimiter, options):
         if isinstance(record, str):
             faults.append(f"line {start}: {record}")
@@ -117,6 +117,8 @@ def _read(
             while header and not header[-1]:  # a delimiter at the end of each line
                 header.pop()
             needed = 1 + max((header.index(name) for name in wanted if name in header), default=-1)
+        elif _strip(record)[: len(header)] == header:  # of files that were put together
+            notes.append(f"the header is repeated in line {start}, and was skipped")
         elif fault := _fault(record, header, needed, start, stop):
             faults.append(f"line {start}: {fault}")
         else:
@@ -124,7 +126,7 @@ def _read(
             numbers.append(start)
         if len(faults) == MOST_FAULTS:
             break
-    return Records(header, rows, numbers, faults, delimiter)
+    return Records(header, rows, numbers, faults, delimiter, notes)
 
 
 def _fault(record: list[str], header: list[str], needed: int, start: int, stop: int) -> str | None:

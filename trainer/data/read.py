@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -38,15 +38,14 @@ class DataFile(msgspec.Struct, frozen=True):
     label_column: str | None = None
 
 
-class _Found(msgspec.Struct):
-    """Rows with a text and a label."""
+class _Row(msgspec.Struct, frozen=True):
+    """A row with a text and a label, and where it is; no keyword if the file has none."""
 
-    texts: list[str] = []
-    labels: list[str] = []
-    agreement: list[float] = []
-    keywords: list[str] = []
-    places: list[str] = []
-    has_keywords: bool = False
+    text: str
+    label: str
+    agreement: float
+    keyword: str | None
+    place: str
 
 
 def parse_data_file(given: str) -> DataFile:
@@ -78,100 +77,115 @@ def read_dataset(
     """
     if isinstance(files, Path):
         files = [DataFile(files)]
-    rows, notes, hints = _Found(), [], []
+    rows: list[_Row] = []
+    notes: list[str] = []
+    hints = []
     for file in files:
         stated = msgspec.structs.replace(
             labelling,
             text_column=(file.text_column or labelling.text_column).strip(),
             label_column=(file.label_column or labelling.label_column).strip(),
         )
-        found, hint = _read_rows(file.path, stated, keyword_column, rows)
+        wanted = [stated.text_column, stated.label_column]
+        if keyword_column is not None:
+            wanted.append(keyword_column)
+        table = read_table(file.path, wanted)
+        _expect_columns(file.path, table, wanted)
         name = readable(file.path.name)
-        notes += [f"{name}: {note}" for note in found]
-        hints.append(hint)
+        found, blank = _rows_of(
+            file.path, table, stated, keyword_column, f"{name} " if len(files) > 1 else ""
+        )
+        rows += found
+        notes += [f"{name}: {note}" for note in [*table.notes, *blank]]
+        hints.append(advice(table.names))
     if len(files) == 1:
         labelling = stated
     path = ", ".join(readable(file.path) for file in files)
+    hint = hints[0] if "looks like" in hints[0] else ""
     try:
-        meanings = interpret_labels(rows.labels, labelling, notes, hints[0])
+        meanings = interpret_labels([row.label for row in rows], labelling, notes, hint)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    kept = np.flatnonzero(meanings != LEFT_OUT)
+    rows = [row for row, meaning in zip(rows, meanings, strict=True) if meaning != LEFT_OUT]
+    has_keywords = any(row.keyword is not None for row in rows)
     dataset = Dataset(
         " + ".join(readable(file.path.name) for file in files),
-        [rows.texts[row] for row in kept],
-        meanings[kept],
-        np.array([rows.agreement[row] for row in kept], np.float32),
+        [row.text for row in rows],
+        meanings[meanings != LEFT_OUT],
+        np.array([row.agreement for row in rows], np.float32),
         "",
-        [rows.keywords[row] for row in kept] if rows.has_keywords else [],
+        [row.keyword or "" for row in rows] if has_keywords else [],
         labelling,
     )
     sha256 = _content_hash(dataset)
     if sha256 != PUBLISHED:
-        places = [rows.places[row] for row in kept]
-        dataset = _one_row_a_text(dataset, places, notes)
+        dataset = _one_row_a_text(dataset, [row.place for row in rows], notes)
         sha256 = _content_hash(dataset)
         _expect_both_labels(path, dataset)
     return msgspec.structs.replace(dataset, sha256=sha256, notes=notes)
 
 
-def _read_rows(
-    path: Path, labelling: Labelling, keyword_column: str | None, rows: _Found
-) -> tuple[list[str], str]:
-    """Add the rows of a file that have a text and a label.
+def _rows_of(
+    path: Path, table: Table, labelling: Labelling, keyword_column: str | None, prefix: str
+) -> tuple[list[_Row], list[str]]:
+    """The rows of a file that have a text and a label, and notes about the others.
 
-    Returns:
-        What a user should know of how the file was read, and what to try if labels do not fit.
+    Args:
+        prefix: what the place of a row begins with.
+
+    Raises:
+        DataError: if the file is damaged.
     """
-    text_column, label_column = labelling.text_column, labelling.label_column
-    wanted = [text_column, label_column]
-    table = read_table(path, wanted if keyword_column is None else [*wanted, keyword_column])
-    _expect_columns(path, table, wanted if keyword_column is None else [*wanted, keyword_column])
-    texts = table.column(text_column)
-    labels = [label.strip() for label in table.column(label_column)]
-    if (names := table.categories.get(label_column)) and not {*labelling.positive} & {*labels}:
+    texts = table.column(labelling.text_column)
+    labels = [label.strip() for label in table.column(labelling.label_column)]
+    names = table.categories.get(labelling.label_column)
+    if names and not {*labelling.positive} & {*labels}:
         labels = [names[int(v)] if v.isdecimal() and int(v) < len(names) else v for v in labels]
-    faults = list(table.faults)
-    width = len(table.names)
-    places = table.names.index(text_column), table.names.index(label_column)
-    for row, fault in find_damage(texts, labels, table.delimiter, width, *places):
-        faults.append(f"{table.where(row)}: {fault}")
-        if len(faults) >= MOST_FAULTS:
-            break
-    if faults:
-        first = "; ".join(sorted(faults[:MOST_FAULTS], key=_line_of))
-        more = f"; these are the first {MOST_FAULTS} faults" if len(faults) >= MOST_FAULTS else ""
-        raise DataError(f"{path} is damaged, and nothing of it was used: {first}{more}")
-    notes = list(table.notes)
-    kept = []
-    blank: dict[str, list[int]] = {text_column: [], label_column: []}
-    for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
-        if not text.strip():
-            blank[text_column].append(row)
-        elif not label:
-            blank[label_column].append(row)
-        else:
-            kept.append(row)
-    for column, without in blank.items():
-        if without:
-            where = _first(table.where(row) for row in without)
-            notes.append(f"left out: {_rows(len(without))} with an empty {column!r} ({where})")
-    rows.texts += [texts[row] for row in kept]
-    rows.labels += [labels[row] for row in kept]
-    rows.places += [table.where(row) for row in kept]
-    agreement = np.ones(len(texts))
-    if label_column == Labelling().label_column and _AGREEMENT_COLUMN in table.names:
-        stated = pd.to_numeric(pd.Series(table.column(_AGREEMENT_COLUMN)), errors="coerce")
-        agreement = stated.fillna(1.0).clip(0, 1).to_numpy()
-    rows.agreement += agreement[kept].tolist()
-    keywords = [""] * len(texts)
+    _expect_no_damage(path, table, labelling, texts, labels)
+    agreement = _agreement(table, labelling)
+    keywords: list[str | None] = [None] * len(texts)
     if (searched := keyword_column or _KEYWORD_COLUMN) in table.names:
         # The published set writes them as in a URL.
         keywords = [unquote(keyword).strip() for keyword in table.column(searched)]
-        rows.has_keywords = True
-    rows.keywords += [keywords[row] for row in kept]
-    hint = advice(table.names)
-    return notes, hint if "looks like" in hint else ""
+    rows = []
+    blank: dict[str, list[str]] = {labelling.text_column: [], labelling.label_column: []}
+    for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
+        place = table.where(row)
+        if not text.strip():
+            blank[labelling.text_column].append(place)
+        elif not label:
+            blank[labelling.label_column].append(place)
+        else:
+            rows.append(_Row(text, label, agreement[row], keywords[row], prefix + place))
+    notes = [
+        f"left out: {_count(len(places))} with an empty {column!r} ({_first(places)})"
+        for column, places in blank.items()
+        if places
+    ]
+    return rows, notes
+
+
+def _expect_no_damage(
+    path: Path, table: Table, labelling: Labelling, texts: list[str], labels: list[str]
+) -> None:
+    """Check that nothing is wrong with a file, its lines or its texts."""
+    names = table.names
+    indices = names.index(labelling.text_column), names.index(labelling.label_column)
+    damage = find_damage(texts, labels, table.delimiter, len(names), *indices)
+    found = (f"{table.where(row)}: {what}" for row, what in damage)
+    faults = list(islice(chain(table.faults, found), MOST_FAULTS))
+    if faults:
+        first = "; ".join(sorted(faults, key=_line_of))
+        more = f"; these are the first {MOST_FAULTS} faults" if len(faults) == MOST_FAULTS else ""
+        raise DataError(f"{path} is damaged, and nothing of it was used: {first}{more}")
+
+
+def _agreement(table: Table, labelling: Labelling) -> list[float]:
+    """The share of the trust behind each label: 1 where the file does not say."""
+    if labelling.label_column == Labelling().label_column and _AGREEMENT_COLUMN in table.names:
+        stated = pd.to_numeric(pd.Series(table.column(_AGREEMENT_COLUMN)), errors="coerce")
+        return stated.fillna(1.0).clip(0, 1).astype(float).tolist()
+    return [1.0] * len(table.frame)
 
 
 def _expect_columns(path: Path, table: Table, wanted: Sequence[str]) -> None:
@@ -201,7 +215,7 @@ def _one_row_a_text(dataset: Dataset, places: Sequence[str], notes: list[str]) -
     votes = count_votes(dataset.texts, dataset.labels, dataset.agreement)
     if votes.merged:
         notes.append(
-            f"merged: {_rows(votes.merged)} that repeat a text; its most frequent label holds"
+            f"merged: {_count(votes.merged)} that repeat a text; its most frequent label holds"
         )
     if votes.disputed:
         where = _first(places[row] for row in votes.disputed)
@@ -225,7 +239,7 @@ def _one_row_a_text(dataset: Dataset, places: Sequence[str], notes: list[str]) -
     return dataset
 
 
-def _rows(count: int) -> str:
+def _count(count: int) -> str:
     return f"{count} row{'s' * (count != 1)}"
 
 

@@ -410,6 +410,27 @@ def test_several_files_are_one_data_set(tmp_path: Path) -> None:
     assert dataset.labels.tolist() == [int(label == "yes") for label in LABELS]
 
 
+def test_header_of_files_that_were_put_together_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "both.csv"
+    path.write_text(TABLE[:12].to_csv(index=False) + TABLE[12:].to_csv(index=False))
+    dataset = read_dataset(path, YES)
+    assert dataset.texts == TEXTS
+    assert dataset.notes == ["both.csv: the header is repeated in line 14, and was skipped"]
+
+
+def test_places_in_several_files_name_the_file(tmp_path: Path) -> None:
+    for name in ("one.csv", "two.csv"):
+        (tmp_path / name).write_text(TABLE.to_csv(index=False))
+    other = TABLE.assign(label=["no", *LABELS[1:]])
+    (tmp_path / "two.csv").write_text(other.to_csv(index=False))
+    dataset = read_dataset([DataFile(tmp_path / "one.csv"), DataFile(tmp_path / "two.csv")], YES)
+    assert dataset.notes == [
+        "merged: 24 rows that repeat a text; its most frequent label holds",
+        "conflicts: 1 of the repeated texts have both labels (one.csv line 2); left out for want "
+        "of a majority: 1",
+    ]
+
+
 def test_columns_of_a_file_are_told_from_its_name(tmp_path: Path) -> None:
     path = tmp_path / "odd:text=a"
     assert parse_data_file("a:b.csv") == DataFile(Path("a:b.csv"))
