@@ -135,7 +135,7 @@ def split(record: dict[str, Any]) -> list[Any] | None:
     """
     if isinstance(data := record.get("data"), list) and "text" not in record:
         return _page_of_v2(data, child(record, "includes"))
-    for key in ("statuses", "posts", "feed", "tweets"):
+    for key in ("statuses", "posts", "feed", "tweets", "tweet_create_events"):
         if isinstance(posts := record.get(key), list) and all(isinstance(p, dict) for p in posts):
             return posts
     return None

@@ -67,6 +67,8 @@ def find(record: dict[str, Any]) -> Notice | None:
             return Notice("disconnect" if _disconnects(record) else "error")
         if "event" in record and "source" in record and "target" in record:
             return Notice("other_event")  # of v1.1, such as a follow
+        if "for_user_id" in record and "tweet_create_events" not in record:
+            return Notice("other_event")  # of the Account Activity API, such as a like
         if "action" in record and "redacted_at" in record:
             return Notice("compliance")  # a line of v2's batch compliance
         if len(record) <= 2 and any(_is_word(value) for value in record.values()):

@@ -346,6 +346,7 @@ def test_a_line_of_server_sent_events_is_a_notice(line: bytes) -> None:
         b'window.YTD.tweets.part0 = [%s, {}, {"delete": {}}];\n' % ONE,
         b'{"schema": {}, "payload": [%s, {}, {"delete": {}}]}' % ONE,
         b'{"statuses": [%s, {}, {"delete": {}}], "search_metadata": {}}' % ONE,
+        b'{"for_user_id": "9", "tweet_create_events": [%s, {}, {"delete": {}}]}' % ONE,
     ],
 )
 def test_several_posts_in_a_record(value: bytes) -> None:

@@ -134,6 +134,47 @@ OF_V2 = Tweet(FIRE, "1687", "ana", TIME, "en", link="https://x.com/ana/status/16
 USERS = {"users": [{"id": "8", "username": "bo"}, {"id": "9", "username": "ana", "name": "Ana"}]}
 
 
+def graphql(text: str = FIRE, retweeted: Any = None, **more: Any) -> dict[str, Any]:
+    """A tweet of the API of X's web client."""
+    legacy: dict[str, Any] = {"full_text": text, "created_at": V1_TIME, "id_str": "1687"}
+    legacy["lang"] = "en"
+    if retweeted is not None:
+        legacy["retweeted_status_result"] = {"result": retweeted}
+    user = {"rest_id": "9", "legacy": {"screen_name": "ana"}}
+    return {
+        "__typename": "Tweet",
+        "rest_id": "1687",
+        "core": {"user_results": {"result": user}},
+        "legacy": legacy,
+    } | more
+
+
+ACTOR = "https://social.example/users/ana"
+
+
+def note(**more: Any) -> dict[str, Any]:
+    """A note of ActivityPub."""
+    return {
+        "id": f"{ACTOR}/statuses/110842",
+        "type": "Note",
+        "summary": None,
+        "published": TIME,
+        "url": "https://social.example/@ana/110842",
+        "attributedTo": ACTOR,
+        "content": f"<p>{FIRE}</p>",
+        "contentMap": {"en": f"<p>{FIRE}</p>"},
+    } | more
+
+
+NOTE = Tweet(
+    FIRE,
+    f"{ACTOR}/statuses/110842",
+    ACTOR,
+    TIME,
+    "en",
+    link="https://social.example/@ana/110842",
+)
+
 Sample = tuple[str, Any, Tweet | Notice]
 SAMPLES: list[Sample] = [
     # Twitter's API v1.1
@@ -231,6 +272,7 @@ SAMPLES: list[Sample] = [
     ("twitter", {"_id": {"$oid": "64"}, "id": {"$oid": "64"}, "text": FIRE}, Tweet(FIRE, "64")),
     ("twitter", {"id": True, "text": FIRE, "user": "ana"}, Tweet(FIRE, author="ana")),
     ("twitter", {"text": FIRE, "user": {"screen_name": 5}}, Tweet(FIRE)),
+    ("twitter", {"text": FIRE, "user": {"screenName": "ana"}}, Tweet(FIRE, author="ana")),
     ("twitter", {"text": FIRE, "user": ["ana"], "lang": 7, "place": 3}, Tweet(FIRE)),
     ("twitter", {"text": {"string": FIRE}, "id": {"long": 7}}, Tweet(FIRE, "7")),
     ("twitter", {"text": FIRE, "created_at": 1691270047}, Tweet(FIRE, created_at=1691270047)),
@@ -404,6 +446,39 @@ SAMPLES: list[Sample] = [
         ),
     ),
     ("connect_twitter", {"StatusId": 1687, "UserId": 9}, Notice("delete")),
+    ("x_graphql", graphql(), V1),
+    ("x_graphql", {"tweet_results": {"result": {"tweet": graphql()}}}, V1),
+    (
+        "x_graphql",
+        graphql(note_tweet={"note_tweet_results": {"result": {"text": WHOLE}}}),
+        replace(V1, text=WHOLE),
+    ),
+    (
+        "x_graphql",
+        graphql(text="Stay safe", quoted_status_result={"result": graphql()}),
+        replace(V1, text=f"Stay safe\n{FIRE}"),
+    ),
+    (
+        "x_graphql",
+        graphql(text=f"RT @bo: {CUT}", retweeted=graphql(text=FIRE)),
+        V1,
+    ),
+    ("activitypub", {"type": "Create", "actor": ACTOR, "object": note()}, NOTE),
+    ("activitypub", note() | {"@context": "https://www.w3.org/ns/activitystreams"}, NOTE),
+    (
+        "activitypub",
+        note(summary="Fire", contentMap={"en": "", "de": ""}),
+        replace(NOTE, text=f"Fire\n\n{FIRE}", lang=None),
+    ),
+    ("activitypub", note(content="", contentMap={}), Notice("media_only")),
+    ("activitypub", {"type": "Delete", "actor": ACTOR, "object": NOTE.id}, Notice("delete")),
+    ("activitypub", {"type": "Announce", "actor": ACTOR, "object": NOTE.id}, Notice("repost")),
+    ("activitypub", {"type": "Like", "actor": ACTOR, "object": NOTE.id}, Notice("like")),
+    (
+        "activitypub",
+        {"type": "Update", "actor": ACTOR, "object": {"type": "Person", "id": ACTOR}},
+        Notice("other_event"),
+    ),
     (
         "twint",
         {
@@ -558,6 +633,7 @@ def test_envelopes_are_taken_off(record: Any, found: Tweet | Notice) -> None:
         ({"info": {"message": "Replay Request Completed", "sent": TIME}}, "info"),
         ({"warn": {"message": "Connection is falling behind", "sent": TIME}}, "warning"),
         ({"error": {"message": "Forced Disconnect: Too many connections"}}, "disconnect"),
+        ({"for_user_id": "9", "favorite_events": [{"id": "1"}]}, "other_event"),
         ({"type": "keepalive"}, "keep_alive"),
         ({"op": "ping", "t": 5}, "keep_alive"),
         ({"meta": {"result_count": 0, "newest_id": None}, "__twarc": {}}, "empty_page"),

@@ -26,11 +26,12 @@ _TEXTS = ("full_text", "text")
 
 
 class User(msgspec.Struct):
-    """The author: `screen_name` in v1.1, `username` in v2."""
+    """The author: `screen_name` in v1.1, `username` in v2, `screenName` in Twitter4J's JSON."""
 
     screen_name: str | None = None
     username: str | None = None
     id: int | str | None = None
+    of_twitter4j: str | None = field(name="screenName", default=None)
 
 
 class FullText(msgspec.Struct):
@@ -226,7 +227,7 @@ def _referenced(status: Status, includes: Includes | None, kind: str) -> Status 
 
 def _author(status: Status, includes: Includes | None) -> str | None:
     if (user := status.user or status.author) is not None:
-        if name := user.screen_name or user.username:
+        if name := user.screen_name or user.username or user.of_twitter4j:
             return name
     elif includes is not None and status.author_id is not None:
         for one in includes.users or ():
@@ -307,7 +308,7 @@ def _own_fields(record: dict[str, Any]) -> dict[str, Any]:
 
 def _user(value: Any) -> User | None:
     if isinstance(value, dict):
-        name = first_text(value, "screen_name", "username", "screenName", "userName")
+        name = first_text(value, "screen_name", "username", "screenName", "userName", "handle")
         return User(screen_name=fields.identifier(name), id=fields.identifier(value.get("id")))
     return User(screen_name=fields.identifier(value)) if isinstance(value, str) else None
 
