@@ -32,7 +32,7 @@ from worker.messages.alert import (
     source_timestamp,
 )
 from worker.messages.dead_letter import make_dead_letter, publishable
-from worker.messages.decode import Decoder, Item
+from worker.messages.decode import MAX_CHARACTERS, Decoder, Item
 from worker.messages.languages import ANY, Languages
 from worker.messages.tweet import Notice, Tweet
 
@@ -42,11 +42,9 @@ whose texts are equal. When there are more, remembering starts anew."""
 _LONGEST_REMEMBERED = 400
 """Characters; longer texts hardly come twice, and would take the memory."""
 
-_MOST_CHARACTERS = 1 << 18
-"""Of a batch's texts, unless there is but one. Tokens of the worst take 90 µs a character on a busy
-core, and a member that does not come back within `TRIAGE_STALL_SECONDS` loses its partitions."""
 _CHARACTERS_OF_A_TWEET = 16
-"""What a tweet counts at least towards it, so that arrays of tiny texts do not fill the memory."""
+"""What a tweet counts at least towards the longest batch, `MAX_CHARACTERS`, so that arrays of tiny
+texts do not fill the memory."""
 
 Step = Callable[[str], AbstractContextManager[None]]
 
@@ -132,7 +130,7 @@ _ANY_LANGUAGE = Languages([ANY])
 
 
 class Triage:
-    """Decides about batches with one bundle.
+    """Scores batches of records with one bundle.
 
     Args:
         scorer: the bundle's.
@@ -230,7 +228,7 @@ class Triage:
             else:
                 if type(found) is Tweet:
                     size += max(_CHARACTERS_OF_A_TWEET, len(found.text))
-                    if size > _MOST_CHARACTERS and posts:
+                    if size > MAX_CHARACTERS and posts:
                         break
                     posts.append(_Post(record, found))
                 elif isinstance(found, Notice):
@@ -238,7 +236,7 @@ class Triage:
                 else:
                     items = cast(Sequence[Item], found)
                     size += _size(items)
-                    if size > _MOST_CHARACTERS and posts:
+                    if size > MAX_CHARACTERS and posts:
                         break
                     self._take(record, items, posts, decoded)
                     decoded.consumed += len(items) - 1

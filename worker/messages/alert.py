@@ -113,12 +113,12 @@ def make_alert(
 
 
 def encode_alert(alert: Alert) -> bytes:
-    """The alert as JSON in UTF-8, as its JSON Schema describes it."""
+    """Encode an alert as JSON in UTF-8, as its JSON Schema describes it."""
     return _encode(alert)
 
 
 def decode_alert(value: bytes) -> Alert:
-    """Reads an alert back.
+    """Decode an alert.
 
     Raises:
         RecordError: `invalid_alert`, if the value is not an alert of this schema version.
@@ -130,7 +130,7 @@ def decode_alert(value: bytes) -> Alert:
 
 
 def alert_schema() -> dict[str, object]:
-    """The JSON Schema (draft 2020-12) of an alert."""
+    """Return the JSON Schema (draft 2020-12) of an alert."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Tweet triage alert, version {SCHEMA_VERSION}",
@@ -139,7 +139,7 @@ def alert_schema() -> dict[str, object]:
 
 
 def source_timestamp(milliseconds: int | None) -> datetime | None:
-    """A Kafka timestamp (milliseconds since 1970, or -1 for none) as a moment in UTC."""
+    """Convert a Kafka timestamp (milliseconds since 1970, or -1 for none) to a moment in UTC."""
     if milliseconds is None or milliseconds < 0:
         return None
     try:

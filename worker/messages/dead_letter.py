@@ -1,4 +1,7 @@
-"""Dead letter: a record that cannot be triaged, unchanged, and the headers that say why."""
+"""Dead letter: a record that cannot be triaged, unchanged, and the headers that say why.
+
+Of a record that holds several posts, each post that fails is a dead letter of its own.
+"""
 
 import msgspec
 
@@ -58,7 +61,7 @@ def make_dead_letter(
 
 
 def read_dead_letter(record: Record) -> DeadLetter | None:
-    """What `make_dead_letter` wrote, or None if the record is none of its making."""
+    """Read what `make_dead_letter` wrote; None if the record was written by something else."""
     names = [name for name, _ in record.headers]
     if _REASON not in names:
         return None
@@ -81,13 +84,13 @@ def read_dead_letter(record: Record) -> DeadLetter | None:
 
 
 def as_it_came(letter: DeadLetter) -> Message:
-    """The record of a dead letter, to be published again, with a header that counts how often."""
+    """Restore the record of a dead letter, with a header that counts how often it was replayed."""
     replays = [(_REPLAYS, str(letter.replays + 1).encode())]
     return Message(letter.topic, letter.key, letter.value, publishable(letter.headers), replays)
 
 
 def publishable(headers: RecordHeaders) -> Headers:
-    """The headers with b"" for a value of null, which kafka-python does not publish."""
+    """Replace values of null, which kafka-python does not publish, by b""."""
     return [(name, value or b"") for name, value in headers]
 
 
