@@ -226,7 +226,7 @@ class Loop:
 
     def _failed(self, dependency: str, error: UnavailableError) -> None:
         """Wait, longer each time until it recovers, and not in step with other workers."""
-        self._health.waits(dependency, str(error))
+        self._health.mark_waiting(dependency, str(error))
         self._metrics.retries.labels(dependency).inc()
         log.warning("%s; trying again", error)
         wait = self._back_off.get(dependency, _SHORTEST_BACK_OFF)
@@ -235,7 +235,7 @@ class Loop:
 
     def _recovered(self, dependency: str) -> None:
         self._back_off.pop(dependency, None)
-        self._health.goes_on(dependency)
+        self._health.mark_ready(dependency)
 
     def _wait(self, seconds: float) -> None:
         self._health.tick()
@@ -248,18 +248,18 @@ class Loop:
             return
         share.add(read, outcome.dead_letter_reasons)
         if not share.exceeded:
-            self._health.goes_on("records")
+            self._health.mark_ready("records")
             return
         reason = f"{share}, TRIAGE_DEAD_LETTER_LIMIT={self._settings.dead_letter_limit:g}"
         log.error("paused: %s; %d records at a time are tried", reason, _PROBE)
-        self._health.waits("records", reason)
+        self._health.mark_waiting("records", reason)
         self._wait(_LONGEST_BACK_OFF)
 
     def _check_membership(self) -> None:
         if self._source.joined:
-            self._health.goes_on("group")
+            self._health.mark_ready("group")
         else:
-            self._health.waits("group", f"it joins {self._settings.group_id}")
+            self._health.mark_waiting("group", f"it joins {self._settings.group_id}")
 
     def _measure_lag(self) -> None:
         """Ask for the ends of the partitions, which on an idle topic tells whether Kafka is there.
@@ -269,7 +269,7 @@ class Loop:
         try:
             lags = self._source.lag()
         except UnavailableError as error:
-            self._health.waits("kafka", str(error))
+            self._health.mark_waiting("kafka", str(error))
             self._health.lag(0)
             self._metrics.retries.labels("kafka").inc()
             log.warning("%s", error)
@@ -280,7 +280,7 @@ class Loop:
         waiting = sum(lags.values())
         self._health.lag(waiting)
         if not waiting:
-            self._health.goes_on("kafka")
+            self._health.mark_ready("kafka")
         if lags and not waiting:  # a member without partitions has asked nobody
             self._recovered("kafka")
 

@@ -73,13 +73,13 @@ def run_service(settings: Settings, stop: threading.Event) -> None:
             shadow = Shadow(follow(settings.shadow_alias, lambda _: None), metrics)
 
         def load() -> Triage:
-            triage = _triage_with(production.first(), settings, metrics)
+            triage = _triage_with(production.load_initial(), settings, metrics)
             for follower in followers:
                 follower.start(settings.reload_seconds)
             return triage
 
         def reload() -> Triage | None:
-            loaded = production.take()
+            loaded = production.poll()
             return None if loaded is None else _triage_with(loaded, settings, metrics)
 
         stack.callback(source.close)

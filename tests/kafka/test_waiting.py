@@ -165,7 +165,7 @@ def test_a_loop_that_hangs_is_unhealthy_and_it_is_said_where(
             wait_for(lambda: LOGS.search(worker.page("/healthz")[1]) is not None)
             status, reason = worker.page("/healthz")
             assert status == 503
-            assert reason.startswith("the loop has not come round for ")
+            assert reason.startswith("no turn of the loop for ")
             (main,) = LOGS.findall(reason)
             assert "worker/service.py" in main
             assert worker.metrics()["triage_healthy"] == 0
@@ -174,7 +174,7 @@ def test_a_loop_that_hangs_is_unhealthy_and_it_is_said_where(
         wait_for(lambda: worker.consumed() == 1)
         wait_for(lambda: worker.page("/healthz") == OK)
         wait_for(lambda: "healthy again" in worker.log())
-        assert "ERROR unhealthy: the loop has not come round for " in worker.log()
+        assert "ERROR unhealthy: no turn of the loop for " in worker.log()
         assert worker.metrics()["triage_healthy"] == 1
         assert worker.stop() == 0
     finally:

@@ -1,4 +1,4 @@
-"""Shadow: a second bundle scores the same tweets, without alerts, to be compared with the first."""
+"""Shadow: score the same tweets with a second bundle, without alerts, and compare the two."""
 
 import logging
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _DECISIONS = ("neither", "production", "shadow", "both")
 
 
 class Shadow:
-    """Compares with the bundle that another alias means, when it means one."""
+    """Compares production with the bundle of another alias, if there is one."""
 
     def __init__(self, follower: Follower, metrics: Metrics) -> None:
         self._follower = follower
@@ -23,13 +23,13 @@ class Shadow:
         self._loaded: Loaded | None = None
 
     def compare(self, texts: Sequence[str], probabilities: Floats, threshold: float) -> None:
-        """Scores what was delivered, and counts where the two agree.
+        """Score delivered texts with the second bundle, and count where the two decisions agree.
 
         Args:
-            probabilities: by the production bundle, float32, shape (texts,).
-            threshold: of the production bundle; the shadow decides by its own, of the same name.
+            probabilities: those of the production bundle, float32, shape (texts,).
+            threshold: that of the production bundle. The shadow uses its own threshold.
         """
-        if (loaded := self._follower.take()) is not None:
+        if (loaded := self._follower.poll()) is not None:
             self._loaded = loaded
             self._metrics.shadow_model.info(
                 {
@@ -43,7 +43,7 @@ class Shadow:
         bundle = self._loaded.bundle
         try:
             own = bundle.scorer.score(texts)
-        except Exception as error:  # noqa: BLE001  # a trial must not harm what is in production
+        except Exception as error:  # noqa: BLE001  # a trial must not harm production
             kind = type(error).__name__  # its message may quote a tweet
             log.error("the shadow version %d cannot score: %s", self._loaded.number, kind)
             self._loaded = None

@@ -1,8 +1,8 @@
-"""Health: whether the worker makes progress and whether it is ready, and the pages that say so.
+"""Health: whether the worker makes progress and is ready, and the pages that show it.
 
 /metrics  for Prometheus
 /healthz  200, or 503 with the reason: restart this worker
-/readyz   200, or 503 with the reason: it waits for something, and goes on when that is back
+/readyz   200, or 503 with the reason: this worker waits for something
 """
 
 import io
@@ -27,20 +27,20 @@ Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 _LONGEST_START = 600
-"""Seconds; a large bundle may take minutes to come over a slow line."""
+"""Seconds. A large bundle may take minutes to download over a slow line."""
 _LONGEST_TRY = 30
-"""Seconds; an attempt to reach what it waits for takes some 10, the pause before it 10 at most."""
+"""Seconds. An attempt to reach a dependency takes about 10, after a pause of at most 10."""
 
 
 class Health:
-    """What the worker's loop says of itself, judged by the clock.
+    """The state of the worker's loop.
 
-    A worker is unhealthy when its loop has not come round, or when records are known to wait and
-    none was committed, for `stall_seconds`. While Kafka is away nothing is known of them, and the
-    worker is not ready but healthy, because a restart would not help.
+    A worker is unhealthy if its loop has made no turn, or if records wait and none was committed,
+    for `stall_seconds`. While Kafka is unavailable the worker is healthy and not ready, because a
+    restart would not help.
 
     Args:
-        clock: seconds that only go forward.
+        clock: returns seconds and never goes back.
     """
 
     def __init__(self, stall_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,50 +51,50 @@ class Health:
         self._lag = 0
 
     def tick(self) -> None:
-        """The loop has come round."""
+        """Record a turn of the loop."""
         self._ticked = self._clock()
 
     def progress(self) -> None:
-        """Something was committed."""
+        """Record a commit."""
         self._progressed = self._clock()
 
     def lag(self, records: int) -> None:
-        """So many records are known to wait in the assigned partitions."""
-        if not self._lag:  # what waits now was not there before, or not known of
+        """Record how many records wait in the assigned partitions."""
+        if not self._lag:  # they have only just arrived
             self.progress()
         self._lag = records
 
-    def waits(self, what: str, reason: str) -> None:
-        """The worker cannot go on before this is back."""
+    def mark_waiting(self, what: str, reason: str) -> None:
+        """Record that the worker waits for something, and why."""
         self._waiting = {**self._waiting, what: reason}
 
-    def goes_on(self, what: str) -> None:
-        """It is back."""
+    def mark_ready(self, what: str) -> None:
+        """Record that the worker no longer waits for something."""
         if what in self._waiting:
             self._waiting = {k: v for k, v in self._waiting.items() if k != what}
 
     def not_healthy(self) -> str | None:
-        """Why this worker should be restarted, or None."""
+        """Return why this worker should be restarted, or None."""
         now, most = self._clock(), self._stall_seconds
         if "worker" in self._waiting:
             most = max(most, _LONGEST_START)
         elif self._waiting:
             most = max(most, _LONGEST_TRY)
         if (silent := now - self._ticked) > most:
-            return f"the loop has not come round for {silent:.0f} s\n{_threads()}"
+            return f"no turn of the loop for {silent:.0f} s\n{_threads()}"
         idle = now - self._progressed
         if self._lag and idle > most:
             return f"no commit for {idle:.0f} s, while {self._lag} records wait\n{_threads()}"
         return None
 
     def not_ready(self) -> str | None:
-        """What this worker waits for, or None."""
+        """Return what this worker waits for, or None."""
         waiting = self._waiting
         return "\n".join(f"{what}: {reason}" for what, reason in waiting.items()) or None
 
 
 def watch(health: Health, seconds: float = 1) -> None:
-    """Looks this often, in a thread of its own, and logs when the worker's health has changed."""
+    """Log each change of the worker's health, from a thread that checks this often."""
 
     def look() -> None:
         healthy = True
@@ -111,7 +111,7 @@ def watch(health: Health, seconds: float = 1) -> None:
 
 
 def _threads() -> str:
-    """Where each thread stands: its innermost calls, as file, line and function."""
+    """Return the innermost calls of each thread: file, line and function."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     lines = []
     for ident, frame in sys._current_frames().items():

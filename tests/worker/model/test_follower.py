@@ -72,7 +72,7 @@ def place(trained: Trained, tmp_path: Path) -> Place:
 def following(place: Place) -> Iterator[Follower]:
     """A follower that has loaded version 1 and looks often."""
     follower = place.follower()
-    assert follower.first().number == 1
+    assert follower.load_initial().number == 1
     follower.start(0.02)
     yield follower
     follower.stop()
@@ -86,7 +86,7 @@ def _all_lines(caplog: pytest.LogCaptureFixture) -> None:
 def next_of(follower: Follower) -> Loaded:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if (loaded := follower.take()) is not None:
+        if (loaded := follower.poll()) is not None:
             return loaded
         time.sleep(0.01)
     raise AssertionError("nothing was loaded")
@@ -114,7 +114,7 @@ def test_a_promotion_and_a_rollback_are_followed(place: Place, following: Follow
     first = next_of(following)
     assert (first.number, first.bundle.manifest.name) == (1, FEED_FORWARD)
     assert place.told == ["loaded", "loaded"]
-    assert following.take() is None
+    assert following.poll() is None
 
 
 def test_the_same_bundle_under_another_number_is_another_version(
@@ -128,7 +128,7 @@ def test_a_bundle_that_does_not_verify_is_refused_once(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     follower = place.follower()
-    follower.first()
+    follower.load_initial()
     second = place.add("LSTM")
     weights = place.registry.folder / "versions" / second / WEIGHTS
     content = weights.read_bytes()
@@ -137,7 +137,7 @@ def test_a_bundle_that_does_not_verify_is_refused_once(
     follower.start(0.02)
     wait_for(lambda: place.told != [])
     time.sleep(0.3)
-    assert (place.told, follower.take()) == (["refused"], None)
+    assert (place.told, follower.poll()) == (["refused"], None)
     (line,) = lines(caplog)
     assert line.startswith(f"production: {weights} was changed: expected SHA-256 ")
     assert line.endswith("; scoring with version 1 meanwhile")
@@ -146,7 +146,7 @@ def test_a_bundle_that_does_not_verify_is_refused_once(
     third = next_of(follower)
     assert (third.number, third.bundle.manifest.threshold) == (3, 0.6)
     assert place.told == ["refused", "loaded"]
-    assert lines(caplog)[1:] == ["production can be followed again"]
+    assert lines(caplog)[1:] == ["production the registry answers again"]
     follower.stop()
 
 
@@ -159,7 +159,7 @@ def test_a_disk_that_stutters_is_no_refusal(place: Place, monkeypatch: pytest.Mo
         return read(path)
 
     follower = place.follower()
-    follower.first()
+    follower.load_initial()
     place.registry.promote(place.add("LSTM"))
     monkeypatch.setattr(Path, "read_bytes", once_stale)
     follower.start(0.02)
@@ -176,27 +176,27 @@ def test_a_bundle_that_forgot_its_golden_texts_is_refused_each_time_it_comes(
         place.registry.promote(forgetful)
         wait_for(lambda: len(place.told) == times)  # noqa: B023  # it is called here
         time.sleep(0.2)
-        assert (place.told, following.take()) == (["refused"] * times, None)
+        assert (place.told, following.poll()) == (["refused"] * times, None)
         assert "does not reproduce its golden probabilities" in lines(caplog)[-1]
         place.registry.rollback()  # to what is loaded already
-        wait_for(lambda: lines(caplog)[-1] == "production can be followed again")
-        assert following.take() is None
+        wait_for(lambda: lines(caplog)[-1] == "production the registry answers again")
+        assert following.poll() is None
 
 
 def test_a_bundle_that_lacks_the_operating_point_is_refused(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(BundleError, match=r"^threshold 'recall-90': Vanilla.* expected balanced"):
-        place.follower("recall-90").first()
+        place.follower("recall-90").load_initial()
     place.registry.promote(place.add("LSTM", recall=0.2, precision=0.7))
     follower = place.follower("recall-90")
-    first = follower.first()
+    first = follower.load_initial()
     assert (first.number, first.threshold) == (2, 0.2)
     follower.start(0.02)
     place.registry.promote(place.add("LSTM", precision=0.8))
     wait_for(lambda: place.told != [])
     time.sleep(0.2)
-    assert (place.told, follower.take()) == (["refused"], None)
+    assert (place.told, follower.poll()) == (["refused"], None)
     (line,) = lines(caplog)
     assert line.startswith("production: threshold 'recall-90': LSTM of ")
     assert "expected balanced, precision-90, or a number" in line
@@ -204,7 +204,7 @@ def test_a_bundle_that_lacks_the_operating_point_is_refused(
     place.registry.promote(place.add("LSTM", recall=0.3))
     assert next_of(follower).threshold == 0.3
     follower.stop()
-    assert place.follower(0.25).first().threshold == 0.25
+    assert place.follower(0.25).load_initial().threshold == 0.25
 
 
 def test_a_manifest_that_cannot_be_read_is_told_once(
@@ -213,7 +213,7 @@ def test_a_manifest_that_cannot_be_read_is_told_once(
     second = place.add("LSTM")
     place.registry.promote(second)
     follower = place.follower()
-    assert follower.first().number == 2
+    assert follower.load_initial().number == 2
     manifest = place.registry.folder / "versions" / second / MANIFEST
     content = manifest.read_bytes()
     manifest.write_bytes(b"{")
@@ -222,9 +222,9 @@ def test_a_manifest_that_cannot_be_read_is_told_once(
     time.sleep(0.2)
     assert place.told == ["refused"]
     manifest.write_bytes(content)  # of which half may be read
-    wait_for(lambda: "production can be followed again" in lines(caplog))
+    wait_for(lambda: "production the registry answers again" in lines(caplog))
     assert "loaded" not in place.told
-    assert follower.take() is None
+    assert follower.poll() is None
     follower.stop()
 
 
@@ -232,16 +232,16 @@ def test_a_registry_that_goes_away_stops_nothing(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     follower = place.follower()
-    follower.first()
+    follower.load_initial()
     away = place.registry.folder.rename(place.registry.folder.with_name("away"))
     follower.start(0.02)
     wait_for(lambda: len(place.told) > 3)
     assert set(place.told) == {"unavailable"}
-    assert follower.take() is None
+    assert follower.poll() is None
     (line,) = lines(caplog)
     assert line.startswith("production: registry file:")
     away.rename(place.registry.folder)
-    wait_for(lambda: "production can be followed again" in lines(caplog))
+    wait_for(lambda: "production the registry answers again" in lines(caplog))
     place.registry.promote(place.add("LSTM"))
     assert next_of(follower).number == 2
     assert len(lines(caplog)) == 2
@@ -256,13 +256,13 @@ def test_wandb_that_goes_away_in_the_middle_of_a_download_stops_nothing(
         registry.register(place.bundles / name)
     registry.promote("0")
     follower = Follower(registry, "production", place.cache, 8, place.told.append)
-    assert follower.first().number == 0
+    assert follower.load_initial().number == 0
     registry.promote("1")
     registry._patience = 10
     wandb_server.fault(f"download {WEIGHTS}", "hang")
     follower.start(0.02)
     wait_for(lambda: lines(caplog) != [])
-    assert (place.told[0], follower.take()) == ("unavailable", None)
+    assert (place.told[0], follower.poll()) == ("unavailable", None)
     assert lines(caplog)[0].endswith("; scoring with version 0 meanwhile")
     wandb_server.mend()
     registry._patience = 60
@@ -274,12 +274,12 @@ def test_a_start_without_the_registry_takes_the_last_good_bundle(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(RegistryError, match="no version or alias 'candidates'"):
-        Follower(place.registry, "candidates", place.cache, 8, place.told.append).first()
+        Follower(place.registry, "candidates", place.cache, 8, place.told.append).load_initial()
     place.registry.promote(place.add("LSTM"))
-    assert place.follower().first().number == 2
+    assert place.follower().load_initial().number == 2
     away = place.registry.folder.rename(place.registry.folder.with_name("away"))
     follower = place.follower()
-    last = follower.first()
+    last = follower.load_initial()
     assert (last.number, last.bundle.manifest.name) == (2, "LSTM")
     assert place.told == ["unavailable"]
     assert lines(caplog)[-1].endswith("; scoring with version 2 meanwhile")
@@ -292,24 +292,24 @@ def test_a_start_without_the_registry_takes_the_last_good_bundle(
     shutil.rmtree(place.cache)
     place.registry.folder.rename(place.registry.folder.with_name("away"))
     with pytest.raises(RegistryError, match="there is: nothing yet"):
-        place.follower().first()
+        place.follower().load_initial()
 
 
 def test_the_last_good_bundle_stays_in_the_cache(place: Place) -> None:
     """Others on the machine may use the cache while no worker runs."""
-    place.follower().first()
+    place.follower().load_initial()
     for n in range(6):
         version = place.registry.resolve(place.add("LSTM", threshold=0.1 + n / 100))
         place.registry.fetch(version, place.cache)
     place.registry.folder.rename(place.registry.folder.with_name("away"))
-    assert place.follower().first().number == 1
+    assert place.follower().load_initial().number == 1
 
 
 def test_a_start_with_a_broken_bundle_takes_the_last_good_one(place: Place) -> None:
-    place.follower().first()
+    place.follower().load_initial()
     place.registry.promote(place.add_one_that_forgot("LSTM"))
     follower = place.follower()
-    assert follower.first().number == 1
+    assert follower.load_initial().number == 1
     follower.start(0.02)
     time.sleep(0.2)
     assert place.told == ["refused"]
@@ -320,18 +320,18 @@ def test_a_start_with_a_broken_bundle_takes_the_last_good_one(place: Place) -> N
     place.registry.promote("2")
     shutil.rmtree(place.cache)
     with pytest.raises(BundleError, match="does not reproduce its golden probabilities"):
-        place.follower().first()
+        place.follower().load_initial()
 
 
 def test_a_last_good_bundle_that_was_changed_is_not_taken(place: Place) -> None:
-    place.follower().first()
+    place.follower().load_initial()
     (weights,) = place.cache.glob(f"*/{WEIGHTS}")
     weights.write_bytes(b"!")
     away = place.registry.folder.rename(place.registry.folder.with_name("away"))
     with pytest.raises(RegistryError, match="there is: nothing yet"):
-        place.follower().first()
+        place.follower().load_initial()
     away.rename(place.registry.folder)
-    assert place.follower().first().number == 1  # brought anew
+    assert place.follower().load_initial().number == 1  # brought anew
 
 
 def test_a_cache_that_cannot_be_written_is_named_and_waited_for(
@@ -343,7 +343,7 @@ def test_a_cache_that_cannot_be_written_is_named_and_waited_for(
     wait_for(lambda: len(place.told) > 2)
     assert set(place.told) == {"unavailable"}
     with pytest.raises(UnavailableError, match=r"^TRIAGE_CACHE: .* cannot be written: "):
-        place.follower().first()
+        place.follower().load_initial()
     place.cache.unlink()
     assert next_of(following).number == 2
 
@@ -364,4 +364,4 @@ def test_what_scores_stays_in_the_cache(place: Place, following: Follower) -> No
         time.sleep(0.2)
     assert (place.cache / digest / MANIFEST).exists()
     assert len(list(place.cache.glob(f"*/{MANIFEST}"))) == 5
-    assert following.take() is None
+    assert following.poll() is None

@@ -32,7 +32,7 @@ def clock() -> Clock:
 def health(clock: Clock) -> Health:
     """Of a worker that has started and whose loop has come round."""
     health = Health(60, clock)
-    health.goes_on("worker")
+    health.mark_ready("worker")
     health.tick()
     return health
 
@@ -48,13 +48,13 @@ def test_a_start_is_not_ready_and_may_take_minutes_but_not_for_ever(clock: Clock
 
 def test_a_start_that_had_to_try_again_may_take_as_long(clock: Clock) -> None:
     health = Health(60, clock)
-    health.waits("kafka", "it is away")
+    health.mark_waiting("kafka", "it is away")
     health.tick()
-    health.goes_on("kafka")
+    health.mark_ready("kafka")
     clock.now += 500
     assert health.not_healthy() is None
     health.tick()
-    health.goes_on("worker")
+    health.mark_ready("worker")
     clock.now += 61
     assert "has not come round for 61 s" in (health.not_healthy() or "")
 
@@ -64,7 +64,7 @@ def test_a_loop_that_does_not_come_round_is_unhealthy(health: Health, clock: Clo
     assert health.not_healthy() is None
     clock.now += 1
     reason = health.not_healthy() or ""
-    assert reason.startswith("the loop has not come round for 61 s\n")
+    assert reason.startswith("no turn of the loop for 61 s\n")
     assert "thread MainThread:" in reason
     assert "test_a_loop_that_does_not_come_round_is_unhealthy" in reason  # where it stands
     health.tick()
@@ -99,14 +99,14 @@ def test_a_worker_with_nothing_to_do_is_healthy(health: Health, clock: Clock) ->
 def test_waiting_for_kafka_is_healthy_but_not_ready(health: Health, clock: Clock) -> None:
     health.lag(5)
     clock.now += 50
-    health.waits("kafka", "it is away")
+    health.mark_waiting("kafka", "it is away")
     health.lag(0)  # for all that is known
     for _ in range(10):
         clock.now += 59
         health.tick()
         assert health.not_healthy() is None
         assert health.not_ready() == "kafka: it is away"
-    health.goes_on("kafka")
+    health.mark_ready("kafka")
     health.lag(1000)
     clock.now += 59
     health.tick()
@@ -115,9 +115,9 @@ def test_waiting_for_kafka_is_healthy_but_not_ready(health: Health, clock: Clock
 
 def test_a_worker_that_pauses_commits_nothing_meanwhile(clock: Clock) -> None:
     health = Health(2, clock)
-    health.goes_on("worker")
+    health.mark_ready("worker")
     health.lag(5)
-    health.waits("records", "most are dead letters")
+    health.mark_waiting("records", "most are dead letters")
     for _ in range(6):
         clock.now += 5
         health.tick()
@@ -128,15 +128,15 @@ def test_a_worker_that_pauses_commits_nothing_meanwhile(clock: Clock) -> None:
 
 def test_attempts_to_reach_kafka_take_their_time(clock: Clock) -> None:
     health = Health(2, clock)
-    health.goes_on("worker")
-    health.waits("kafka", "nobody listens")
+    health.mark_ready("worker")
+    health.mark_waiting("kafka", "nobody listens")
     health.tick()
     clock.now += 25
     assert health.not_healthy() is None
     clock.now += 6
     assert "has not come round for 31 s" in (health.not_healthy() or "")
     health.tick()
-    health.goes_on("kafka")
+    health.mark_ready("kafka")
     clock.now += 3
     assert "has not come round for 3 s" in (health.not_healthy() or "")
 
@@ -145,19 +145,19 @@ def test_deliveries_that_fail_for_ever_are_unhealthy(health: Health, clock: Cloc
     """Kafka says how many records wait, so a new start may help."""
     for _ in range(7):
         health.lag(5)
-        health.waits("kafka", "it did not take the batch")
+        health.mark_waiting("kafka", "it did not take the batch")
         clock.now += 10
         health.tick()
     assert "no commit for 70 s, while 5 records wait" in (health.not_healthy() or "")
 
 
 def test_every_reason_to_wait_is_told(health: Health) -> None:
-    health.waits("kafka", "it is away")
-    health.waits("records", "all are garbage")
+    health.mark_waiting("kafka", "it is away")
+    health.mark_waiting("records", "all are garbage")
     assert health.not_ready() == "kafka: it is away\nrecords: all are garbage"
-    health.waits("kafka", "it has no coordinator")
-    health.goes_on("records")
-    health.goes_on("records")
+    health.mark_waiting("kafka", "it has no coordinator")
+    health.mark_ready("records")
+    health.mark_ready("records")
     assert health.not_ready() == "kafka: it has no coordinator"
 
 
@@ -177,7 +177,7 @@ def test_the_log_says_when_health_changes(
     with caplog.at_level(logging.INFO, "triage"):
         watch(health, 0.01)
         clock.now += 61
-        red = wait_for_line(caplog, "unhealthy: the loop has not come round for 61 s")
+        red = wait_for_line(caplog, "unhealthy: no turn of the loop for 61 s")
         time.sleep(0.1)
         health.tick()
         green = wait_for_line(caplog, "healthy again")
@@ -212,12 +212,12 @@ def test_the_pages_say_it_by_their_status(
     assert (status, kind) == (200, "text/plain")
     assert "made_up_total 1.0" in body
 
-    health.waits("kafka", "it is away")
+    health.mark_waiting("kafka", "it is away")
     assert ask(port, "GET", "/readyz") == (503, "text/plain", "kafka: it is away\n")
     clock.now += 61
     status, _, body = ask(port, "GET", "/healthz")
     assert status == 503
-    assert body.startswith("the loop has not come round for 61 s\nthread ")
+    assert body.startswith("no turn of the loop for 61 s\nthread ")
     assert f"{__file__}:" in body
 
 
