@@ -12,7 +12,8 @@ from pyspark import SparkFiles
 from pyspark.sql import DataFrame
 from pyspark.sql.functions import col, lit, pandas_udf
 
-from shared.bundle.files import Bundle, digest_of, load_bundle, verify_bundle
+from shared.bundle.files import digest_of, verify_bundle
+from shared.bundle.load import Bundle, load_bundle
 
 _ARCHIVE = "tweet-triage-bundle"
 

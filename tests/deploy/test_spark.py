@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shared.bundle.files import load_bundle
+from shared.bundle.load import load_bundle
 from tests.conftest import ROOT, SAMPLE, Trained
 
 pytestmark = pytest.mark.slow

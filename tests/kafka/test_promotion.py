@@ -144,7 +144,7 @@ def test_wandb_goes_away_in_the_middle(
         publish(settings, [text.encode() for text in some_texts(100, seed=6)])
         wait_for(lambda: worker.consumed() == 100)
         wandb_server.start()
-        wait_for(lambda: "production the registry answers again" in worker.log())
+        wait_for(lambda: "production: the registry answers again" in worker.log())
         trainer(environment, "promote", "1")
         wait_for(lambda: ", version 1, on the " in worker.log())
         assert worker.stop() == 0

@@ -146,7 +146,7 @@ def test_a_bundle_that_does_not_verify_is_refused_once(
     third = next_of(follower)
     assert (third.number, third.bundle.manifest.threshold) == (3, 0.6)
     assert place.told == ["refused", "loaded"]
-    assert lines(caplog)[1:] == ["production the registry answers again"]
+    assert lines(caplog)[1:] == ["production: the registry answers again"]
     follower.stop()
 
 
@@ -179,7 +179,7 @@ def test_a_bundle_that_forgot_its_golden_texts_is_refused_each_time_it_comes(
         assert (place.told, following.poll()) == (["refused"] * times, None)
         assert "does not reproduce its golden probabilities" in lines(caplog)[-1]
         place.registry.rollback()  # to what is loaded already
-        wait_for(lambda: lines(caplog)[-1] == "production the registry answers again")
+        wait_for(lambda: lines(caplog)[-1] == "production: the registry answers again")
         assert following.poll() is None
 
 
@@ -222,7 +222,7 @@ def test_a_manifest_that_cannot_be_read_is_told_once(
     time.sleep(0.2)
     assert place.told == ["refused"]
     manifest.write_bytes(content)  # of which half may be read
-    wait_for(lambda: "production the registry answers again" in lines(caplog))
+    wait_for(lambda: "production: the registry answers again" in lines(caplog))
     assert "loaded" not in place.told
     assert follower.poll() is None
     follower.stop()
@@ -241,7 +241,7 @@ def test_a_registry_that_goes_away_stops_nothing(
     (line,) = lines(caplog)
     assert line.startswith("production: registry file:")
     away.rename(place.registry.folder)
-    wait_for(lambda: "production the registry answers again" in lines(caplog))
+    wait_for(lambda: "production: the registry answers again" in lines(caplog))
     place.registry.promote(place.add("LSTM"))
     assert next_of(follower).number == 2
     assert len(lines(caplog)) == 2

@@ -38,7 +38,7 @@ class Given:
     def __init__(self, *loaded: Loaded) -> None:
         self._loaded = list(loaded)
 
-    def take(self) -> Loaded | None:
+    def poll(self) -> Loaded | None:
         return self._loaded.pop(0) if self._loaded else None
 
 

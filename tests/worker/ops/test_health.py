@@ -43,7 +43,7 @@ def test_a_start_is_not_ready_and_may_take_minutes_but_not_for_ever(clock: Clock
     assert health.not_healthy() is None
     assert health.not_ready() == "worker: it is starting"
     clock.now += 101
-    assert "has not come round for 601 s" in (health.not_healthy() or "")
+    assert "no turn of the loop for 601 s" in (health.not_healthy() or "")
 
 
 def test_a_start_that_had_to_try_again_may_take_as_long(clock: Clock) -> None:
@@ -56,7 +56,7 @@ def test_a_start_that_had_to_try_again_may_take_as_long(clock: Clock) -> None:
     health.tick()
     health.mark_ready("worker")
     clock.now += 61
-    assert "has not come round for 61 s" in (health.not_healthy() or "")
+    assert "no turn of the loop for 61 s" in (health.not_healthy() or "")
 
 
 def test_a_loop_that_does_not_come_round_is_unhealthy(health: Health, clock: Clock) -> None:
@@ -134,11 +134,11 @@ def test_attempts_to_reach_kafka_take_their_time(clock: Clock) -> None:
     clock.now += 25
     assert health.not_healthy() is None
     clock.now += 6
-    assert "has not come round for 31 s" in (health.not_healthy() or "")
+    assert "no turn of the loop for 31 s" in (health.not_healthy() or "")
     health.tick()
     health.mark_ready("kafka")
     clock.now += 3
-    assert "has not come round for 3 s" in (health.not_healthy() or "")
+    assert "no turn of the loop for 3 s" in (health.not_healthy() or "")
 
 
 def test_deliveries_that_fail_for_ever_are_unhealthy(health: Health, clock: Clock) -> None:
