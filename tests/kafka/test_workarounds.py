@@ -3,16 +3,20 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.structs import ConsumerGroupMetadata
 
+from shared.errors import UnavailableError
+from tests.kafka.feed import Feed, drain
 from tests.kafka.processes import broker_process, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.connection import new_producer
+from worker.kafka.records import Batch
+from worker.kafka.source import KafkaSource
 from worker.kafka.workarounds import begin_transactional, close_producer, wait_for_result
 from worker.settings import Settings
 
@@ -73,3 +77,34 @@ def test_a_producer_that_cannot_send_leaves_no_thread(
         close_producer(producer)
         assert time.monotonic() - start < 5
         wait_for(lambda: threading.active_count() <= before, 10)
+
+
+def test_a_leader_that_the_metadata_lack_loses_no_record(settings: Settings) -> None:
+    """kafka-python loses what it has just taken, and never asks that leader again."""
+    feed = Feed(settings)
+    with closing(feed.producer), closing(KafkaSource(settings)) as source:
+        feed(0, 5)
+        drain(source)
+        source.rewind()
+        manager, before = source._consumer._manager, source._consumer
+        find, leader = manager.cluster.broker_metadata, 1
+
+        def find_others(node: object) -> object:
+            lacking = node == leader and source._consumer is before
+            return None if lacking else find(node)
+
+        manager.cluster.broker_metadata = find_others
+        if leader in manager._conns:
+            manager._conns[leader].close()
+        with pytest.raises(UnavailableError, match="UnknownBrokerId"):
+            drain(source, lambda _: False, seconds=20)
+        manager.cluster.broker_metadata = find
+        feed(0, 5)
+        taken: list[int] = []
+
+        def take(batch: Batch) -> bool:
+            taken.extend(record.offset for record in batch.records)
+            return len(taken) >= 10
+
+        drain(source, take, seconds=20)
+        assert taken == list(range(10))

@@ -1,8 +1,10 @@
 """Tokens: bearer tokens for SASL/OAUTHBEARER, from a file or from a token endpoint.
 
-A file is what Kubernetes and its secret stores rotate; it is read anew for every connection. An
-endpoint is asked with the client credentials grant (RFC 6749, sections 2.3.1 and 4.4), and again
-when four fifths of the token's life are over: brokers ask for a new one at 85 % at the earliest.
+A file, which Kubernetes and its secret stores rotate, is read for each connection. An endpoint is
+asked with the client credentials grant (RFC 6749, sections 2.3.1 and 4.4), and again when four
+fifths of the token's life have passed: kafka-python asks for a new one at 85 % at the earliest.
+
+The standard library suffices for that one request, which follows no redirect and bounds the answer.
 """
 
 import base64
@@ -26,30 +28,30 @@ from shared.secret import Secret
 from worker.settings import Settings
 
 _TIMEOUT = 5.0
-"""Seconds that the endpoint has to answer; the client's other traffic waits meanwhile."""
+"""Seconds that the endpoint has to answer, while the client's other traffic waits."""
 _LARGEST_ANSWER = 1 << 20
-"""Bytes; a token must fit into a broker's request as well."""
+"""Bytes; a token must fit into a request to the broker."""
 _REFRESH_AFTER = 0.8
 _DEFAULT_LIFE = 300.0
-"""Seconds, where the endpoint does not say how long its token lives."""
+"""Seconds that a token lives if the endpoint does not say."""
 
 
 class _Answer(msgspec.Struct):
-    """Of RFC 6749, section 5.1, what is needed here."""
+    """The part of an answer that is needed here (RFC 6749, section 5.1)."""
 
     access_token: str
     expires_in: float = _DEFAULT_LIFE
 
 
 class _Refusal(msgspec.Struct):
-    """RFC 6749, section 5.2."""
+    """An answer that refuses a token (RFC 6749, section 5.2)."""
 
     error: str
     error_description: str = ""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirected request would carry the client's secret to another host."""
+    """Follows no redirect, which would carry the client's secret to another host."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -57,9 +59,9 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 @functools.cache
 def token_provider(settings: Settings) -> "TokenFile | TokenEndpoint":
-    """What kafka-python asks for a token whenever a connection authenticates.
+    """Return what kafka-python asks for a token when a connection authenticates.
 
-    It is one for all clients with the same settings, so that they share the token.
+    All clients with the same settings share one, and its token.
 
     Raises:
         UsageError: if the settings name neither a file nor an endpoint with its client.
@@ -76,18 +78,18 @@ def token_provider(settings: Settings) -> "TokenFile | TokenEndpoint":
 
 
 class TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python ships no types
-    """Gives the token that stands in a file at the time."""
+    """Reads the token from a file each time."""
 
     def __init__(self, path: str, extensions: dict[str, str]) -> None:
         self._path = path
         self._extensions = extensions
 
     def extensions(self) -> dict[str, str]:
-        """What is sent along with the token (RFC 7628, section 3.1)."""
+        """Return what is sent with the token (RFC 7628, section 3.1)."""
         return self._extensions
 
     def token(self) -> str:
-        """The token.
+        """Return the token.
 
         Raises:
             DependencyError: if there is none.
@@ -103,10 +105,10 @@ class TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python sh
 
 
 class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
-    """Asks a token endpoint, and keeps the token for most of its life.
+    """Asks a token endpoint, and keeps the token for four fifths of its life.
 
     Args:
-        clock: seconds that only grow.
+        clock: seconds that only go forward.
     """
 
     def __init__(
@@ -127,19 +129,19 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._token = ""
         self._refresh_at = -math.inf
-        # Trusts what the system trusts, and takes a proxy from the environment, as others do.
+        # Trusts the system's authorities, and uses the proxy that the environment names.
         self._open = urllib.request.build_opener(_NoRedirects).open
 
     def extensions(self) -> dict[str, str]:
-        """What is sent along with the token (RFC 7628, section 3.1)."""
+        """Return what is sent with the token (RFC 7628, section 3.1)."""
         return self._extensions
 
     def token(self) -> str:
-        """The token.
+        """Return the token.
 
         Raises:
-            UnavailableError: if the endpoint cannot answer now.
-            DependencyError: if it refuses.
+            UnavailableError: if the endpoint is unavailable.
+            DependencyError: if it refuses a token.
         """
         with self._lock:
             asked = self._clock()
@@ -163,19 +165,19 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
         try:
             with self._open(request, timeout=_TIMEOUT) as response:
                 body = response.read(_LARGEST_ANSWER)
-            # Some write the seconds as a string.
+            # Some endpoints write the seconds as a string.
             return msgspec.json.decode(body, type=_Answer, strict=False)
         except urllib.error.HTTPError as error:
             with error:
                 reason = f"HTTP status {error.code}{_reason(error.read(_LARGEST_ANSWER))}"
             if error.code >= 500 or error.code == 429:
-                raise UnavailableError(f"{where} gives no token now: {reason}") from error
+                raise UnavailableError(f"{where} is unavailable: {reason}") from error
             raise DependencyError(
-                f"{where} refuses to give a token: {reason}; expected it to know "
+                f"{where} refuses a token: {reason}; expected it to know "
                 "TRIAGE_KAFKA_OAUTH_CLIENT_ID and TRIAGE_KAFKA_OAUTH_CLIENT_SECRET"
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            raise UnavailableError(f"{where} gives no token now: {error}") from error
+            raise UnavailableError(f"{where} is unavailable: {error}") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DependencyError(
                 f"{where} gives no token: expected a JSON object with access_token: {error}"

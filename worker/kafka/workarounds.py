@@ -105,7 +105,7 @@ def poll_readable(consumer: Any, timeout_ms: int, max_records: int) -> list[Reco
 
     Fault: after a record that cannot be unpacked, such as one with a wrong checksum, each later
     poll raises or never returns.
-    Seen: 3.0.12. Test: `test_a_rewind_behind_an_unreadable_record_is_no_endless_loop`.
+    Seen: 3.0.12. Test: `test_a_rewind_to_an_unreadable_record_is_no_endless_loop`.
 
     Raises:
         UnavailableError: if memory ran out; the records will be fetched again.

@@ -76,7 +76,7 @@ def test_a_wrong_secret_is_refused_and_not_shown(server: TokenServer) -> None:
         endpoint(server, secret="wr0ng").token()
     assert not isinstance(caught.value, UnavailableError)
     assert str(caught.value) == (
-        f"TRIAGE_KAFKA_OAUTH_TOKEN_URL='{server.url}' refuses to give a token: HTTP status 401, "
+        f"TRIAGE_KAFKA_OAUTH_TOKEN_URL='{server.url}' refuses a token: HTTP status 401, "
         "invalid_client who?; expected it to know TRIAGE_KAFKA_OAUTH_CLIENT_ID and "
         "TRIAGE_KAFKA_OAUTH_CLIENT_SECRET"
     )
@@ -106,7 +106,7 @@ def test_no_token_is_no_matter_of_time(server: TokenServer, answer: tuple[int, b
 def test_an_endpoint_in_trouble_may_recover(server: TokenServer, status: int) -> None:
     tokens = endpoint(server)
     server.answer = (status, {}, b"")
-    with pytest.raises(UnavailableError, match=f"gives no token now: HTTP status {status}"):
+    with pytest.raises(UnavailableError, match=f"is unavailable: HTTP status {status}"):
         tokens.token()
     server.answer = None
     assert tokens.token()
@@ -115,7 +115,7 @@ def test_an_endpoint_in_trouble_may_recover(server: TokenServer, status: int) ->
 def test_an_endpoint_that_is_away_may_come_back() -> None:
     with token_server(CLIENT, SECRET) as server:
         tokens = endpoint(server)
-    with pytest.raises(UnavailableError, match="gives no token now: "):
+    with pytest.raises(UnavailableError, match="is unavailable: "):
         tokens.token()
 
 
