@@ -25,6 +25,7 @@ def sockets_of_vain_attempts() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.mark.slow
 def test_a_partition_without_a_leader_is_waited_for() -> None:
     with LocalKafka(3, "default.replication.factor=1\nmin.insync.replicas=1\n") as kafka:
         settings = settings_of(kafka, "leaderless")

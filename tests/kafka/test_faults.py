@@ -15,6 +15,7 @@ from tests.faults.malformed import MALFORMED
 pytestmark = pytest.mark.usefixtures("kafka")  # which says why, where no Kafka can start
 
 
+@pytest.mark.slow
 def test_a_minute_of_faults(trained: Trained, tmp_path: Path) -> None:
     seed = time.time_ns() % 10**6  # another one each time; it stands in the report
     arguments = ["--seed", str(seed), "--seconds", "60", "--bundles", str(trained.bundles)]

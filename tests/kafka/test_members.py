@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import msgspec
+import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.conftest import Trained
@@ -154,6 +155,7 @@ def test_partitions_of_a_killed_member_move_on(
     assert joining < 10
 
 
+@pytest.mark.slow
 def test_a_static_member_comes_back_to_its_partition(
     kafka: LocalKafka, trained: Trained, tmp_path: Path
 ) -> None:

@@ -220,6 +220,7 @@ def test_messages_that_are_too_large_only_together_stay_whole(
     assert found == {message.value: [{}] for message in messages}
 
 
+@pytest.mark.slow
 def test_a_message_that_nobody_takes_is_not_passed_over(settings: Settings) -> None:
     """kafka-python commits a transaction although it has given up a message of it."""
     settings = limited(settings)
@@ -242,6 +243,7 @@ def test_a_message_that_nobody_takes_is_not_passed_over(settings: Settings) -> N
         assert b"alert" in headers_by_value(settings, settings.alerts_topic)
 
 
+@pytest.mark.slow
 @DELIVERIES
 def test_a_kafka_that_hangs_is_not_waited_for_without_end(
     settings: Settings, kafka: LocalKafka, delivery: str

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from shared.registry.folder import FolderRegistry
 from tests.conftest import Trained
 from tests.kafka.processes import (
@@ -16,7 +18,6 @@ from tests.kafka.processes import (
     broker_process,
     environment_of,
     read_all,
-    running,
     settings_of,
     wait_for,
 )
@@ -69,30 +70,6 @@ def test_a_worker_waits_for_kafka_and_says_so(
     assert len(read_all(settings, settings.alerts_topic)) == 2
 
 
-def test_a_topic_of_garbage_is_not_drained(
-    kafka: LocalKafka, trained: Trained, tmp_path: Path
-) -> None:
-    settings = settings_of(kafka, "garbage", partitions=1)
-    garbage, good = [b'{"text": 7}'] * 1030, [b"forest fire"] * 100
-    publish(settings, garbage)
-    environment = environment_of(settings, trained) | {"TRIAGE_BATCH_SIZE": "100"}
-    with running(environment, tmp_path / "log") as worker:
-        wait_for(lambda: "paused" in worker.log())
-        assert worker.page("/readyz") == (
-            503,
-            "records: 1000 of the last 1000 records were dead letters, "
-            "TRIAGE_DEAD_LETTER_LIMIT=0.5\n",
-        )
-        assert worker.page("/healthz") == OK
-        time.sleep(3)
-        assert worker.consumed() <= 1020
-        publish(settings, good)
-        wait_for(lambda: worker.consumed() == len(garbage) + len(good))
-        wait_for(lambda: worker.page("/readyz") == OK)
-        assert worker.metrics()["triage_dead_letters_total"] == len(garbage)
-        assert worker.stop() == 0
-
-
 class Pipe:
     """Takes a process' log into a file, except while it is full."""
 
@@ -137,6 +114,7 @@ class Pipe:
         os.close(self.write)
 
 
+@pytest.mark.slow
 def test_a_loop_that_hangs_is_unhealthy_and_it_is_said_where(
     kafka: LocalKafka, trained: Trained, tmp_path: Path
 ) -> None:

@@ -146,6 +146,7 @@ def test_kill_and_restart_lose_and_double_nothing(
     assert sorted(alert.alert_id for alert in alerts) == sorted(identifiers)
 
 
+@pytest.mark.slow
 def test_two_members_share_the_partitions(
     kafka: LocalKafka, trained: Trained, tmp_path: Path
 ) -> None:
@@ -195,6 +196,7 @@ def test_what_is_wrong_is_said_in_one_line(
     assert message in errors[0]
 
 
+@pytest.mark.slow
 def test_a_broker_that_hangs_costs_time_alone(
     kafka: LocalKafka, trained: Trained, tmp_path: Path
 ) -> None:
