@@ -15,7 +15,7 @@ Row = sqlite3.Row
 Sort = Literal["newest", "largest"]
 
 PAGE = 50
-_MOST_MATCHES = 5000
+_MOST_MATCHES = 2000
 """Alerts that a search looks at for one page; what matches beyond is on the next one."""
 _MOST_BARS = 96
 _Z = 1.959964
@@ -83,17 +83,16 @@ def _search(db: sqlite3.Connection, wanted: Filter, words: str, after: str | Non
     one = f"SELECT * FROM incident {_where(where)}"  # noqa: S608  # conditions of ours
     before = key[0] if (key := _numbers(after, 1)) else 1 << 62
     matches = db.execute(
-        "SELECT rowid FROM alert_words WHERE alert_words MATCH ? AND rowid < ? "
-        "ORDER BY rowid DESC LIMIT ?",
+        "SELECT alert.id, incident FROM (SELECT rowid AS id FROM alert_words "
+        "WHERE alert_words MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?) AS matching "
+        "CROSS JOIN alert USING (id) ORDER BY matching.id DESC",
         (words, before, _MOST_MATCHES),
     )
     found: dict[int, Row] = {}
     seen: set[int] = set()
     looked = 0
-    for (alert,) in matches:
+    for before, incident in matches:
         looked += 1
-        (incident,) = db.execute("SELECT incident FROM alert WHERE id = ?", (alert,)).fetchone()
-        before = alert
         if incident in seen:
             continue
         seen.add(incident)
@@ -114,10 +113,11 @@ def _search(db: sqlite3.Connection, wanted: Filter, words: str, after: str | Non
 
 
 def _newer_match(db: sqlite3.Connection, words: str, incident: int, before: int) -> bool:
+    """Whether an alert of the incident matches that is on an earlier page, of its newest 200."""
     found = db.execute(
-        "SELECT 1 FROM alert_words JOIN alert ON alert.id = alert_words.rowid "
-        "WHERE alert_words MATCH ? AND alert_words.rowid >= ? AND alert.incident = ? LIMIT 1",
-        (words, before, incident),
+        "SELECT 1 FROM (SELECT id FROM alert WHERE incident = ? AND id >= ? LIMIT 200) AS newer "
+        "CROSS JOIN alert_words ON alert_words.rowid = newer.id WHERE alert_words MATCH ? LIMIT 1",
+        (incident, before, words),
     )
     return found.fetchone() is not None
 

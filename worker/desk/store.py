@@ -51,8 +51,12 @@ CREATE TABLE incident(
     text TEXT NOT NULL, author TEXT, lang TEXT, place TEXT, model TEXT NOT NULL,
     labels INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX incident_newest ON incident(last DESC, id DESC, size, highest, lang, model, place);
-CREATE INDEX incident_largest ON incident(size DESC, id DESC, last, highest, lang, model, place);
+CREATE INDEX incident_newest ON incident(
+    last DESC, id DESC, size, highest, first, lang, model, place
+);
+CREATE INDEX incident_largest ON incident(
+    size DESC, id DESC, last, highest, first, lang, model, place
+);
 CREATE INDEX incident_unlabelled ON incident(last DESC) WHERE labels = 0;
 CREATE TABLE minute(minute INTEGER PRIMARY KEY, alerts INTEGER NOT NULL);
 CREATE TABLE label(
@@ -444,7 +448,8 @@ class Store:
             f"WHERE by = :by AND until > :now AND label IS NULL AND {free} LIMIT 1",
             f"SELECT * FROM alert WHERE queue != 'alert' AND label IS NULL AND {free} "  # noqa: S608
             "ORDER BY id DESC LIMIT 1",
-            "SELECT alert.* FROM incident JOIN alert ON alert.id = incident.clearest "  # noqa: S608
+            "SELECT alert.* FROM incident INDEXED BY incident_unlabelled "
+            "CROSS JOIN alert ON alert.id = incident.clearest "  # noqa: S608
             f"WHERE labels = 0 AND label IS NULL AND {free} ORDER BY incident.last DESC LIMIT 1",
             f"SELECT * FROM alert WHERE label IS NULL AND {free} ORDER BY id DESC LIMIT 1",  # noqa: S608
         ]
