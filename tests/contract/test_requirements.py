@@ -14,6 +14,7 @@ EXPORT = "uv export -q {options} --no-emit-project --no-annotate --format requir
 WORKER = "--extra wandb --no-dev"
 GPU = "--extra gpu --extra wandb --no-dev"
 TRAINER = "--extra trainer --no-dev"
+DESK = "--extra desk --no-dev"
 BUILD = "--only-group build"
 
 
@@ -32,6 +33,7 @@ def uv() -> str:
     [
         ("requirements.txt", WORKER, {"pandas", "scikit-learn", "tensorflow", "hatchling"}),
         ("requirements-gpu.txt", GPU, {"pandas", "scikit-learn", "hatchling"}),
+        ("requirements-desk.txt", DESK, {"pandas", "scikit-learn", "nvidia", "hatchling"}),
         ("requirements-trainer.txt", TRAINER, {"nvidia", "hatchling"}),
         ("requirements-build.txt", BUILD, {"tensorflow", "nvidia"}),
     ],

@@ -55,7 +55,7 @@ def test_what_is_built_and_mounted_is_there(composed: dict[str, Any]) -> None:
 
 def test_our_containers_have_what_the_image_promises(composed: dict[str, Any]) -> None:
     ours = [s for s in composed["services"].values() if s["image"].startswith("tweet-triage")]
-    assert len(ours) == 3
+    assert len(ours) == 4
     for service in ours:
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]

@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 from tests.deploy.dockerfile import DOCKERFILE, read
 from tests.deploy.programs import program
 
-IMAGES = ["cpu", "gpu", "trainer"]
+IMAGES = ["cpu", "desk", "gpu", "trainer"]
 
 
 def hadolint(path: Path) -> subprocess.CompletedProcess[str]:

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import msgspec
 import pytest
 
+from shared.errors import UsageError
 from shared.settings import PREFIX
 from tests.conftest import ROOT
 from tests.deploy.dockerfile import read
 from tests.deploy.manifests import FOLDER, Manifest, build, check, through_keda
+from worker.desk.access import Access
 from worker.settings import Settings, read_settings
 
 OVERLAYS = ["overlays/cpu", "overlays/gpu"]
-ALL = [*OVERLAYS, "topics"]
+ALL = [*OVERLAYS, "desk", "topics"]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 
 
@@ -124,6 +127,24 @@ def test_the_settings_are_ones_that_the_program_reads(overlay: str) -> None:
     assert metadata["bootstrapServers"] == settings.kafka_bootstrap_servers
     assert metadata["consumerGroup"] == settings.group_id
     assert metadata["topic"] == settings.input_topic
+
+
+def test_the_desk_agrees_with_its_image_and_lets_nobody_in_without_a_token() -> None:
+    (container,) = pod("desk")["containers"]
+    settings = read_settings(
+        dict(one("desk", "ConfigMap")["data"]) | {"TRIAGE_DESK_TOKEN": "of the secret, long enough"}
+    )
+    (port,) = container["ports"]
+    assert port["containerPort"] == settings.desk_port
+    assert f"EXPOSE {settings.desk_port}\n" in DOCKERFILE
+    Access(settings)
+    with pytest.raises(UsageError):
+        Access(msgspec.structs.replace(settings, desk_token=None))
+    assert one("desk", "Deployment")["spec"]["replicas"] == 1
+    labels = one("desk", "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    selected = one("desk", "NetworkPolicy")["spec"]["podSelector"]["matchLabels"].items()
+    assert selected <= labels
+    assert one("desk", "Service")["spec"]["selector"].items() <= labels
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

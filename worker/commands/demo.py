@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from shared.command_line import Flag
+
 
 def demo(
     *,
@@ -13,6 +15,7 @@ def demo(
     label_column: Annotated[str | None, Parameter(metavar="NAME")] = None,
     positive: Annotated[str | None, Parameter(metavar="LABEL")] = None,
     picture: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    desk: Flag = False,
 ) -> None:
     """Start a Kafka, train, promote, and watch tweets become alerts.
 
@@ -28,8 +31,10 @@ def demo(
         label_column: The column with the label.
         positive: The label of relevant tweets.
         picture: Write what was shown to this SVG file.
+        desk: Serve the desk on the demo's stream, and go on until Ctrl-C. Needs the extra `desk`.
     """
     from worker.demo.demo import demo
 
     columns = {"text_column": text_column, "label_column": label_column, "positive": positive}
-    demo(data, picture, {name: value for name, value in columns.items() if value is not None})
+    given = {name: value for name, value in columns.items() if value is not None}
+    demo(data, picture, given, desk=desk)

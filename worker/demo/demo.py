@@ -7,6 +7,7 @@ with some broken records, and prints a summary.
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 import queue
@@ -18,7 +19,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,7 +37,7 @@ from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
 from worker.kafka.topics import create_topics
 from worker.messages.alert import Alert, decode_alert
-from worker.settings import Settings
+from worker.settings import Settings, worker_topics
 
 SAMPLE = Path(__file__).parent / "demo_tweets.csv"
 
@@ -44,6 +45,8 @@ _PACED = 100
 """Tweets that are replayed slowly enough to read along. The others follow at full speed."""
 _PER_SECOND = 40
 _AT_FULL_SPEED = 10_000
+_AT_A_SLOW_PACE = 3
+"""Tweets a second, while people look at the desk."""
 _BROKEN = (
     b'{"id": 1, "text": "cut in the midd',
     b'{"id": 2, "text": 42}',
@@ -67,13 +70,16 @@ class _Replayed(msgspec.Struct, frozen=True):
     relevant: bool | None
 
 
-def demo(data: Path | None, picture: Path | None, columns: Mapping[str, str]) -> None:
+def demo(
+    data: Path | None, picture: Path | None, columns: Mapping[str, str], *, desk: bool = False
+) -> None:
     """Run the demonstration, and stop every process that it started.
 
     Args:
         data: labelled tweets, as `triage-trainer train` reads them; None for the sample.
         picture: the SVG file that receives a picture of the output, or None.
         columns: options of `triage-trainer train` that say how to read `data`, by name.
+        desk: serve the desk, and replay tweets at a slow pace until an interruption.
 
     Raises:
         UsageError: if a file cannot be read or written.
@@ -96,7 +102,9 @@ def demo(data: Path | None, picture: Path | None, columns: Mapping[str, str]) ->
         signal.signal(number, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="triage-demo-")))
-        _demo(data or SAMPLE, columns, folder, console, stack)
+        replay_on = _demo(data or SAMPLE, columns, folder, console, stack, desk=desk)
+        if desk:
+            replay_on()
         console.print(f"[dim]{time.monotonic() - started:.0f} s in all; stopping[/]")
         console.print(_NEXT if data is None else "")
     if picture is not None:
@@ -109,7 +117,10 @@ def _demo(
     folder: Path,
     console: Console,
     stack: contextlib.ExitStack,
-) -> None:
+    *,
+    desk: bool,
+) -> Callable[[], None]:
+    """Run the demonstration, and return what goes on until an interruption."""
     kafka = LocalKafka()
     stack.callback(kafka.stop)
     settings = Settings(kafka_bootstrap_servers=kafka.bootstrap_servers)
@@ -132,8 +143,7 @@ def _demo(
     starting.join()
     if failed:
         raise failed[0]
-    topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
-    create_topics(settings, dict.fromkeys(topics, 2))
+    create_topics(settings, dict.fromkeys(worker_topics(settings), 2))
 
     alerts: queue.Queue[tuple[float, Alert]] = queue.Queue()
     subscriber = programs.start("worker", "alerts", "--json", "--from-beginning")
@@ -144,6 +154,7 @@ def _demo(
         f"joins its consumer group on Kafka at {kafka.bootstrap_servers}",
     )
     metrics = _start_worker(programs, console)
+    address = _start_desk(programs, console) if desk else ""
     publisher = Publisher(settings)
     stack.callback(publisher.close)
 
@@ -176,6 +187,18 @@ def _demo(
         received += _drain(alerts, 0.2)
     console.print(_summary(figures, labels, [alert for _, alert in received], rate, latencies))
 
+    def replay_on() -> None:
+        _say(console, "triage-worker desk", f"is at {address} until Ctrl-C")
+        console.print("Tweets go on at a slow pace. Label some: press r, n, s or u.")
+        with contextlib.suppress(KeyboardInterrupt):
+            for start in itertools.count(0, _AT_A_SLOW_PACE):
+                some = [replayed[n % len(replayed)] for n in range(start, start + _AT_A_SLOW_PACE)]
+                _publish(publisher, settings.input_topic, some)
+                for _ in _drain(alerts, 1.0):
+                    pass
+
+    return replay_on
+
 
 class _Programs:
     """Start the programs as a user does, and stop them at the end."""
@@ -190,6 +213,7 @@ class _Programs:
             "TRIAGE_CACHE": "cache",
             "TRIAGE_METRICS_ADDRESS": "127.0.0.1",
             "TRIAGE_METRICS_PORT": "0",
+            "TRIAGE_DESK_PORT": "0",
             "COLUMNS": str(columns),
         }
 
@@ -261,6 +285,18 @@ def _start_worker(programs: _Programs, console: Console) -> str:
     if found is None:
         raise DependencyError(f"triage-worker run named no metrics: {log.read_text()}")
     return found[0]
+
+
+def _start_desk(programs: _Programs, console: Console) -> str:
+    """Start the desk and return its address, once it answers."""
+    _say(console, "triage-worker desk", "serves the pages of incidents and labels")
+    started = programs.start("worker", "desk")
+    assert started.stdout is not None  # noqa: S101  # a pipe, as of all programs
+    line = started.stdout.readline().strip()
+    if "http://" not in line:
+        raise DependencyError(f"triage-worker desk ended: {programs.log('desk').read_text()}")
+    console.print(line)
+    return line.rsplit(" ", 1)[1]
 
 
 def _records(held_out: Path) -> list[_Replayed]:

@@ -91,7 +91,7 @@ def _search(db: sqlite3.Connection, wanted: Filter, words: str, after: str | Non
     found: dict[int, Row] = {}
     seen: set[int] = set()
     looked = 0
-    for before, incident in matches:
+    for before, incident in matches:  # noqa: B007  # where the next page begins
         looked += 1
         if incident in seen:
             continue

@@ -448,8 +448,8 @@ class Store:
             f"WHERE by = :by AND until > :now AND label IS NULL AND {free} LIMIT 1",
             f"SELECT * FROM alert WHERE queue != 'alert' AND label IS NULL AND {free} "  # noqa: S608
             "ORDER BY id DESC LIMIT 1",
-            "SELECT alert.* FROM incident INDEXED BY incident_unlabelled "
-            "CROSS JOIN alert ON alert.id = incident.clearest "  # noqa: S608
+            "SELECT alert.* FROM incident INDEXED BY incident_unlabelled "  # noqa: S608
+            "CROSS JOIN alert ON alert.id = incident.clearest "
             f"WHERE labels = 0 AND label IS NULL AND {free} ORDER BY incident.last DESC LIMIT 1",
             f"SELECT * FROM alert WHERE label IS NULL AND {free} ORDER BY id DESC LIMIT 1",  # noqa: S608
         ]

@@ -20,6 +20,7 @@ day=86400000
 topic "$INPUT_TOPIC" --config retention.ms=$((3 * day))
 topic "$ALERTS_TOPIC" --config retention.ms=$((30 * day))
 topic "$DEAD_LETTERS_TOPIC" --config retention.ms=$((30 * day))
+topic "$LABELS_TOPIC" --config retention.ms=-1 # models learn from them
 
 [ -n "$WORKER" ] || exit 0 # a Kafka without rights
 
@@ -32,6 +33,10 @@ allow "$WORKER" --operation Write --transactional-id "$GROUP_ID-" --resource-pat
 # Subscribers read the alerts, in groups whose names begin as the subscriber's own.
 allow "$SUBSCRIBER" --operation Read --topic "$ALERTS_TOPIC"
 allow "$SUBSCRIBER" --operation Read --group "${SUBSCRIBER#User:}" --resource-pattern-type prefixed
+
+# The desk reads alerts and labels in no group, and publishes labels.
+allow "$DESK" --operation Read --topic "$ALERTS_TOPIC"
+allow "$DESK" --operation Read --operation Write --topic "$LABELS_TOPIC"
 
 # Whoever puts dead letters back reads them, and writes to both topics in a transaction.
 allow "$REPLAYER" --operation Read --operation Write --topic "$DEAD_LETTERS_TOPIC"
