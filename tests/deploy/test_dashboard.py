@@ -37,4 +37,4 @@ def test_no_variable_is_left_over() -> None:
     assert names == {"datasource", "instance"}
     for query in queries("1m").values():
         assert "$" not in query
-        assert 'job="tweet-triage"' in query
+        assert 'job="tweet-triage"' in query or 'job="tweet-triage-desk"' in query

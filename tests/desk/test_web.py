@@ -14,6 +14,8 @@ from starlette.testclient import TestClient
 
 from shared.errors import UnavailableError, UsageError
 from shared.secret import Secret
+from tests.conftest import ROOT
+from tests.deploy.dashboard import queries
 from tests.desk.alerts import NEWS, NOON, added, new_alert, new_label
 from worker.desk.access import Access, RateLimit
 from worker.desk.labelling import Labelling
@@ -370,6 +372,17 @@ def test_pages_for_machines(setup: Setup) -> None:
     text = client.get("/metrics").text
     assert "triage_desk_ready 0.0" in text
     assert 'triage_desk_request_seconds_count{page="queue"} 1.0' in text
+
+
+def test_the_metrics_of_rules_and_panels_are_there(setup: Setup) -> None:
+    text = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
+    text += "".join(queries("1m").values())
+    used = set(re.findall(r"\btriage_desk_\w+", text))
+    assert len(used) >= 5
+    client = setup.client()
+    client.get("/")
+    exposed = set(re.findall(r"^triage_desk_\w+", client.get("/metrics").text, re.MULTILINE))
+    assert used <= exposed
 
 
 def test_an_empty_desk_says_what_to_do(setup: Setup) -> None:
