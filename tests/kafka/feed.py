@@ -8,6 +8,7 @@ from kafka import KafkaProducer
 from worker.kafka.records import Batch
 from worker.kafka.sink import KafkaSink
 from worker.kafka.source import KafkaSource
+from worker.run import Source
 from worker.settings import Settings
 
 Place = tuple[int, int]
@@ -54,7 +55,7 @@ class Feed:
 
 
 def drain(
-    source: KafkaSource,
+    source: Source,
     until: Callable[[Batch], bool] = lambda _: True,
     seconds: float = 60,
     most: int = 1000,

@@ -86,8 +86,13 @@ def records_of(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
     """Convert what kafka-python's `poll` returns, in its order."""
     return [
         Record(
-            *(r.topic, r.partition, r.offset, -1 if r.timestamp is None else r.timestamp),
-            *(r.key, r.value, r.headers),
+            r.topic,
+            r.partition,
+            r.offset,
+            -1 if r.timestamp is None else r.timestamp,
+            r.key,
+            r.value,
+            r.headers,
         )
         for records in polled.values()
         for r in records
