@@ -34,7 +34,7 @@ class Dataset(msgspec.Struct, frozen=True):
         sha256: of labels and texts.
         keywords: what the tweets were searched by, "" where a row does not say; none where the
             data has no such column.
-        labelling: how the file was read.
+        labelling: how the file was read, or the first of several.
         languages: of the texts, as in a tweet's `lang` (BCP 47).
         notes: what a user should know of how it was read, one line each.
     """

@@ -80,6 +80,7 @@ def read_dataset(
     rows: list[_Row] = []
     notes: list[str] = []
     hints = []
+    of_first = labelling
     for file in files:
         stated = msgspec.structs.replace(
             labelling,
@@ -98,12 +99,12 @@ def read_dataset(
         rows += found
         notes += [f"{name}: {note}" for note in [*table.notes, *blank]]
         hints.append(advice(table.names))
-    if len(files) == 1:
-        labelling = stated
+        if file is files[0]:
+            of_first = stated
     path = ", ".join(readable(file.path) for file in files)
     hint = hints[0] if "looks like" in hints[0] else ""
     try:
-        meanings = interpret_labels([row.label for row in rows], labelling, notes, hint)
+        meanings = interpret_labels([row.label for row in rows], of_first, notes, hint)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     rows = [row for row, meaning in zip(rows, meanings, strict=True) if meaning != LEFT_OUT]
@@ -115,7 +116,7 @@ def read_dataset(
         np.array([row.agreement for row in rows], np.float32),
         "",
         [row.keyword or "" for row in rows] if has_keywords else [],
-        labelling,
+        of_first,
     )
     sha256 = _content_hash(dataset)
     if sha256 != PUBLISHED:

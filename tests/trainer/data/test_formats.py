@@ -406,6 +406,8 @@ def test_several_files_are_one_data_set(tmp_path: Path) -> None:
     ]
     dataset = read_dataset(files, YES)
     assert dataset.name == "one.csv + two.jsonl"
+    assert dataset.labelling == YES
+    assert read_dataset(files[::-1], YES).labelling.text_column == "tweet"
     assert dataset.texts == TEXTS
     assert dataset.labels.tolist() == [int(label == "yes") for label in LABELS]
 
