@@ -1,7 +1,7 @@
-"""What trainer and worker must agree on: messages, text, models, bundles, registry, errors."""
+"""What trainer and worker share: text, models, bundles, registry, settings, errors."""
 
 import os
 
-# Read when NumPy is first imported. On matrices as small as the networks' its threads wait for each
-# other: they cost four times the CPU that one takes.
+# NumPy reads it when it is first imported. On matrices as small as those of the networks, threads
+# wait for each other and use four times the CPU of one.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""Where programs put their outcome: rich's console, standard output for data, and files."""
+"""Output of programs: rich's console, JSON on standard output, and files."""
 
 import io
 import os
@@ -11,27 +11,27 @@ from shared.errors import DataError
 
 
 class Console(rich.console.Console):
-    """Leaves it to `shared.errors.run_program` what becomes of a reader that has gone.
+    """rich's console, but a broken pipe raises, for `shared.errors.run_program` to handle.
 
     rich's own ends the program with exit code 1.
     """
 
     def on_broken_pipe(self) -> None:
-        """Raises the `BrokenPipeError` that has led here."""
+        """Raise the `BrokenPipeError` that is being handled."""
         raise  # rich calls it while it handles the error
 
 
-def print_json_as_utf8() -> None:
-    """Lets standard output take JSON, which is UTF-8 by RFC 8259, whatever the locale."""
+def set_stdout_to_utf8() -> None:
+    """Make standard output UTF-8, which JSON is by RFC 8259, in any locale."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
 
 
-def expect_to_write(path: Path) -> None:
-    """Finds out whether a file can be written.
+def check_writable(path: Path) -> None:
+    """Check that a file can be written.
 
     Raises:
-        DataError: if it cannot, with the reason.
+        DataError: if it cannot be written, with the reason.
     """
     if path.is_dir():
         raise DataError(f"{path} cannot be written: it is a folder")

@@ -1,13 +1,13 @@
-"""Errors whose class is the action to take, each with the exit code of a program that ends by it.
+"""Errors: the class of an error says what to do, and gives the exit code of the program.
 
     TriageError
     ├── UsageError       2  correct the arguments or settings and run again
     ├── DataError        3  correct the labelled file
     ├── BundleError      4  train again, or promote another version: the bundle does not verify
     ├── RegistryError    5  correct the registry's address or key, or register a version first
-    ├── DependencyError  6  bring back what is missing (Kafka, a right, a registry), run again
-    │   └── UnavailableError   the same may succeed later: a worker waits and tries again
-    └── RecordError         keep the record as a dead letter and go on with the next one
+    ├── DependencyError  6  restore what is missing (Kafka, a permission, a registry) and run again
+    │   └── UnavailableError   the same may succeed later: a worker waits and retries
+    └── RecordError         keep the record as a dead letter and continue with the next one
 
 Exit code 0 is success, 1 a fault of the program itself (with a traceback: please report it), and
 130 an interruption by Ctrl-C.
@@ -23,7 +23,7 @@ from typing import ClassVar, TextIO
 
 
 class TriageError(Exception):
-    """An error that is explained by its message alone; programs print it without a traceback."""
+    """An error that its message explains. Programs print it without a traceback."""
 
     exit_code: ClassVar[int] = 1
 
@@ -35,38 +35,38 @@ class UsageError(TriageError):
 
 
 class DataError(TriageError):
-    """A labelled file is missing, lacks columns, or cannot be trained on."""
+    """A labelled file is missing, lacks columns, or cannot be used for training."""
 
     exit_code = 3
 
 
 class BundleError(TriageError):
-    """A bundle is incomplete, changed, or does not reproduce its golden tweets."""
+    """A bundle is incomplete or changed, or does not reproduce its golden probabilities."""
 
     exit_code = 4
 
 
 class RegistryError(TriageError):
-    """The registry cannot be read, or has no such alias or version."""
+    """The registry refuses or is damaged, or has no such alias or version."""
 
     exit_code = 5
 
 
 class DependencyError(TriageError):
-    """Something that the program needs from outside, such as a broker or a topic, is not there."""
+    """Something outside the program, such as a broker or a topic, is missing."""
 
     exit_code = 6
 
 
 class UnavailableError(DependencyError):
-    """A broker or a registry cannot do it now; the same may succeed later."""
+    """A broker or a registry is not available now. The same may succeed later."""
 
 
 class RecordError(TriageError):
-    """One record cannot become a tweet; the batch around it goes on.
+    """One record cannot become a tweet. The rest of its batch is not affected.
 
     Attributes:
-        reason: a short stable name such as `invalid_json`, fit for a metric's label.
+        reason: a short name such as `invalid_json`, which does not change: a label of metrics.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -77,9 +77,9 @@ class RecordError(TriageError):
 def run_program(main: Callable[[], int], stderr: TextIO | None = None) -> int:
     """Run a program's body and turn its errors into one line on stderr and an exit code.
 
-    Characters that the locale's encoding lacks are printed as `?`. A closed standard output takes
-    nothing, as Python has it. One that cannot be written (a full disk) is an error, but not when
-    the program had nothing to write to it.
+    A character that the locale's encoding lacks is printed as `?`. If standard output is closed,
+    nothing is printed, as in Python. A full disk is an error, unless the program has nothing to
+    write to it.
 
     Returns:
         The exit code, as listed above. An error of any other class than `TriageError` propagates.

@@ -1,11 +1,11 @@
-"""Secret: a text that is used and never shown."""
+"""Secret: a text that is never shown."""
 
 
 class Secret:
-    """A text that no log, message or dump shows: only `reveal` gives it.
+    """A text that no log, message or dump shows. Only `reveal` returns it.
 
     Raises:
-        ValueError: if it is empty or has a line break, as a file read carelessly leaves behind.
+        ValueError: if it is empty or has a line break or a NUL character.
     """
 
     __slots__ = ("_text",)
@@ -16,7 +16,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself, for whom it is meant."""
+        """Return the text, for the client that needs it."""
         return self._text
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ FORMAT = 1
 
 
 class Labelling(msgspec.Struct, frozen=True):
-    """Where a labelled file has its texts and labels, and what the labels mean.
+    """How to read a labelled file: its columns, and what its labels mean.
 
     The defaults are those of the published set "Disasters on Social Media".
 
@@ -21,8 +21,8 @@ class Labelling(msgspec.Struct, frozen=True):
         text_column: name of the column of texts.
         label_column: name of the column of labels.
         positive: labels of relevant tweets.
-        negative: labels of the others; none where that is the one label which is left.
-        leave_out: labels of rows that are not used.
+        negative: labels of the others; empty if only one other label remains.
+        leave_out: labels of rows to skip.
     """
 
     text_column: str = "text"
@@ -33,26 +33,26 @@ class Labelling(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What `manifest.json` says.
+    """The content of `manifest.json`.
 
     Attributes:
-        format: of the bundle; another one is refused.
+        format: version of the bundle format.
         name: the run's name, such as `LSTM`.
-        created: when, ISO 8601 in UTC.
-        recipe: its name.
-        seed: of the training.
-        git_commit: of the code, or None outside a checkout.
-        packages: name → version of what the figures depend on.
-        data: `name`, `sha256` of the content, and rows of each part of the labelled file.
-        threshold: probability from which on a tweet is relevant.
+        created: the time of its training, ISO 8601 in UTC.
+        recipe: name of the recipe.
+        seed: the seed of the training.
+        git_commit: the commit of the code; None outside a checkout.
+        packages: name → version of each package that the figures depend on.
+        data: of the labelled file: `name`, `sha256` of the content, and rows of each part.
+        threshold: the lowest probability of a relevant tweet.
         metrics: part (`train`, `validation`, `test`) → metric → value.
-        epochs: loss and accuracy of each epoch of training, in order: `loss`, `accuracy` while it
-            trained, `val_loss`, `val_accuracy` of the validation part behind it.
-        files: name → SHA-256, of every file but the manifest.
-        operating_points: by name, those that the model reaches; bundles of version 0.1 have none.
-        quality: what else training found out; None for bundles of version 0.1.
-        labelling: how the labelled file was read; the default for other labelled files.
-        languages: of the texts that it was trained on, as in a tweet's `lang` (BCP 47).
+        epochs: the figures of each epoch, in order: `loss` and `accuracy` while it trained, and
+            `val_loss` and `val_accuracy` of the validation part after it.
+        files: name → SHA-256 of every file but the manifest.
+        operating_points: by name, those that the model reaches; none in bundles of version 0.1.
+        quality: other figures of training; None in bundles of version 0.1.
+        labelling: how the labelled file was read; how to read others if nothing else is given.
+        languages: of the texts of training, as in a tweet's `lang` (BCP 47).
     """
 
     format: int
@@ -76,11 +76,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     languages: tuple[str, ...] = ("en",)
 
     def threshold_at(self, asked: float | str) -> float:
-        """The probability from which on a tweet is relevant.
+        """Return the lowest probability of a relevant tweet.
 
         Args:
-            asked: a probability, which is taken as it is, or an operating point's name; the
-                manifest's own threshold is that of `balanced`.
+            asked: a probability, which is returned, or the name of an operating point. The
+                threshold of `balanced` is the manifest's.
 
         Raises:
             BundleError: if the model has no operating point of this name.

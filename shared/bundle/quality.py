@@ -1,4 +1,4 @@
-"""Quality: what training found out about a model, as the manifest of its bundle says it."""
+"""Quality: the figures of a model, as part of its manifest."""
 
 from typing import Annotated, Literal, get_args
 
@@ -10,14 +10,14 @@ OperatingPointName = Literal["balanced", "precision-90", "recall-90"]
 OPERATING_POINTS: tuple[OperatingPointName, ...] = get_args(OperatingPointName)
 BALANCED: OperatingPointName = "balanced"
 Threshold = Annotated[float, Meta(gt=0, lt=1)] | OperatingPointName
-"""A probability, or the name of an operating point that the bundle has."""
+"""A probability, or the name of an operating point of the bundle."""
 
 
 class OperatingPoint(msgspec.Struct, frozen=True):
-    """A threshold that is known by a name.
+    """A threshold with a name.
 
     Attributes:
-        figures: part of the data → accuracy, precision, recall, F1 and share of `alerts` there.
+        figures: part of the data → its accuracy, precision, recall, F1 and share of `alerts`.
     """
 
     threshold: Probability
@@ -25,10 +25,10 @@ class OperatingPoint(msgspec.Struct, frozen=True):
 
 
 class Pairs(msgspec.Struct, frozen=True):
-    """How a model does on minimal pairs of one kind, each a relevant text and one that is not.
+    """The figures of minimal pairs of one kind: each a relevant text and one that is not.
 
     Attributes:
-        accuracy: share of the texts that are decided rightly.
+        accuracy: share of the texts that the model decides correctly.
         ordered: share of the pairs whose relevant text has the higher probability.
     """
 
@@ -39,7 +39,7 @@ class Pairs(msgspec.Struct, frozen=True):
 
 
 class Invariance(msgspec.Struct, frozen=True):
-    """Share of texts whose decision stays the same when they are changed in one way."""
+    """The share of texts whose decision does not change when the text is changed in one way."""
 
     kind: str
     texts: int
@@ -47,27 +47,27 @@ class Invariance(msgspec.Struct, frozen=True):
 
 
 class Behaviour(msgspec.Struct, frozen=True):
-    """What a model tells apart, and what does not change its mind."""
+    """What a model distinguishes, and what does not change its decisions."""
 
     pairs: list[Pairs]
     invariance: list[Invariance]
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """A figure with the ends of its 95 % interval."""
+    """A figure with its 95 % confidence interval."""
 
     value: float
     low: float
     high: float
 
     def __format__(self, sign: str) -> str:
-        """With three digits, and with `+` as the sign of what is not negative too."""
+        """Format with three digits. The sign is `+` to show it also if it is not negative."""
         form = f"{sign}.3f"
         return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 
 class Bin(msgspec.Struct, frozen=True):
-    """Tweets of about the same probability, and how many of them are relevant indeed."""
+    """Tweets of about the same probability, and the share of them that is relevant."""
 
     tweets: int
     mean_probability: float
@@ -75,7 +75,7 @@ class Bin(msgspec.Struct, frozen=True):
 
 
 class Subset(msgspec.Struct, frozen=True):
-    """Some tweets, and a model's figures on them, by metric."""
+    """A subset of the tweets, and a model's figures for it, by metric."""
 
     group: str
     name: str
@@ -103,16 +103,16 @@ class Baseline(msgspec.Struct, frozen=True):
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """What training found out beside the figures of each part.
+    """The figures of training besides those of each part.
 
     Attributes:
-        chosen_on: the part by which calibration and operating points were chosen.
-        test: metric → figure on the test part.
-        reliability: part → bins of the tweets by probability.
-        slices: of the test part.
+        chosen_on: the part on which calibration and operating points were chosen.
+        test: metric → figure of the test part.
+        reliability: part → its tweets in bins by probability.
+        slices: subsets of the test part.
         behaviour: at the threshold of `balanced`.
-        groups: tweets that were found by a group of search words, scored by a model of the same
-            recipe that was trained without them; none where that was not asked for.
+        groups: tweets that a group of search words found, scored by a model of the same recipe
+            that was trained without them; empty unless training was asked for it.
         baseline: how a linear model does; None for bundles of version 0.1.
     """
 

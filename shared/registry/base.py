@@ -112,6 +112,12 @@ class Registry(Protocol):
         """List what happened, the oldest first."""
 
 
+def no_such_version(url: str, version: str, names: str) -> str:
+    """Return the message of a `RegistryError` about a version or alias that does not exist."""
+    expected = f"expected one of {names}" if names else "the registry is empty; train a model first"
+    return f"registry {url} has no version or alias {version!r}: {expected}"
+
+
 def user_name() -> str:
     """Return the name of the account that runs this program."""
     try:

@@ -1,10 +1,10 @@
-"""Registry in a local folder: the default, which needs nothing else.
+"""Registry in a local folder. It is the default and needs nothing else.
 
     FOLDER/versions/1/    a bundle
-    FOLDER/history.jsonl  what happened, a line an event; aliases are what the lines add up to
+    FOLDER/history.jsonl  one event a line; the last event of an alias says what it names
 
-Every change is one atomic replacement of the history under a lock, so that two writers are safe and
-a reader needs no lock.
+Every change replaces the history atomically under a lock. So two writers are safe, and a reader
+needs no lock.
 """
 
 import fcntl
@@ -27,17 +27,18 @@ from shared.registry.base import (
     Action,
     Event,
     Version,
+    no_such_version,
     user_name,
 )
 from shared.registry.cache import keep_in_cache
 
 
 class FolderRegistry:
-    """A registry in a local folder, which is made when something is registered.
+    """A registry in a local folder, which is created by the first registration.
 
     Args:
-        folder: of the registry.
-        clock: gives the time of events.
+        folder: the folder of the registry.
+        clock: returns the time of an event.
     """
 
     def __init__(
@@ -48,13 +49,13 @@ class FolderRegistry:
         self._clock = clock
 
     def register(self, bundle: Path, alias: str = CANDIDATE) -> Version:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         verify_bundle(bundle)
         with self._writing():
             versions = self.folder / "versions"
             versions.mkdir(exist_ok=True)
-            given = {event.version for event in self.history()}  # also if it was removed
-            number = max(self._numbers() | given, default=0) + 1
+            used = {event.version for event in self.history()}  # even if deleted since
+            number = max(self._numbers() | used, default=0) + 1
             with tempfile.TemporaryDirectory(dir=versions, prefix=".new-") as scratch:
                 copy_bundle(bundle, Path(scratch) / "bundle")
                 (Path(scratch) / "bundle").rename(versions / str(number))
@@ -64,7 +65,7 @@ class FolderRegistry:
     def promote(
         self, version: str, alias: str = PRODUCTION, reason: str = "", forced: bool = False
     ) -> Version:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         with self._writing():
             number = self._number(version)
             verify_bundle(self._bundle(number))
@@ -76,7 +77,7 @@ class FolderRegistry:
         return self.resolve(str(number))
 
     def rollback(self, reason: str = "") -> Version:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         with self._writing():
             back, former = self._number(PREVIOUS), self._number(PRODUCTION)
             verify_bundle(self._bundle(back))
@@ -87,21 +88,21 @@ class FolderRegistry:
         return self.resolve(str(back))
 
     def resolve(self, version: str) -> Version:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         return self._version(self._number(version), self.aliases())
 
     def fetch(self, version: Version, cache: Path) -> Path:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         source = self._bundle(version.number)
 
-        def bring(new: Path) -> None:
-            verify_bundle(source)  # so that an error names it, and not its copy
+        def copy(new: Path) -> None:
+            verify_bundle(source)  # so that an error names the source and not its copy
             copy_bundle(source, new)
 
-        return keep_in_cache(cache, version.digest, bring)
+        return keep_in_cache(cache, version.digest, copy)
 
     def versions(self) -> list[Version]:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         aliases, versions = self.aliases(), []
         for number in sorted(self._numbers()):
             with suppress(BundleError):
@@ -109,11 +110,11 @@ class FolderRegistry:
         return versions
 
     def aliases(self) -> dict[str, int]:
-        """What each alias means now."""
+        """Return the version that each alias names now."""
         return {event.alias: event.version for event in self.history()}
 
     def history(self) -> list[Event]:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         path = self.folder / "history.jsonl"
         try:
             return msgspec.json.Decoder(Event).decode_lines(path.read_bytes())
@@ -130,10 +131,8 @@ class FolderRegistry:
             return int(version)
         if version in aliases:
             return aliases[version]
-        there = ", ".join([*map(str, sorted(numbers)), *sorted(aliases)]) or "nothing yet"
-        raise RegistryError(
-            f"registry {self.url}: no version or alias {version!r}; there is: {there}"
-        )
+        names = ", ".join([*map(str, sorted(numbers)), *sorted(aliases)])
+        raise RegistryError(no_such_version(self.url, version, names))
 
     def _numbers(self) -> set[int]:
         try:
@@ -176,7 +175,7 @@ class FolderRegistry:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Holds the registry's lock; what a killed writer left half done is cleared away."""
+        """Hold the registry's lock, and delete what a killed writer left unfinished."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / ".lock").open("w") as lock:

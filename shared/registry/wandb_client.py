@@ -1,4 +1,4 @@
-"""The edge to the W&B client: how long it may wait, and what its errors mean to us."""
+"""The client of W&B: its timeouts, and its errors as ours."""
 
 import os
 from collections.abc import Iterator
@@ -15,34 +15,34 @@ _BOUNDS = {
     "WANDB_X_FILE_TRANSFER_RETRY_MAX": "3",
     "WANDB_X_FILE_TRANSFER_RETRY_WAIT_MIN_SECONDS": "1",
     "WANDB_X_FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "5",
-    "WANDB_SILENT": "true",  # our programs say themselves what matters
+    "WANDB_SILENT": "true",  # our programs print what matters
 }
 
 
 def bound_waits() -> None:
-    """Lets the client give up after two minutes, not hours, where the user has set nothing.
+    """Set timeouts of minutes, not hours, unless the user has set others.
 
-    To be called before `wandb` is imported, which reads the environment once.
+    Call it before `wandb` is imported, which reads the environment once.
     """
     for name, value in _BOUNDS.items():
         os.environ.setdefault(name, value)
 
 
 def project() -> str:
-    """The project of our runs: the user's `WANDB_PROJECT`, or ours."""
+    """Return the project of our runs: `WANDB_PROJECT`, or `tweet-triage`."""
     return os.environ.get("WANDB_PROJECT") or "tweet-triage"
 
 
 @contextmanager
 def errors_explained(where: str) -> Iterator[None]:
-    """Turns the client's errors into ours.
+    """Turn the client's errors into ours.
 
     Args:
-        where: what could not be reached, with which the message begins.
+        where: the start of the message, such as `registry wandb:…`.
 
     Raises:
-        RegistryError: if W&B refuses, or there is no key.
-        UnavailableError: if W&B cannot be reached, is too slow, or fails.
+        RegistryError: if W&B refuses the request, or there is no API key.
+        UnavailableError: if W&B is unreachable, too slow, or fails.
     """
     bound_waits()
     import requests
@@ -50,8 +50,8 @@ def errors_explained(where: str) -> Iterator[None]:
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
-    # The built-in ConnectionError is of the connection to the client's own process, which is never
-    # made again; those over HTTP are requests' own.
+    # The client never reconnects to its own process, whose errors are the built-in ConnectionError.
+    # Those of HTTP are of requests.
     gone = (HandleAbandonedError, MailboxClosedError, ConnectionError)
     known = (wandb.Error, WandbApiFailedError, requests.RequestException, ValueError, OSError)
     try:
@@ -64,13 +64,13 @@ def errors_explained(where: str) -> Iterator[None]:
 
 
 def forget_process() -> None:
-    """Forgets the client's own process, which has died, so that the next call starts another one.
+    """Forget the client's own process, which has died, so that the next call starts another one.
 
-    At the end of the program the client would tell of it with a traceback.
+    Otherwise the client prints a traceback at the end of the program.
     """
     import wandb
 
-    with suppress(Exception, SystemExit):  # the client ends the program if that process has failed
+    with suppress(Exception, SystemExit):  # the client exits if that process has failed
         wandb.teardown()
 
 
@@ -82,18 +82,18 @@ def _explained(where: str, causes: list[BaseException]) -> TriageError:
     failed = [cause for cause in causes if isinstance(cause, WandbApiFailedError)]
     answer = failed[0].response if failed else None
     if answer is not None and answer.http_status in (401, 403):
-        return RegistryError(f"{where}: W&B refuses the key, see WANDB_API_KEY: {message}")
+        return RegistryError(f"{where}: W&B refuses the API key; set WANDB_API_KEY: {message}")
     if answer is not None and "giving up after" not in answer.message:
-        return RegistryError(f"{where}: W&B refuses: {message}")
+        return RegistryError(f"{where}: W&B refuses the request: {message}")
     if isinstance(causes[0], CommError) and isinstance(causes[-1], ValueError):
-        return RegistryError(f"{where}: {message}")  # the client has understood W&B's answer so
+        return RegistryError(f"{where}: {message}")  # the client's reading of W&B's answer
     if len(causes) == 1 and isinstance(causes[0], (AuthenticationError, UsageError)):
-        return RegistryError(f"{where}: {message}")  # before it has asked: there is no key
-    return UnavailableError(f"{where}: W&B cannot be reached or fails: {message}")
+        return RegistryError(f"{where}: {message}")  # before any request: there is no API key
+    return UnavailableError(f"{where}: W&B is unreachable or fails: {message}")
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and those behind it."""
+    """Return the error and its causes."""
     found = [error]
     while (behind := getattr(found[-1], "exc", None) or found[-1].__cause__) is not None:
         found.append(behind)

@@ -1,8 +1,7 @@
-"""Downloads a bundle from W&B, in a process of its own, as the client has no bound on a download.
+"""Download a bundle from W&B in a separate process, because the client's download has no timeout.
 
-The process is
-`python -m shared.registry.wandb_download WHERE ENTITY ARTIFACT FOLDER MEMBER…`. It ends with an
-exit code of `shared.errors`, and its last line says why.
+The process is `python -m shared.registry.wandb_download WHERE ENTITY ARTIFACT FOLDER MEMBER…`. Its
+exit code is one of `shared.errors`, and its last line is the error.
 """
 
 import os
@@ -19,7 +18,7 @@ from shared.errors import BundleError, RegistryError, UnavailableError, run_prog
 from shared.registry.wandb_client import bound_waits, errors_explained
 
 LARGEST_FILE = 512 << 20
-"""Bytes of a member at most; a larger one is not downloaded."""
+"""The most bytes of a member. A larger one is not downloaded."""
 
 _ERRORS = {error.exit_code: error for error in (BundleError, RegistryError)}
 
@@ -27,30 +26,32 @@ _ERRORS = {error.exit_code: error for error in (BundleError, RegistryError)}
 def download(
     where: str, entity: str, artifact: str, folder: Path, members: Iterable[str], patience: float
 ) -> None:
-    """Downloads an artifact's files into a new folder.
+    """Download an artifact's files into a new folder.
 
     Args:
-        where: with which the message of an error begins.
-        entity: that asks.
+        where: the start of an error's message.
+        entity: the entity of the request.
         artifact: such as `wandb-registry-model/tweet-triage:v3`.
-        members: the names that it has to have, and no others.
-        patience: seconds after which the process is ended.
+        members: the names of its files: all of them, and no others.
+        patience: timeout in seconds.
 
     Raises:
-        BundleError: if it has other members, or too large ones.
-        RegistryError: if W&B refuses.
-        UnavailableError: if W&B cannot be reached, fails, or takes longer.
+        BundleError: if it has other members, or one is too large.
+        RegistryError: if W&B refuses the request.
+        UnavailableError: if W&B is unreachable or fails, or the timeout passes.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".wandb-") as own:
-        code, said = _run((where, entity, artifact, str(folder), *members), own, where, patience)
+        code, stderr = _run((where, entity, artifact, str(folder), *members), own, where, patience)
     if code != 0:
-        told = [line for line in said.splitlines() if line.startswith("error: ")]
-        message = told[-1].removeprefix("error: ") if told else f"{where}: {said.strip()[-500:]}"
+        errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+        message = f"{where}: {stderr.strip()[-500:]}"
+        if errors:
+            message = errors[-1].removeprefix("error: ")
         raise _ERRORS.get(code, UnavailableError)(message)
 
 
 def _run(arguments: Iterable[str], own: str, where: str, patience: float) -> tuple[int, str]:
-    """The process's exit code and what it said; `own` is a folder for the client's files."""
+    """Return the process's exit code and stderr; `own` is a folder for the client's files."""
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     environment |= {"WANDB_CACHE_DIR": own, "WANDB_DATA_DIR": own}
     with subprocess.Popen(
@@ -63,15 +64,15 @@ def _run(arguments: Iterable[str], own: str, where: str, patience: float) -> tup
         start_new_session=True,
     ) as process:
         try:
-            _, said = process.communicate(timeout=patience)
+            _, stderr = process.communicate(timeout=patience)
         except subprocess.TimeoutExpired as error:
             raise UnavailableError(
-                f"{where}: W&B took longer than {patience:.0f} seconds for the download"
+                f"{where}: the download from W&B took longer than {patience:.0f} seconds"
             ) from error
         finally:
-            with suppress(ProcessLookupError):  # the client's own process may go on
+            with suppress(ProcessLookupError):  # the client's own process may still run
                 os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, said
+    return process.returncode, stderr
 
 
 def _download(where: str, entity: str, name: str, folder: Path, members: list[str]) -> int:

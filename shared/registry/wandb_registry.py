@@ -1,15 +1,15 @@
-"""Registry in Weights & Biases: a bundle is an artifact, linked to a collection of a registry.
+"""Registry in Weights & Biases: each bundle is an artifact, linked to a collection of a registry.
 
-The address is `wandb:ENTITY/REGISTRY/COLLECTION`: ENTITY logs the artifacts, and REGISTRY is one of
-its organisation's. An artifact of type `model` holds the bundle's files, and its metadata the
-manifest, the digest, and the events that concern it. Version numbers are W&B's own, from 0 on, so
-that `3` here is `v3` on its pages; its alias `latest`, which W&B moves by itself, is not shown.
+The address is `wandb:ENTITY/REGISTRY/COLLECTION`. ENTITY logs the artifacts, and REGISTRY belongs
+to its organisation. An artifact of type `model` contains the bundle's files. Its metadata contain
+the manifest, the digest, and the events of this version. Version numbers are W&B's own, from 0: `3`
+here is `v3` on its pages. Its alias `latest`, which W&B moves by itself, is not shown.
 
-W&B moves an alias at once but knows no transaction: of two promotions at the same time the last one
-holds, and an event of the other may be lost. Every change of `production` is therefore noted before
-it is made, and made in an order in which a repetition completes it.
+W&B moves an alias atomically but has no transactions. Of two promotions at the same time the last
+one wins, and an event of the other one may be lost. So every change of `production` is recorded
+before it is made, in an order in which repeating it completes it.
 
-Every wait has an end.
+Every wait has a timeout.
 """
 
 import os
@@ -33,6 +33,7 @@ from shared.registry.base import (
     Action,
     Event,
     Version,
+    no_such_version,
     user_name,
 )
 from shared.registry.cache import keep_in_cache
@@ -43,9 +44,9 @@ if TYPE_CHECKING:
     import wandb
 
 REGISTERED = "registered.json"
-"""When and by whom: beside the bundle's files, so that no two artifacts are the same to W&B."""
+"""A file with the time and the user. It makes each artifact unique: W&B merges equal ones."""
 _TYPE = "model"
-_FINISH_SECONDS = 30  # for what a run still has to send when its artifact is there, or is not
+_FINISH_SECONDS = 30  # for what a run still has to send after its artifact
 _METADATA = {"digest", "manifest", "history"}
 
 
@@ -53,11 +54,11 @@ class WandbRegistry:
     """A registry in W&B.
 
     Args:
-        entity: that logs the artifacts, and to whose organisation the registry belongs.
-        registry: the registry's name, such as `model`, which every organisation has.
-        collection: is made when the first bundle is registered.
-        clock: gives the time of events.
-        patience: seconds that an upload or a download may take.
+        entity: logs the artifacts; the registry belongs to its organisation.
+        registry: the name of the registry, such as `model`, which every organisation has.
+        collection: is created by the first registration.
+        clock: returns the time of an event.
+        patience: timeout of an upload or a download, in seconds.
     """
 
     def __init__(
@@ -77,11 +78,11 @@ class WandbRegistry:
         self._api: wandb.Api | None = None
 
     def register(self, bundle: Path, alias: str = CANDIDATE) -> Version:
-        """As `shared.registry.base.Registry` says.
+        """See `shared.registry.base.Registry`.
 
-        The artifact is logged by the run that is under way, or else by one of job type `register`
-        in the project `WANDB_PROJECT` or `tweet-triage`. The run uses the labelled data, which are
-        an artifact that refers to them by the SHA-256 of their content.
+        The current run logs the artifact. If there is none, a run of job type `register` does, in
+        the project `WANDB_PROJECT` or `tweet-triage`. The run uses an artifact that refers to the
+        labelled data by the SHA-256 of their content.
         """
         manifest = verify_bundle(bundle)
         with self._asking() as api:
@@ -96,7 +97,7 @@ class WandbRegistry:
     def promote(
         self, version: str, alias: str = PRODUCTION, reason: str = "", forced: bool = False
     ) -> Version:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         with self._asking() as api:
             target = self._verified(api, version).number
             moves = [(target, alias)]
@@ -105,18 +106,18 @@ class WandbRegistry:
                 moves.append((_number(former), PREVIOUS))
             for number, name in moves:
                 self._record(api, number, self._event(api, "promote", name, reason, forced))
-            for number, name in reversed(moves):  # so that no repetition forgets the former one
+            for number, name in reversed(moves):  # so that repeating it keeps the former version
                 self._point(api, number, name)
         return self.resolve(str(target))
 
     def rollback(self, reason: str = "") -> Version:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         with self._asking() as api:
             production = _number(self._find(api, PRODUCTION))
             previous = _number(self._find(api, PREVIOUS))
             moves = [e for e in self._events(api) if e.alias in (PRODUCTION, PREVIOUS)]
             if moves and (moves[-1].action, moves[-1].alias) == ("rollback", PRODUCTION):
-                # Another one broke off: what is done is noted to its end.
+                # A rollback was interrupted: complete it.
                 back = self._verified(api, str(moves[-1].version))
                 former = previous if production == back.number else production
             else:
@@ -125,21 +126,21 @@ class WandbRegistry:
             self._point(api, former, PREVIOUS)
             self._point(api, back.number, PRODUCTION)
             self._note(api, former, self._event(api, "rollback", PREVIOUS, reason))
-        # Nothing may fail any more: to repeat what is done would be to undo it.
+        # From here nothing may fail: repeating a rollback that is complete would undo it.
         aliases = {*back.aliases, PRODUCTION} - {PREVIOUS}
         return msgspec.structs.replace(back, aliases=tuple(sorted(aliases)))
 
     def resolve(self, version: str) -> Version:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         with self._asking() as api:
             return self._version(self._find(api, version))
 
     def fetch(self, version: Version, cache: Path) -> Path:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         return keep_in_cache(cache, version.digest, lambda new: self._bring(version, new))
 
     def versions(self) -> list[Version]:
-        """As `shared.registry.base.Registry` says; artifacts that are no bundles are left out."""
+        """See `shared.registry.base.Registry`. Artifacts that are not bundles are skipped."""
         with self._asking() as api:
             versions = []
             for member in self._members(api):
@@ -148,7 +149,7 @@ class WandbRegistry:
             return versions
 
     def history(self) -> list[Event]:
-        """As `shared.registry.base.Registry` says."""
+        """See `shared.registry.base.Registry`."""
         with self._asking() as api:
             return self._events(api)
 
@@ -173,10 +174,12 @@ class WandbRegistry:
             )
             try:
                 number = self._log(run, bundle, metadata, alias)
-            except BaseException:  # and not by the run's own context, which prints tracebacks
+            except BaseException:  # the run's own context would print a traceback
                 run.finish(1)
                 raise
-            with suppress(Exception):  # it is registered, whether or not W&B hears of the run's end
+            with suppress(
+                Exception
+            ):  # the bundle is registered even if W&B does not see the run's end
                 run.finish(0)
         return number
 
@@ -197,10 +200,10 @@ class WandbRegistry:
         return _number(run.link_artifact(artifact, self._collection, aliases=[alias]))
 
     def _members(self, api: "wandb.Api") -> list["wandb.Artifact"]:
-        """The collection's bundles, the oldest first."""
+        """Return the collection's bundles, the oldest first."""
         try:
             found = list(api.artifacts(_TYPE, self._collection))
-        except ValueError:  # nothing has been linked to such a collection yet
+        except ValueError:  # the collection does not exist yet
             return []
         return sorted((one for one in found if one.metadata.keys() >= _METADATA), key=_number)
 
@@ -209,11 +212,8 @@ class WandbRegistry:
         if found is None:
             members = self._members(api)
             names = {alias for member in members for alias in _aliases(member)}
-            there = ", ".join([*(str(_number(member)) for member in members), *sorted(names)])
-            raise RegistryError(
-                f"registry {self.url}: no version or alias {version!r}; "
-                f"there is: {there or 'nothing yet'}"
-            )
+            known = ", ".join([*(str(_number(member)) for member in members), *sorted(names)])
+            raise RegistryError(no_such_version(self.url, version, known))
         return found
 
     def _look_up(self, api: "wandb.Api", version: str) -> "wandb.Artifact | None":
@@ -226,12 +226,12 @@ class WandbRegistry:
             found: wandb.Artifact = api.artifact(f"{self._collection}:{name}", type=_TYPE)
             return found
         except wandb.errors.CommError as error:
-            if isinstance(error.exc, ValueError):  # W&B has answered, and there is none
+            if isinstance(error.exc, ValueError):  # W&B has answered that there is none
                 return None
             raise
 
     def _verified(self, api: "wandb.Api", version: str) -> Version:
-        """The version, once its files have been downloaded and verified."""
+        """Find a version, and download and verify its files."""
         found = self._version(self._find(api, version))
         with tempfile.TemporaryDirectory() as scratch:
             self.fetch(found, Path(scratch))
@@ -245,12 +245,13 @@ class WandbRegistry:
         (folder / REGISTERED).unlink()
 
     def _record(self, api: "wandb.Api", number: int, event: dict[str, Any]) -> None:
-        """Adds an event to the version's metadata, and makes sure that W&B has kept it."""
+        """Add an event to the version's metadata, and check that W&B has saved it."""
         artifact = self._note(api, number, event)
         if event not in self._find(api, str(number)).metadata["history"]:
             raise RegistryError(
-                f"registry {self.url}: the history of version {number} cannot be written: the "
-                f"project {artifact.source_entity}/{artifact.source_project} is read-only for you"
+                f"registry {self.url}: the history of version {number} cannot be written: you "
+                f"cannot write to the project {artifact.source_entity}/{artifact.source_project}; "
+                "ask its owner for access"
             )
 
     def _note(self, api: "wandb.Api", number: int, event: dict[str, Any]) -> "wandb.Artifact":
@@ -273,9 +274,9 @@ class WandbRegistry:
         reason: str = "",
         forced: bool = False,
     ) -> dict[str, Any]:
-        """An event as the metadata hold it: without the version, which is the artifact's own."""
+        """Make an event as in the metadata: without the version, which is the artifact's."""
         return {
-            "time": self._clock().isoformat(timespec="microseconds"),  # by which events are sorted
+            "time": self._clock().isoformat(timespec="microseconds"),  # the order of events
             "who": _account(api),
             "action": action,
             "alias": alias,
@@ -286,9 +287,9 @@ class WandbRegistry:
     def _events(self, api: "wandb.Api") -> list[Event]:
         events = []
         for member in self._members(api):
-            told = [{**event, "version": _number(member)} for event in member.metadata["history"]]
+            given = [{**event, "version": _number(member)} for event in member.metadata["history"]]
             try:
-                events += msgspec.convert(told, list[Event])
+                events += msgspec.convert(given, list[Event])
             except msgspec.ValidationError as error:
                 raise RegistryError(
                     f"registry {self.url}: the history of version {_number(member)} cannot be "
@@ -304,18 +305,18 @@ class WandbRegistry:
     def _manifest(self, artifact: "wandb.Artifact") -> Manifest:
         where = f"version {_number(artifact)} of {self.url}"
         if not re.fullmatch("[0-9a-f]{64}", str(artifact.metadata.get("digest"))):
-            raise BundleError(f"{where} is no bundle: its metadata hold no digest")
-        told = artifact.metadata.get("manifest")
-        if not isinstance(told, dict) or told.get("format") != FORMAT:
+            raise BundleError(f"{where} is not a bundle: its metadata have no digest")
+        given = artifact.metadata.get("manifest")
+        if not isinstance(given, dict) or given.get("format") != FORMAT:
             raise BundleError(f"{where}: expected the manifest of a bundle of format {FORMAT}")
         try:
-            return msgspec.convert(told, Manifest)
+            return msgspec.convert(given, Manifest)
         except msgspec.ValidationError as error:
             raise BundleError(f"{where}: its manifest cannot be read: {error}") from error
 
     @contextmanager
     def _asking(self) -> Iterator["wandb.Api"]:
-        """Gives the client, which is made anew after it has failed."""
+        """Return the client. After a failure, the next call makes a new one."""
         with errors_explained(f"registry {self.url}"):
             import wandb
 
@@ -330,10 +331,10 @@ class WandbRegistry:
 
 
 def labelled_data(data: dict[str, Any]) -> "wandb.Artifact":
-    """The labelled file as an artifact, which refers to its content by hash and does not hold it.
+    """Make an artifact of the labelled file that refers to its content by hash, without a copy.
 
     Args:
-        data: as in a bundle's manifest.
+        data: `data` of a bundle's manifest.
     """
     import wandb
 
@@ -343,7 +344,7 @@ def labelled_data(data: dict[str, Any]) -> "wandb.Artifact":
 
 
 def _account(api: "wandb.Api") -> str:
-    """Whose key it is; W&B does not tell every account."""
+    """Return the owner of the API key, or the local user: W&B does not name every owner."""
     with suppress(ValueError):
         if name := api.viewer.username:
             return str(name)
@@ -351,7 +352,7 @@ def _account(api: "wandb.Api") -> str:
 
 
 def _number(artifact: "wandb.Artifact") -> int:
-    """The collection's number; `version` may be that of the project where it was logged."""
+    """Return the number in the collection; `version` may be that in the project of the run."""
     found = re.search(r":v(\d+)$", artifact.name) or re.search(r"v(\d+)$", artifact.version)
     if found is None:
         raise ValueError(f"expected a version such as v3, got {artifact.version!r}")

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.device --bundles FOLDER --texts FILE [--processes N …] [--json FILE]
 
-Needs no Kafka: a folder of the recipe `tuned`'s bundles, a JSON list of texts, and Keras on any
+Needs no Kafka: a folder of bundles of any recipe, a JSON list of texts, and Keras on any
 backend (`KERAS_BACKEND`). Each text gets a link, a mention or a number that is new. Encode and pad
 are work of one CPU core; predict is from the padded batch to the probabilities, and brings what the
 table of tokens lacks to the device. NumPy does the same on one core.
@@ -135,10 +135,10 @@ def _measure(
     """Both ways to serve a bundle, and how far their probabilities lie apart."""
     found: dict[str, Any] = {}
     probabilities = []
-    for name, token_model in (("device", KerasModel), ("numpy", NumpyModel)):
-        scorer = load_bundle(bundle, token_model).scorer
+    for name, new_model in (("device", KerasModel), ("numpy", NumpyModel)):
+        scorer = load_bundle(bundle, new_model).scorer
         start = time.perf_counter()
-        scorer.warm_up(max(sizes) if token_model is KerasModel else 1)
+        scorer.warm_up(max(sizes) if new_model is KerasModel else 1)
         found.setdefault("warm_up_seconds", time.perf_counter() - start)
         probabilities.append(scorer.score(labelled))  # its chunks have been seen from here on
         stream = mixed(labelled, "distinct")

@@ -87,9 +87,9 @@ def test_nothing_yet(registry: Registry) -> None:
     assert registry.versions() == []
     assert registry.history() == []
     for attempt in (registry.resolve, registry.promote):
-        with pytest.raises(RegistryError, match="'production'; there is: nothing yet"):
+        with pytest.raises(RegistryError, match="'production': the registry is empty"):
             attempt("production")
-    with pytest.raises(RegistryError, match="there is: nothing yet"):
+    with pytest.raises(RegistryError, match="the registry is empty"):
         registry.rollback()
 
 
@@ -152,12 +152,12 @@ def test_unknown_version_names_those_there_are(kind: Kind, made: Path) -> None:
     registry.register(made)
     registry.promote(CANDIDATE)
     before = registry.history()
-    there = f"there is: {kind.first}, candidate, production"
+    there = f"expected one of {kind.first}, candidate, production"
     for version in ("7", "-1", "canary", "", "²", "1.0", "../versions/1", "a:b"):
         for attempt in (registry.resolve, registry.promote):
             with pytest.raises(RegistryError) as caught:
                 attempt(version)
-            message = f"registry {registry.url}: no version or alias {version!r}; {there}"
+            message = f"registry {registry.url} has no version or alias {version!r}: {there}"
             assert str(caught.value) == message
     assert registry.history() == before
 

@@ -171,7 +171,11 @@ def test_two_members_share_the_partitions(
     ("change", "code", "message"),
     [
         ({"TRIAGE_INPUT_TOPIC": "no.such"}, 6, "has no topic no.such"),
-        ({"TRIAGE_MODEL_ALIAS": "no-such"}, 5, "no version or alias 'no-such'; there is: 1, "),
+        (
+            {"TRIAGE_MODEL_ALIAS": "no-such"},
+            5,
+            "no version or alias 'no-such': expected one",
+        ),
         ({"TRIAGE_BATCH_SIZE": "many"}, 2, "TRIAGE_BATCH_SIZE='many': expected a whole number"),
         ({"TRIAGE_BATCHSIZE": "1"}, 2, "TRIAGE_BATCHSIZE is not a setting"),
         ({"TRIAGE_METRICS_ADDRESS": "192.0.2.1"}, 2, "TRIAGE_METRICS_ADDRESS='192.0.2.1'"),

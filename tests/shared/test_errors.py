@@ -106,12 +106,12 @@ sys.exit(run_program(body))
 
 @pytest.mark.parametrize(
     ("before", "printed"),
-    [("", b"caf\xe9 ?\n"), ("print_json_as_utf8()", "café 🔥\n".encode())],
+    [("", b"caf\xe9 ?\n"), ("set_stdout_to_utf8()", "café 🔥\n".encode())],
 )
 def test_what_the_locale_lacks_ends_no_program(before: str, printed: bytes) -> None:
     script = f"""
 import sys
-from shared.console import print_json_as_utf8
+from shared.console import set_stdout_to_utf8
 from shared.errors import run_program
 
 def body():

@@ -272,7 +272,7 @@ class TestPredict:
     ) -> None:
         program("predict", "a", "--version", "canary").is_refused(5, "'canary'", "1, candidate")
         environment.setenv("TRIAGE_REGISTRY", f"file:{tmp_path / 'new'}")
-        program("predict", "a").is_refused(5, "'production'", "nothing yet")
+        program("predict", "a").is_refused(5, "'production'", "the registry is empty")
 
     @pytest.mark.parametrize("name", ["weights.safetensors", "vocabulary.json"])
     def test_bundle_with_a_changed_byte_is_refused(

@@ -76,7 +76,7 @@ def test_what_breaks_off_says_so_and_is_completed_by_the_same_command(
         assert ran.code == 6
         (line,) = ran.err.splitlines()
         assert line.startswith(f"error: registry {URL}: ")
-        assert "W&B cannot be reached or fails" in line
+        assert "W&B is unreachable or fails" in line
         wandb_server.mend()
         ran = in_wandb(*command)
         assert (ran.code, ran.err) == (0, "")

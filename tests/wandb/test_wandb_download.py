@@ -100,7 +100,7 @@ class TestMetadata:
         stored(wandb_server)[1].metadata = '{"by": "hand"}'
         assert [version.number for version in registry.versions()] == [0]
         assert [event.version for event in registry.history()] == [0]
-        with refused(BundleError, f"version 1 of {registry.url} is no bundle"):
+        with refused(BundleError, f"version 1 of {registry.url} is not a bundle"):
             registry.resolve(CANDIDATE)
 
     @pytest.mark.parametrize(

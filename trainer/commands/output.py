@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from shared.bundle.files import may_be_replaced
-from shared.console import expect_to_write, print_json_as_utf8
+from shared.console import check_writable, set_stdout_to_utf8
 from shared.errors import DataError, UsageError
 
 
@@ -30,7 +30,7 @@ def expect_outcome(path: Path | str | None, data: Sequence[Path]) -> None:
     """
     if path is None or str(path) == "-":
         return
-    expect_to_write(Path(path))
+    check_writable(Path(path))
     if Path(path).exists() and any(map(Path(path).samefile, data)):
         raise UsageError(f"{path} is the labelled data, which would be overwritten")
 
@@ -66,7 +66,7 @@ def write_json(path: str, data: object) -> None:
     """
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     if path == "-":
-        print_json_as_utf8()
+        set_stdout_to_utf8()
         sys.stdout.write(text)
         return
     try:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.progress import Progress
 
 from shared.command_line import Flag
-from shared.console import print_json_as_utf8
+from shared.console import set_stdout_to_utf8
 from shared.errors import UsageError
 from shared.registry.base import PRODUCTION
 from trainer.commands.options import Context, ContextGiven, Decision
@@ -68,7 +68,7 @@ def predict(
     model = _open(version, context)
     threshold = model.threshold_at(decision.threshold)
     if json:
-        print_json_as_utf8()
+        set_stdout_to_utf8()
     blank = 0
     for text, probability in zip(tweets, model.score(tweets).tolist(), strict=True):
         relevant = probability >= threshold

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from shared.command_line import Count, Flag, Given
-from shared.console import Console, print_json_as_utf8
+from shared.console import Console, set_stdout_to_utf8
 from worker.settings import Settings
 
 
@@ -61,7 +61,7 @@ def alerts(
     )
     console = Console(soft_wrap=True, highlight=False, emoji=False)
     if json:
-        print_json_as_utf8()
+        set_stdout_to_utf8()
     print_alerts(
         settings,
         (lambda line: print(line, flush=True)) if json else console.print,

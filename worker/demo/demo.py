@@ -29,7 +29,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from shared.console import Console, expect_to_write
+from shared.console import Console, check_writable
 from shared.errors import DataError, DependencyError, UsageError
 from worker.alerts import alert_line
 from worker.demo.local_kafka import LocalKafka
@@ -92,7 +92,7 @@ def demo(
         raise UsageError(f"--{next(iter(columns)).replace('_', '-')} goes with --data")
     if picture is not None:
         try:
-            expect_to_write(picture)
+            check_writable(picture)
         except DataError as error:
             raise UsageError(f"--picture {picture}: expected a file that can be written") from error
     width = None if sys.stdout.isatty() and picture is None else 100

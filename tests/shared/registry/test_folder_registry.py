@@ -69,7 +69,7 @@ def test_nothing_yet(registry: FolderRegistry) -> None:
     assert registry.versions() == []
     assert registry.aliases() == {}
     assert registry.history() == []
-    with pytest.raises(RegistryError, match="'production'; there is: nothing yet"):
+    with pytest.raises(RegistryError, match="'production': the registry is empty"):
         registry.resolve("production")
     assert not registry.folder.exists()
 
@@ -163,7 +163,7 @@ def test_unknown_version_names_those_there_are(
         registry.register(made)
     registry.promote("2")
     before = registry.history()
-    message = f"no version or alias {version!r}; there is: 1, 2, 3, candidate, production"
+    message = f"no version or alias {version!r}: expected one of 1, 2, 3, candidate, production"
     for attempt in (registry.resolve, registry.promote):
         with pytest.raises(RegistryError) as caught:
             attempt(version)

@@ -291,7 +291,7 @@ def test_a_start_without_the_registry_takes_the_last_good_bundle(
 
     shutil.rmtree(place.cache)
     place.registry.folder.rename(place.registry.folder.with_name("away"))
-    with pytest.raises(RegistryError, match="there is: nothing yet"):
+    with pytest.raises(RegistryError, match="the registry is empty"):
         place.follower().load_initial()
 
 
@@ -328,7 +328,7 @@ def test_a_last_good_bundle_that_was_changed_is_not_taken(place: Place) -> None:
     (weights,) = place.cache.glob(f"*/{WEIGHTS}")
     weights.write_bytes(b"!")
     away = place.registry.folder.rename(place.registry.folder.with_name("away"))
-    with pytest.raises(RegistryError, match="there is: nothing yet"):
+    with pytest.raises(RegistryError, match="the registry is empty"):
         place.follower().load_initial()
     away.rename(place.registry.folder)
     assert place.follower().load_initial().number == 1  # brought anew
