@@ -26,7 +26,7 @@ def new_spec(kind: Any, summary: Any, *, masked: bool, tokens: bool = False) -> 
         masked=masked,
         summary=summary,
         units=0 if kind == "feed-forward" else 9,
-        hidden=4 if kind == "lstm" and summary == "mean-max" else 0,
+        hidden=4 if (kind, summary) in (("lstm", "mean-max"), ("feed-forward", "flat")) else 0,
         embedding_dropout=0.5,
         dropout=0.5,
     )
