@@ -1,5 +1,6 @@
 """What several tests need: a trained model, a real Kafka, a W&B server, the published data set."""
 
+import fcntl
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from shared.bundle.load import Bundle, load_bundle
 from shared.errors import DependencyError
+from shared.registry.base import PRODUCTION
 from shared.registry.folder import FolderRegistry
 from tests.wandb.server.server import WandbServer, environment
 from trainer import cli as trainer_cli
@@ -58,15 +60,25 @@ def published() -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """The three models of the tuned recipe, trained on the sample by the program itself."""
-    folder = tmp_path_factory.mktemp("trained")
+    """The three models of the tuned recipe, trained on the sample by the program itself.
+
+    The first process of the tests that needs them trains them, the others wait for it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / "trained"
+    folder.mkdir(exist_ok=True)
     registry = FolderRegistry(folder / "registry")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIAGE_REGISTRY", registry.url)
-        arguments = ["train", "--data", str(SAMPLE), "--bundles", str(folder / "bundles")]
-        arguments += ["--test-out", str(folder / "held_out.csv")]
-        assert trainer_cli.main([*arguments, "--json", str(folder / "figures.json")]) == 0
-    registry.promote("candidate")
+    with (root / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not registry.folder.exists() or PRODUCTION not in registry.aliases():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("TRIAGE_REGISTRY", registry.url)
+                arguments = ["train", "--data", str(SAMPLE), "--bundles", str(folder / "bundles")]
+                arguments += ["--test-out", str(folder / "held_out.csv")]
+                assert trainer_cli.main([*arguments, "--json", str(folder / "figures.json")]) == 0
+            registry.promote("candidate")
     figures = json.loads((folder / "figures.json").read_text())
     return Trained(registry, folder / "bundles", folder / "held_out.csv", figures)
 

@@ -26,13 +26,16 @@ class Candidate(msgspec.Struct, frozen=True):
 
     Attributes:
         bundle: its folder.
-        parameters: the number of its weights.
     """
 
     name: str
     bundle: Path
     manifest: Manifest
-    parameters: int
+
+    @property
+    def parameters(self) -> int:
+        """The number of its weights."""
+        return count_parameters(self.manifest.architecture)
 
 
 def write_candidate(
@@ -87,7 +90,7 @@ def write_candidate(
         model_card(manifest),
         corpus.vectors if architecture.vectors else None,
     )
-    return Candidate(name, folder, manifest, count_parameters(architecture))
+    return Candidate(name, folder, manifest)
 
 
 def best_of(candidates: list[Candidate]) -> Candidate:

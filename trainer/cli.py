@@ -58,8 +58,13 @@ _EXTRA_OF = {"torch": "distill", "transformers": "distill"} | dict.fromkeys(
 """Packages that an installation for the worker alone lacks, and the extra that installs them."""
 
 
+_OWN_BACKENDS = {"MPLBACKEND": "Agg", "KERAS_BACKEND": "tensorflow"}
+"""Read when Matplotlib and Keras are imported. A notebook sets the first to a module of its own."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code, as `shared.errors` lists them."""
+    os.environ |= _OWN_BACKENDS
     return run_program(lambda: _run(arguments))
 
 

@@ -9,13 +9,14 @@ import msgspec
 
 from trainer.data.dataset import Dataset
 from trainer.data.split import Parts
+from trainer.fit.recipes import Recipe
 
 
-def describe_origin(recipe_name: str, seed: int, dataset: Dataset, parts: Parts) -> dict[str, Any]:
-    """Return where models come from, by the fields of a manifest."""
+def describe_origin(recipe: Recipe, dataset: Dataset, parts: Parts) -> dict[str, Any]:
+    """Return where the models of a training come from, by the fields of a manifest."""
     return {
-        "recipe": recipe_name,
-        "seed": seed,
+        "recipe": recipe.name,
+        "seed": recipe.seed,
         "git_commit": _git_commit(),
         "packages": {p: metadata.version(p) for p in ("keras", "numpy", "spacy", "tensorflow")},
         "data": {
@@ -24,6 +25,18 @@ def describe_origin(recipe_name: str, seed: int, dataset: Dataset, parts: Parts)
             **{part: len(rows) for part, rows in msgspec.structs.asdict(parts).items()},
         },
     }
+
+
+def describe_settings(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Return all settings of a recipe's model but the seed, as plain data."""
+    settings = {
+        "validation_size": recipe.validation_size,
+        "text": recipe.text,
+        "training": recipe.training_of(name),
+        "architecture": recipe.models[name],
+    }
+    plain: dict[str, Any] = msgspec.to_builtins(settings)
+    return plain
 
 
 def _git_commit() -> str | None:

@@ -24,7 +24,7 @@ from trainer.fit.folds import divide
 from trainer.fit.loop import Fitter
 from trainer.fit.recipes import Recipe
 from trainer.listener import Listener
-from trainer.origin import describe_origin
+from trainer.origin import describe_origin, describe_settings
 
 
 class Training(msgspec.Struct, frozen=True):
@@ -35,7 +35,6 @@ class Training(msgspec.Struct, frozen=True):
 
 
 def train(
-    recipe_name: str,
     recipe: Recipe,
     dataset: Dataset,
     folder: Path,
@@ -67,10 +66,10 @@ def train(
     # Soft labels would tell of the tweets that are left out.
     without_teacher = Corpus(recipe, dataset) if groups and soft_labels else corpus
     held_out = HeldOutPart(dataset, split.parts)
-    origin = describe_origin(recipe_name, recipe.seed, dataset, split.parts)
+    origin = describe_origin(recipe, dataset, split.parts)
     candidates = []
     for name in recipe.models:
-        listener.on_model_begin(name, {**origin, **recipe.settings_of(name)}, split.parts)
+        listener.on_model_begin(name, {**origin, **describe_settings(recipe, name)}, split.parts)
         fitter = Fitter(name, recipe, corpus)
         validated = fit_validated(fitter, split, recipe.seed, listener)
         calibrated = calibrate(fitter, validated, split)

@@ -1,7 +1,7 @@
 """Search for better settings of a recipe's models.
 
-Settings are judged by ROC AUC on the validation part. The test part is cut off before, so that it
-stays an honest judge of what is found.
+Settings are compared by ROC AUC on the validation part. The test part is not used, so that it can
+measure the result.
 """
 
 import random
@@ -27,7 +27,7 @@ from trainer.fit.loop import Fitter
 from trainer.fit.recipes import Recipe
 from trainer.fit.space import Drawn, Space, applied, draw, parameters_of
 from trainer.listener import Listener
-from trainer.origin import describe_origin
+from trainer.origin import describe_origin, describe_settings
 from trainer.tracking.agent import run_agent
 from trainer.tracking.tracker import Tracker
 
@@ -35,10 +35,10 @@ METRIC = "validation/roc_auc"
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What was tried, a recipe of one model, and how good it was on validation.
+    """A recipe of one model, and its figures on the validation part.
 
     Attributes:
-        drawn: what the recipe was changed by; nothing in the first trial of each model.
+        drawn: the settings that differ; none in the first trial of each model.
     """
 
     model: str
@@ -48,11 +48,10 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 class Search:
-    """Tries settings of a recipe's models, and knows which were the best."""
+    """Tries settings of a recipe's models, and remembers the trials."""
 
     def __init__(
         self,
-        name: str,
         recipe: Recipe,
         dataset: Dataset,
         tracker: Tracker | None,
@@ -65,13 +64,13 @@ class Search:
         self._err = err
         soft_labels = read_soft_labels(dataset) if recipe.has_teacher else None
         split = divide(recipe, dataset, soft_labels)
-        self._origin = describe_origin(name, recipe.seed, dataset, split.parts)
+        self._origin = describe_origin(recipe, dataset, split.parts)
         parts = msgspec.structs.replace(split.parts, test=split.parts.test[:0])
         self._split = Split(parts, held_out=None if split.folds is None else 0)
         self._corpus = Corpus(recipe, dataset, soft_labels)
 
-    def look(self, model: str, space: Space, count: int) -> None:
-        """Tries the recipe as it is, and then so many others: of W&B's choice, or at random."""
+    def try_settings(self, model: str, space: Space, count: int) -> None:
+        """Try the recipe as it is, and then so many settings of W&B's choice, or at random."""
         self._try(model, {})
         parameters = parameters_of(space, self._recipe, model)
         tracker = self._tracker
@@ -84,7 +83,7 @@ class Search:
             }
             try:
                 run_agent(config, count, lambda drawn: self._try(model, drawn))
-                return  # after fewer trials, if somebody has ended the sweep on W&B's pages
+                return  # after fewer trials, if a user stopped the sweep on W&B's pages
             except TriageError as error:
                 tracker.problems.append(f"the sweep of {model} went on without W&B: {error}")
         randomness = random.Random(f"{model} {self._recipe.seed}")
@@ -92,7 +91,7 @@ class Search:
             self._try(model, draw(parameters, randomness))
 
     def best(self) -> list[Trial]:
-        """The best trial of each model that was tried."""
+        """Return the best trial of each model."""
         found: dict[str, Trial] = {}
         for trial in self.trials:
             so_far = found.setdefault(trial.model, trial)
@@ -101,7 +100,7 @@ class Search:
         return list(found.values())
 
     def table(self) -> Table:
-        """The best of each model beside the recipe as it was."""
+        """Show the best trial of each model beside the recipe as it is."""
         title = f"Best on {len(self._split.parts.validation)} validation tweets, by ROC AUC"
         table = figures_table(title, "model")
         for column in ("trials", "roc auc", "was", "accuracy", "was"):
@@ -116,8 +115,8 @@ class Search:
             table.add_row(best.model, str(len(others)), *shown)
         return table
 
-    def found(self) -> str:
-        """The best settings of each model as a recipe in TOML, which `--recipe` takes."""
+    def best_recipe(self) -> str:
+        """Return the best settings of each model as a recipe in TOML."""
         best = self.best()
         recipe = msgspec.structs.replace(
             self._recipe,
@@ -131,7 +130,9 @@ class Search:
             f"# (SHA-256 {data['sha256']}), by ROC AUC on validation:",
             *(f"# {t.model} {t.figures['roc_auc']:.4f}, with {_shown(t.drawn)}." for t in best),
         ]
-        return "\n".join([*lines, tomli_w.dumps(_without_none(msgspec.to_builtins(recipe)))])
+        settings = _without_none(msgspec.to_builtins(recipe))
+        del settings["name"]
+        return "\n".join([*lines, tomli_w.dumps(settings)])
 
     def _of(self, model: str) -> list[Trial]:
         return [trial for trial in self.trials if trial.model == model]
@@ -141,7 +142,7 @@ class Search:
         recipe = applied(self._recipe, model, drawn)
         listener = self._tracker or Listener()
         with self._tracker or nullcontext(), self._err.status(f"{model}: trial {number}"):
-            config = {**self._origin, **recipe.settings_of(model)}
+            config = {**self._origin, **describe_settings(recipe, model)}
             listener.on_model_begin(f"{model}-{number}", config, self._split.parts)
             fitter = Fitter(model, recipe, self._corpus)
             validated = fit_validated(fitter, self._split, recipe.seed, listener)
@@ -156,12 +157,13 @@ class Search:
 
 
 def _shown(drawn: Drawn) -> str:
-    told = ", ".join(f"{name} {value:.4g}" for name, value in drawn.items())
-    return told or "the recipe as it is"
+    return (
+        ", ".join(f"{name} {value:.4g}" for name, value in drawn.items()) or "the recipe as it is"
+    )
 
 
 def _without_none(value: Any) -> Any:
-    """TOML has no null: what is not there is None."""
+    """The value without None, which TOML does not have."""
     if isinstance(value, dict):
         return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
     return value

@@ -1,6 +1,7 @@
 """The command lines of both programs: help, versions, and arguments that are refused."""
 
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -129,6 +130,22 @@ def test_a_command_is_given_what_is_no_option() -> None:
     assert shown == [("fire", 7)]
     with pytest.raises(UsageError, match="program show --help"):
         run_command(app, ["show"], lambda: 7)
+
+
+def test_backends_that_a_notebook_chose_break_nothing() -> None:
+    code = (
+        "from trainer.cli import main; main(['--version']); import matplotlib, os; "
+        "print(matplotlib.get_backend(), os.environ['KERAS_BACKEND'])"
+    )
+    chosen = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "KERAS_BACKEND": "mxnet"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | chosen,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[1:] == ["Agg tensorflow"]
 
 
 @pytest.mark.parametrize("program", ["trainer.cli", "worker.cli"])

@@ -18,11 +18,13 @@ from trainer.evaluate.metrics import COLUMNS, METRICS
 def test_standard_output_holds_the_json_alone_where_it_goes_there(
     program: Program, registry: FolderRegistry, few: Path, tmp_path: Path
 ) -> None:
-    arguments = ("--data", few, "--bundles", tmp_path / "bundles", "--seed", "7")
-    ran = program("train", *arguments, "--json", "-", "--test-out", tmp_path / "test.csv")
+    recipe = write_recipe(tiny_recipe(), tmp_path / "tiny.toml")
+    arguments = ("--data", few, "--recipe", recipe, "--bundles", tmp_path / "bundles")
+    out = ("--json", "-", "--test-out", tmp_path / "test.csv")
+    ran = program("train", *arguments, "--seed", "7", *out)
     assert ran.code == 0
     figures = json.loads(ran.out)
-    assert (figures["recipe"], figures["seed"]) == ("tuned", 7)
+    assert (figures["recipe"], figures["seed"]) == ("tiny.toml", 7)
     for model in figures["models"]:
         assert set(model["test"]) == set(METRICS)
         assert model["name"] in ran.err
@@ -30,6 +32,8 @@ def test_standard_output_holds_the_json_alone_where_it_goes_there(
             assert f"{model['test'][metric]:.3f}" in ran.err
     (registered,) = [model["name"] for model in figures["models"] if model["version"]]
     assert f"registered {registered}" in ran.err
+    assert f"next: triage-trainer report --data {few}" in ran.err
+    assert "triage-trainer promote candidate" in ran.err
     assert registry.resolve("candidate").number == 2
     assert registry.resolve("candidate").manifest.name == registered
     assert registry.resolve("production").number == 1

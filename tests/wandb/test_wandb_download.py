@@ -28,6 +28,7 @@ def made(tmp_path: Path) -> Path:
 
 
 class TestFetch:
+    @pytest.mark.slow
     def test_a_download_that_hangs_has_an_end(
         self, registry: WandbRegistry, made: Path, wandb_server: WandbServer, tmp_path: Path
     ) -> None:
@@ -67,8 +68,15 @@ class TestFetch:
         ("name", "entry", "named"),
         [
             ("../evil", {"digest": "", "size": 1}, "'../evil'"),
-            ("extra.bin", {"digest": "", "size": 1}, "'extra.bin'"),
-            (WEIGHTS, {"digest": "", "size": LARGEST_FILE + 1}, f"{LARGEST_FILE + 1} bytes"),
+            pytest.param(
+                "extra.bin", {"digest": "", "size": 1}, "'extra.bin'", marks=pytest.mark.slow
+            ),
+            pytest.param(
+                WEIGHTS,
+                {"digest": "", "size": LARGEST_FILE + 1},
+                f"{LARGEST_FILE + 1} bytes",
+                marks=pytest.mark.slow,
+            ),
             (WEIGHTS, {"digest": "x", "size": 1, "ref": "file:///etc/passwd"}, "a reference"),
         ],
     )

@@ -199,13 +199,13 @@ class TestRegister:
     @pytest.mark.parametrize(
         ("operation", "kind"),
         [
-            ("Viewer", "error"),
+            pytest.param("Viewer", "error", marks=pytest.mark.slow),
             ("UpsertBucket", "error"),
-            ("CreateArtifact", "error"),
-            ("CreateArtifactFiles", "drop"),
-            (f"upload {WEIGHTS}", "error"),
+            pytest.param("CreateArtifact", "error", marks=pytest.mark.slow),
+            pytest.param("CreateArtifactFiles", "drop", marks=pytest.mark.slow),
+            pytest.param(f"upload {WEIGHTS}", "error", marks=pytest.mark.slow),
             (f"upload {WEIGHTS}", "drop"),
-            ("CommitArtifact", "error"),
+            pytest.param("CommitArtifact", "error", marks=pytest.mark.slow),
             ("LinkArtifact", "error"),
         ],
     )
@@ -236,6 +236,7 @@ class TestRegister:
         wandb_server.mend()
         assert registry.versions() == [version]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("operation", ["CommitArtifact", f"upload {WEIGHTS}", "LinkArtifact"])
     def test_what_hangs_has_an_end(
         self, made: Path, wandb_server: WandbServer, operation: str
@@ -265,6 +266,7 @@ class TestServerGone:
         wandb_server.start()
         assert registry.promote(CANDIDATE).aliases == (CANDIDATE, PRODUCTION)
 
+    @pytest.mark.slow
     def test_a_question_that_hangs_has_an_end(
         self, registry: WandbRegistry, made: Path, wandb_server: WandbServer
     ) -> None:
@@ -275,6 +277,7 @@ class TestServerGone:
         wandb_server.mend()
         assert registry.resolve(CANDIDATE) == version
 
+    @pytest.mark.slow
     def test_the_clients_own_process_dies(self, registry: WandbRegistry, made: Path) -> None:
         version = registry.register(made)
         kill_client()
@@ -286,7 +289,10 @@ class TestServerGone:
 class TestBreakOff:
     """A promotion and a rollback that fail half-way, and are repeated."""
 
-    @pytest.mark.parametrize(("operation", "after"), [("UpdateArtifact", 1), ("AddAliases", 0)])
+    @pytest.mark.parametrize(
+        ("operation", "after"),
+        [pytest.param("UpdateArtifact", 1, marks=pytest.mark.slow), ("AddAliases", 0)],
+    )
     def test_promotion(
         self, two: WandbRegistry, wandb_server: WandbServer, operation: str, after: int
     ) -> None:
@@ -298,6 +304,7 @@ class TestBreakOff:
         two.promote(CANDIDATE, reason="better")
         assert aliases(two) == {CANDIDATE: 1, PRODUCTION: 1, PREVIOUS: 0}
 
+    @pytest.mark.slow
     def test_promotion_between_its_two_aliases(
         self, two: WandbRegistry, wandb_server: WandbServer
     ) -> None:
@@ -309,6 +316,7 @@ class TestBreakOff:
         two.promote(CANDIDATE)
         assert aliases(two) == {CANDIDATE: 1, PRODUCTION: 1, PREVIOUS: 0}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("operation", "after", "broken_off"),
         [

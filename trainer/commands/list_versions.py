@@ -35,7 +35,7 @@ def list_versions(*, json: JsonFile = None, context: ContextGiven) -> None:
 
 
 def as_json(versions: list[Version], history: list[Event]) -> dict[str, Any]:
-    """The listing as JSON's types."""
+    """Return the listing as JSON types."""
     return {
         "versions": [
             {
@@ -54,7 +54,7 @@ def as_json(versions: list[Version], history: list[Event]) -> dict[str, Any]:
 
 
 def as_tables(versions: list[Version], history: list[Event]) -> Group:
-    """The listing as two tables, each the oldest first."""
+    """Return the listing as two tables, each with the oldest first."""
     table = _table("version", "aliases", "model", "recipe", "made (UTC)", "validation", "test")
     for version in versions:
         manifest = version.manifest

@@ -15,12 +15,10 @@ from shared.command_line import Given
 from shared.console import Console
 from shared.registry.base import Registry
 from shared.registry.open import open_registry
-from trainer.commands.output import readable
 from trainer.settings import read_settings
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Dataset
-    from trainer.fit.recipes import Recipe
 
 JsonFile = Annotated[str | None, Parameter(metavar="FILE", allow_leading_hyphen=True)]
 """A file for JSON; `-` is standard output."""
@@ -147,16 +145,6 @@ class TrainingOptions:
     recipe: Annotated[str, Parameter(metavar="NAME|FILE")] = "tuned"
     seed: int | None = None
     wandb: Literal["online", "offline", "disabled"] | None = None
-
-    def load(self) -> "tuple[Recipe, str]":
-        """Read the recipe, and return it with its name.
-
-        Raises:
-            UsageError: as `trainer.fit.recipes.load_recipe` does.
-        """
-        from trainer.fit.recipes import load_recipe
-
-        return load_recipe(self.recipe, self.seed), readable(Path(self.recipe).name)
 
 
 def _to_threshold(_: Any, tokens: tuple[Token, ...]) -> float | str:

@@ -13,12 +13,12 @@ from shared.errors import DataError, UsageError
 
 
 def readable(path: Path | str) -> str:
-    """A path as text that can be written anywhere, as its bytes need not be UTF-8."""
+    """Return a path as text that can be printed, even if its bytes are not UTF-8."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def expect_outcome(path: Path | str | None, data: Sequence[Path]) -> None:
-    """Finds out whether a file can be written, before the work whose outcome it takes.
+    """Find out before the work whether its outcome can be written.
 
     Args:
         path: None for no file; `-` is standard output, which can.
@@ -59,7 +59,7 @@ def expect_bundles(folder: Path, models: Iterable[str]) -> None:
 
 
 def write_json(path: str, data: object) -> None:
-    """Writes data to a file, or to standard output if the path is `-`.
+    """Write data to a file, or to standard output if the path is `-`.
 
     Raises:
         DataError: if the file cannot be written.

@@ -13,10 +13,10 @@ _MOVED_BY = {PRODUCTION: "`promote` moves it", PREVIOUS: "`promote` and `rollbac
 
 
 def expect_free(alias: str, *taken: str) -> None:
-    """Checks that an alias is a name, and none of those that other commands move.
+    """Check that an alias is a name, and not one that other commands move.
 
-    W&B takes few characters, and numbers its versions v0, v1 and so on; what a folder could not
-    hand over to it is refused as well.
+    W&B allows few characters and numbers its versions v0, v1 and so on. A folder has the same
+    rules, so that its versions can be moved to W&B.
 
     Raises:
         UsageError: if it is not.
@@ -91,17 +91,18 @@ def _refusals(version: Version, labelled: LabelledData | None, context: Context)
         return []
     with context.err.status("comparing with production"):
         from shared.bundle.load import load_bundle
-        from trainer.evaluate.gate import LoadedVersion, judge, judge_recorded
+        from trainer.evaluate.gate import judge, judge_recorded, version_name
+        from trainer.evaluate.loaded_model import LoadedModel
 
         if labelled is None:
             verdict = judge_recorded(version, production)
         else:
             dataset = labelled.read(context.err, version.manifest.labelling)
             folder = registry.fetch(version, cache)
-            candidate = LoadedVersion(version, folder, load_bundle(folder))
+            candidate = LoadedModel(version_name(version), folder, load_bundle(folder))
             try:
                 folder = registry.fetch(production, cache)
-                current = LoadedVersion(production, folder, load_bundle(folder))
+                current = LoadedModel(version_name(production), folder, load_bundle(folder))
             except BundleError as error:
                 return [f"there is nothing to compare with: {error}"]
             verdict = judge(candidate, current, dataset)

@@ -14,7 +14,7 @@ from trainer.commands.options import ContextGiven, LabelledData
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Dataset, Indices
-    from trainer.report.contents import Contender
+    from trainer.evaluate.loaded_model import LoadedModel
 
 
 def report(
@@ -52,43 +52,43 @@ def report(
     folder = bundles or (None if versions else Path("bundles"))
     with err.status("loading the models"):
         fetched = [(each, context.registry.fetch(each, context.cache)) for each in versions]
-        contenders = load_contenders(folder, fetched)
+        models = load_models(folder, fetched)
     with err.status("reading the data"):
-        dataset = labelled.read(err, contenders[0].bundle.manifest.labelling)
-    rows, test_part = _rows(contenders, dataset, other_data=other_data)
+        dataset = labelled.read(err, models[0].bundle.manifest.labelling)
+    rows, test_part = _rows(models, dataset, other_data=other_data)
     created = datetime.now(UTC).isoformat(timespec="minutes")
-    with err.status(f"measuring {len(contenders)} models on {len(rows)} tweets"):
-        found, measured = contents(contenders, dataset, rows, test_part=test_part, created=created)
+    with err.status(f"measuring {len(models)} models on {len(rows)} tweets"):
+        found, measured = contents(models, dataset, rows, test_part=test_part, created=created)
         write_report(found, measured, out)
     part = "the test part" if test_part else "all"
     repeats = f", {found.data.repeats} repeats left out" if found.data.repeats else ""
     context.out.print(
-        f"{out / PAGE} compares {', '.join(c.name for c in contenders)} "
+        f"{out / PAGE} compares {', '.join(c.name for c in models)} "
         f"on {part} of {dataset.name}, {len(rows)} tweets{repeats}"
     )
 
 
-def load_contenders(
+def load_models(
     bundles: Path | None, versions: Sequence[tuple[Version, Path]]
-) -> "list[Contender]":
-    """Loads versions of the registry and the models of a training, each model once.
+) -> "list[LoadedModel]":
+    """Load versions of the registry and the models of a training, each model once.
 
     Args:
         bundles: a folder of bundles, or a bundle.
-        versions: each with the folder in which its bundle was fetched.
+        versions: each with the folder of its bundle.
 
     Raises:
         BundleError: if a bundle does not verify, or there is none in the folder.
     """
     from shared.bundle.files import MANIFEST
     from shared.bundle.load import load_bundle
-    from trainer.report.contents import Contender
+    from trainer.evaluate.loaded_model import LoadedModel
 
-    contenders: dict[str, Contender] = {}
+    models: dict[str, LoadedModel] = {}
     for version, folder in versions:
         bundle = load_bundle(folder)
         name = f"{version.manifest.name} (version {version.number})"
-        contenders.setdefault(bundle.digest, Contender(name, folder, bundle))
+        models.setdefault(bundle.digest, LoadedModel(name, folder, bundle))
     if bundles is not None:
         manifests = [*bundles.glob(MANIFEST), *bundles.glob(f"*/{MANIFEST}")]
         if not manifests:
@@ -97,28 +97,28 @@ def load_contenders(
         loaded.sort(key=lambda pair: (pair[0].manifest.created, pair[0].manifest.name))
         for bundle, folder in loaded:
             name = bundle.manifest.name
-            if name in {contender.name for contender in contenders.values()}:
+            if name in {model.name for model in models.values()}:
                 name = f"{name} ({folder.name})"
-            contenders.setdefault(bundle.digest, Contender(name, folder, bundle))
-    return list(contenders.values())
+            models.setdefault(bundle.digest, LoadedModel(name, folder, bundle))
+    return list(models.values())
 
 
 def _rows(
-    contenders: "Sequence[Contender]", dataset: "Dataset", *, other_data: bool
+    models: "Sequence[LoadedModel]", dataset: "Dataset", *, other_data: bool
 ) -> "tuple[Indices, bool]":
     """The rows to measure on, and whether they are the test part of a model's own data.
 
-    Of other data's rows that repeat each other there is the first alone.
+    Of rows of other data that repeat each other, only the first is used.
     """
     from trainer.data.duplicates import held_out_rows, trained_on, without_repeats
 
-    own = [c.name for c in contenders if trained_on(c.bundle.manifest, dataset)]
+    own = [c.name for c in models if trained_on(c.bundle.manifest, dataset)]
     if own and other_data:
         raise UsageError(f"--other-data: {own[0]} was trained on {dataset.name}")
     if not own and not other_data:
         raise DataError(
-            f"{dataset.name} is not what {' or '.join(c.name for c in contenders)} was trained on, "
+            f"{dataset.name} is not what {' or '.join(c.name for c in models)} was trained on, "
             "so that there is no test part; with --other-data all of its rows are measured"
         )
-    rows, test_part = held_out_rows(dataset, [c.bundle.manifest for c in contenders])
+    rows, test_part = held_out_rows(dataset, [c.bundle.manifest for c in models])
     return (rows if test_part else without_repeats(dataset, rows)), test_part

@@ -35,29 +35,35 @@ def sweep(
         UnavailableError: when what was found is printed, if W&B went away or lacks some of it.
             Settings are drawn at random then.
     """
+    from trainer.fit.recipes import load_recipe
     from trainer.fit.space import load_space, parameters_of
     from trainer.tracking.tracker import new_tracker
 
     out, err = context.out, context.err
-    recipe, name = training.load()
+    recipe = load_recipe(training.recipe, training.seed)
     to_try = load_space(space)
     for model in recipe.models:
         parameters_of(to_try, recipe, model)
     with err.status("reading the data"):
         dataset = labelled.read(err)
     tracker = new_tracker(
-        training.wandb, f"sweep-{name}", dataset, err.print, context.registry, job_type="sweep"
+        training.wandb,
+        f"sweep-{recipe.name}",
+        dataset,
+        err.print,
+        context.registry,
+        job_type="sweep",
     )
     with err.status("loading Keras"):
         from trainer.sweep import Search
 
-    search = Search(name, recipe, dataset, tracker, err)
+    search = Search(recipe, dataset, tracker, err)
     try:
         for model in recipe.models:
-            search.look(model, to_try, count)
-    finally:  # what Ctrl-C leaves is worth something
+            search.try_settings(model, to_try, count)
+    finally:  # after Ctrl-C too
         if search.trials:
             err.print(search.table())
-            out.print(search.found(), end="", highlight=False)
+            out.print(search.best_recipe(), end="", highlight=False)
     if tracker:
         tracker.close()

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 
 from shared.bundle.manifest import Manifest
 from shared.errors import TriageError, UnavailableError, UsageError
-from shared.registry.base import CANDIDATE, Registry
+from shared.registry.base import CANDIDATE
 from trainer.commands.options import (
     Context,
     ContextGiven,
@@ -73,11 +73,12 @@ def train(
     from trainer.commands.progress import bars
     from trainer.data.dataset import write_rows
     from trainer.distill.soft_labels import read_soft_labels
+    from trainer.fit.recipes import load_recipe
     from trainer.listener import Listeners
     from trainer.tracking.tracker import new_tracker
 
     err = context.err
-    recipe, name = training.load()
+    recipe = load_recipe(training.recipe, training.seed)
     with err.status("reading the data"):
         dataset = labelled.read(err, keyword_column=leave_out_by)
         dataset = msgspec.structs.replace(dataset, languages=_codes(language))
@@ -86,7 +87,7 @@ def train(
         expect_outcome(path, labelled.paths)
     expect_bundles(bundles, recipe.models)
     _warn_if_unavailable(context)
-    tracker = new_tracker(training.wandb, name, dataset, context.err.print, context.registry)
+    tracker = new_tracker(training.wandb, recipe.name, dataset, context.err.print, context.registry)
     err.print(
         f"{dataset.name}: {len(dataset.texts)} tweets, {int(dataset.labels.sum())} of them relevant"
     )
@@ -95,7 +96,6 @@ def train(
         from trainer.candidate import best_of
     with bars(err) as progress, tracker or nullcontext():
         trained = pipeline.train(
-            name,
             recipe,
             dataset,
             bundles,
@@ -104,15 +104,28 @@ def train(
             listener=Listeners(progress, tracker) if tracker else progress,
         )
     shown = err if json == "-" else context.out
-    shown.print(_tables(trained.candidates, f"Recipe {name}, seed {recipe.seed}", leave_out_by))
+    shown.print(
+        _tables(trained.candidates, f"Recipe {recipe.name}, seed {recipe.seed}", leave_out_by)
+    )
     best = best_of(trained.candidates)
     number = None
     failures: list[TriageError] = []
     with _collecting(failures):
-        number = _register(best, context.registry, tracker)
+        registry = context.registry
+        try:
+            if tracker:
+                number = tracker.register(registry, best.name, best.bundle).number
+            else:
+                number = registry.register(best.bundle).number
+        except TriageError as error:
+            raise type(error)(
+                f"{best.name}, the best by ROC AUC on validation, is not registered: {error}; "
+                f"its bundle is in {best.bundle}, and this registers it: "
+                f"triage-trainer register {shlex.quote(str(best.bundle))}"
+            ) from error
         shown.print(
             f"registered {best.name}, the best by ROC AUC on validation, "
-            f"as version {number} ({CANDIDATE}) in {context.registry.url}"
+            f"as version {number} ({CANDIDATE}) in {registry.url}"
         )
         shown.print(_next_steps(labelled, bundles))
     with _collecting(failures):
@@ -121,7 +134,7 @@ def train(
     with _collecting(failures):
         if json:
             figures = [_as_json(one, number if one is best else None) for one in trained.candidates]
-            write_json(json, {"recipe": name, "seed": recipe.seed, "models": figures})
+            write_json(json, {"recipe": recipe.name, "seed": recipe.seed, "models": figures})
     with _collecting(failures):
         if tracker:
             tracker.close()
@@ -158,23 +171,6 @@ def _warn_if_unavailable(context: Context) -> None:
         context.registry.history()
     except UnavailableError as error:  # it may be back when the models are trained
         context.err.print(f"warning: {error}; the models are trained anyway")
-
-
-def _register(best: "Candidate", registry: Registry, tracker: Any) -> int:
-    """Register the best model, from its W&B run if there is one, and return the version."""
-    try:
-        if tracker:
-            version = tracker.register(registry, best.name, best.bundle)
-        else:
-            version = registry.register(best.bundle)
-    except TriageError as error:
-        raise type(error)(
-            f"{best.name}, the best by ROC AUC on validation, is not registered: {error}; "
-            f"its bundle is in {best.bundle}, and this registers it: "
-            f"triage-trainer register {shlex.quote(str(best.bundle))}"
-        ) from error
-    number: int = version.number
-    return number
 
 
 def _next_steps(labelled: LabelledData, bundles: Path) -> str:

@@ -1,4 +1,4 @@
-"""Which rows of a labelled file models can be judged by: those that they were not trained on."""
+"""Which rows of a labelled file a model was not trained on, and which repeat others."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ On the published set it is .143. Beyond it the file is held not to be held out.
 
 
 SIMILAR = 0.7
-"""Cosine of the tf-idf vectors of two texts from which on they tell the same in similar words."""
+"""Cosine of the tf-idf vectors of two texts from which on they are near-duplicates."""
 
 _AT_ONCE = 256
 """Texts that are compared with all others; most share some word with one, so that the cosines of
@@ -94,9 +94,9 @@ def without_repeats(dataset: Dataset, rows: Indices) -> Indices:
 
 
 def similar_to_any(texts: Sequence[str], others: Sequence[str]) -> Mask:
-    """Which texts tell what one of the others tells, in similar words; bool, shape (texts,).
+    """Return which texts are near-duplicates of one of the others: bool, shape (texts,).
 
-    That is more than repetition: news is told again by many, with other words around it.
+    Near-duplicates share most of their words, such as reports of the same news.
     """
     vectorizer = TfidfVectorizer()  # of unit length, so that products are cosines
     try:

@@ -1,4 +1,4 @@
-"""Slices: groups of rows on which a model may be better or worse than on the whole."""
+"""Slices: groups of rows on which a model may be better or worse than on all rows."""
 
 from collections import Counter
 
@@ -16,14 +16,14 @@ NO_NEAR_DUPLICATE = "no near-duplicate in training"
 """Names of slices."""
 
 FEWEST = 20
-"""Rows of a keyword's slice: fewer say nothing about it."""
+"""The least number of rows in a keyword's slice."""
 
 _LENGTHS = ((1, 12), (13, 18), (19, None))
-"""In words; they cut the published set into thirds."""
+"""In words; they divide the published data set into thirds."""
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """Some of the rows: what they have in common, and which they are, bool, shape (rows,)."""
+    """Some of the rows: what they have in common, and a mask of them, bool, shape (rows,)."""
 
     group: str
     name: str
@@ -33,12 +33,12 @@ class Slice(msgspec.Struct, frozen=True):
 def slices(
     dataset: Dataset, rows: Indices, repeated: Mask | None, similar: Mask | None = None
 ) -> list[Slice]:
-    """The slices of some rows that hold any, and not all, of them.
+    """Return the slices of some rows that hold some, but not all, of them.
 
     Args:
-        rows: row numbers of the data, in order of what is masked.
-        repeated: the rows that are near-duplicates of training texts, if that is known.
-        similar: the rows that tell what a training text tells in similar words, if that is known.
+        rows: row numbers of the data, in the order of the masks.
+        repeated: the rows whose words are those of a training text, if that is known.
+        similar: the rows that are near-duplicates of a training text, if that is known.
     """
     found: list[Slice] = []
     agreement = dataset.agreement[rows]

@@ -1,1 +1,1 @@
-"""Distillation: a teacher's soft labels for tweets and for variants of them."""
+"""Distillation: teachers, variants of the texts, and the soft labels of both."""

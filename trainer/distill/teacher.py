@@ -1,7 +1,7 @@
-"""Teacher: a transformer that is fine-tuned on some rows and gives others their probabilities.
+"""Teacher: a transformer that is fine-tuned on some rows and scores others.
 
-Needs the extra `distill`. It stays out of a process that has TensorFlow in it: both bring their own
-threads, and together they crash.
+Needs the extra `distill`. PyTorch and TensorFlow crash in one process, because both bring their own
+threads; nothing here imports TensorFlow.
 """
 
 import re
@@ -17,26 +17,24 @@ EPOCHS = 3
 _BATCH_SIZE = 32
 _SCORED_AT_ONCE = 256
 _LEARNING_RATE = 5e-5
-"""Of a transformer of 768 numbers a word piece; narrower ones learn faster, in proportion."""
+"""For a transformer of width 768; the rate of narrower ones is higher in proportion."""
 _WIDTH = 768
 _WARM_UP = 0.1
-"""Share of the steps."""
+"""Share of the steps in which the learning rate rises."""
 _LONGEST = 96
-"""Word pieces of a text at most."""
+"""Word pieces of a text; longer ones are cut."""
 _LAYER = re.compile(r"\b(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 class Teacher:
     """Fine-tunes the upper half of a transformer's layers, and a linear layer over their mean.
 
-    On a GPU if there is one.
-
-    The lower half and the embeddings stay as they were pretrained, which halves the work and keeps
-    some thousand tweets from wearing them out.
+    It uses a GPU if there is one. The lower half and the embeddings stay as they were pretrained,
+    which halves the work and avoids overfitting to some thousand tweets.
 
     Args:
         model: a name or a folder, as `transformers.AutoModel.from_pretrained` takes it.
-        texts: all that will be trained on or scored; rows are places in it.
+        texts: all texts to train on or to score; rows are indices of it.
         targets: probabilities, float32; rows that are only scored need none.
     """
 
@@ -52,10 +50,13 @@ class Teacher:
     def teach(
         self, train: Indices, score: Indices, seed: int, progress: Callable[[int], None]
     ) -> Floats:
-        """Probabilities of some rows by a model that was trained on others, float32, (score,).
+        """Train a model on some rows, and return its probabilities of others, float32, (score,).
 
         Args:
-            progress: is told of each batch how many rows it had.
+            train: rows to train on.
+            score: rows to score.
+            seed: of the linear layer, dropout and batches.
+            progress: called after each batch with its number of rows.
         """
         import torch
         from torch import nn
@@ -102,7 +103,7 @@ class Teacher:
         return found[score]
 
     def _batches(self, rows: Indices, draw: np.random.Generator | None = None) -> Iterator[Indices]:
-        """Rows of about the same length; in random order if there is something to draw with."""
+        """Batches of rows of about the same length, in random order if `draw` is given."""
         size = _SCORED_AT_ONCE if draw is None else _BATCH_SIZE
         portion = len(rows) if draw is None else 16 * size
         if draw is not None:
@@ -118,9 +119,9 @@ class Teacher:
         pieces = [self._pieces[row] for row in rows]
         ids = np.full((len(pieces), max(map(len, pieces))), self._padding, np.int64)
         mask = np.zeros_like(ids)
-        for place, row in enumerate(pieces):
-            ids[place, : len(row)] = row
-            mask[place, : len(row)] = 1
+        for index, row in enumerate(pieces):
+            ids[index, : len(row)] = row
+            mask[index, : len(row)] = 1
         return ids, mask
 
 

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, their uncertainty, thresholds, behaviour, groups and the promotion gate."""
+"""Evaluation: metrics, intervals, thresholds, behaviour, and the gate before promotion."""

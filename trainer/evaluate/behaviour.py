@@ -1,8 +1,8 @@
-"""Behaviour: what a model has to tell apart, and what must not change its mind.
+"""Behavioural tests: pairs that a model must distinguish, and changes that must not matter.
 
-In the manner of Ribeiro et al., "Beyond accuracy: behavioral testing of NLP models with CheckList",
-2020. `behaviour.csv` holds minimal pairs, written for this project: a tweet about a real disaster,
-and one with the same words that is about none. Their kinds:
+After Ribeiro et al., "Beyond accuracy: behavioral testing of NLP models with CheckList", 2020.
+`behaviour.csv` holds minimal pairs, written for this project: a tweet about a real disaster, and a
+tweet with the same words that is not about one. Their kinds:
 
 - `figurative`: "the street is on fire" against "this playlist is on fire";
 - `title`: news against songs, films, books, games and teams;
@@ -10,8 +10,8 @@ and one with the same words that is about none. Their kinds:
 - `past`: what happens now against what is remembered;
 - `fiction`: what happens against what a story tells.
 
-The decision about a text must not change with what says nothing about a disaster, such as a link;
-`CHANGES` lists it.
+A change that says nothing about a disaster, such as a link, must not change the decision. `CHANGES`
+lists them.
 """
 
 import csv
@@ -33,7 +33,7 @@ from trainer.evaluate.metrics import figures_table
 
 SEED = 1024
 TEXTS = 600
-"""Changed in each way, the pairs' first, if there are as many that the change does something to."""
+"""The number of texts that each change is applied to, those of the pairs first."""
 
 _NAMES = ("anna_k", "TheDailyPost", "joe1987", "CityNews24", "mrs_lovell", "Kev_in_York")
 _EMOJI = ("👀", "📍", "➡️", "📷", "🕗", "🔵")
@@ -43,7 +43,7 @@ _PLACE = re.compile(rf"\b(?:{'|'.join(name for kind in TESTED for name in kind)}
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """A text about a real disaster, and one about none that has its words."""
+    """A text about a real disaster, and one with the same words that is not."""
 
     kind: str
     relevant: str
@@ -51,7 +51,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 def read_pairs() -> list[Pair]:
-    """The pairs that ship, by kind."""
+    """Return the pairs that ship, ordered by kind."""
     with (
         resources.files("trainer.evaluate").joinpath("behaviour.csv").open(encoding="utf-8") as file
     ):
@@ -59,10 +59,11 @@ def read_pairs() -> list[Pair]:
 
 
 def behaviour(scorer: Scorer, threshold: float, texts: Sequence[str]) -> Behaviour:
-    """Puts a model to the test.
+    """Test the behaviour of a model.
 
     Args:
-        texts: that the model was not trained on, such as its test part; some of them are changed.
+        threshold: probability from which on a text is relevant.
+        texts: texts that the model was not trained on, such as its test part; some are changed.
     """
     pairs = read_pairs()
     of_pairs = [text for pair in pairs for text in (pair.relevant, pair.not_relevant)]
@@ -70,11 +71,11 @@ def behaviour(scorer: Scorer, threshold: float, texts: Sequence[str]) -> Behavio
     right = (probabilities >= threshold) == [True, False]
     ordered = probabilities[:, 0] > probabilities[:, 1]
     kinds = np.array([pair.kind for pair in pairs])
-    told_apart = []
+    pairs_right = []
     for kind in dict.fromkeys(kinds.tolist()):
         rows = kinds == kind
         accuracy, order = float(right[rows].mean()), float(ordered[rows].mean())
-        told_apart.append(Pairs(kind, int(rows.sum()), accuracy, order))
+        pairs_right.append(Pairs(kind, int(rows.sum()), accuracy, order))
 
     candidates = of_pairs + random.Random(SEED).sample(list(texts), len(texts))
     invariance = []
@@ -85,12 +86,12 @@ def behaviour(scorer: Scorer, threshold: float, texts: Sequence[str]) -> Behavio
         if both:
             before, after = (scorer.score(some) >= threshold for some in zip(*both, strict=True))
             invariance.append(Invariance(kind, len(both), float((before == after).mean())))
-    return Behaviour(told_apart, invariance)
+    return Behaviour(pairs_right, invariance)
 
 
 def table(found: dict[str, Behaviour]) -> Table:
-    """What several models do, by their names."""
-    shown = figures_table("Behaviour: texts of pairs decided rightly, decisions unchanged", "kind")
+    """Show the behaviour of models, by their names."""
+    shown = figures_table("Behaviour: pairs' texts that are right, decisions unchanged", "kind")
     shown.add_column("of", justify="right")
     for name in found:
         shown.add_column(name, justify="right")
@@ -123,7 +124,7 @@ def _casing(text: str, source: random.Random) -> str:
 
 
 def _hashtag(text: str, source: random.Random) -> str:
-    """Takes the signs from the hashtags, or makes a word one where there is none."""
+    """Remove the signs of the hashtags, or make a word one if there is none."""
     if _HASHTAG.search(text):
         return _HASHTAG.sub("", text)
     words = list(_WORD.finditer(text))
@@ -138,7 +139,7 @@ def _emoji(text: str, source: random.Random) -> str:
 
 
 def _typo(text: str, source: random.Random) -> str:
-    """Two neighbouring letters within a word change places."""
+    """Transpose two letters within a word."""
     words = list(_WORD.finditer(text))
     if not words:
         return text
@@ -148,7 +149,7 @@ def _typo(text: str, source: random.Random) -> str:
 
 
 def _place(text: str, source: random.Random) -> str:
-    """Another place of the same kind wherever one is named."""
+    """Replace each place name by another of its kind."""
 
     def another(found: re.Match[str]) -> str:
         (kind,) = [places for places in TESTED if found[0] in places]
@@ -167,4 +168,4 @@ CHANGES: dict[str, Callable[[str, random.Random], str]] = {
     "typo": _typo,
     "place": _place,
 }
-"""What must not change a decision; a text that a change leaves as it was is not counted."""
+"""Changes that must not change a decision. Texts that a change leaves as they are do not count."""

@@ -1,8 +1,8 @@
-"""How sure a figure is: bootstrap intervals, and paired tests between two models.
+"""Intervals of figures by the bootstrap, and paired tests between two models.
 
-Bootstrap (Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13): rows are
-drawn with replacement, `RESAMPLES` times, and the figure of each resample is taken. Every model and
-slice is measured on the same resamples, so that differences between models are of paired rows.
+Bootstrap (Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13): draw rows
+with replacement, `RESAMPLES` times, and compute the figure of each resample. All models and slices
+use the same resamples, so that differences between models are of paired rows.
 """
 
 import math
@@ -32,14 +32,14 @@ CONFIDENCE = 0.95
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """What a model said: probabilities, float32, shape (rows,), and from where on it decides."""
+    """A model's probabilities, float32, shape (rows,), and its threshold."""
 
     probabilities: Floats
     threshold: float
 
 
 class McNemar(msgspec.Struct, frozen=True):
-    """Rows that one of two models alone decided rightly, and how likely that is by chance."""
+    """The numbers of rows that only one of two models gets right, and the p-value of the test."""
 
     only_first: int
     only_second: int
@@ -47,10 +47,10 @@ class McNemar(msgspec.Struct, frozen=True):
 
 
 def draw(rows: int, seed: int = SEED) -> Counts:
-    """Draws the resamples: uint8, shape (RESAMPLES, rows), how often each holds each row."""
+    """Draw the resamples: how often each holds each row, uint8, shape (RESAMPLES, rows)."""
     random = np.random.default_rng(seed)
     return np.stack(
-        [  # once on average; that one is drawn 256 times is beyond any chance
+        [  # once on average, so a byte is enough
             np.bincount(random.integers(rows, size=rows), minlength=rows).astype(np.uint8)
             for _ in range(RESAMPLES)
         ]
@@ -58,18 +58,18 @@ def draw(rows: int, seed: int = SEED) -> Counts:
 
 
 def measure(labels: Labels, scores: Scores, counts: Counts) -> dict[str, Figure]:
-    """Every metric of `trainer.evaluate.metrics` with its interval, if the rows give one.
+    """Measure every metric of `trainer.evaluate.metrics` that the rows allow, with its interval.
 
     Args:
         labels: int8, shape (rows,), 1 for relevant.
-        counts: as `draw` gives them, for these rows.
+        counts: resamples of these rows, as `draw` returns them.
     """
     values = evaluate(labels, scores.probabilities, scores.threshold)
     resampled = evaluate_resamples(labels, scores.probabilities, scores.threshold, counts)
     figures = _figures(values, resampled)
-    # A resample holds rows twice, which adds noise to the bins and so to this error alone. The
-    # basic interval (Davison and Hinkley, 1997, section 5.2) turns the surplus round, and ends with
-    # the error itself where few rows make the surplus large.
+    # A resample holds rows twice, which adds noise to the bins, and so to this metric alone. The
+    # basic interval (Davison and Hinkley, 1997, section 5.2) subtracts that. It ends at the error
+    # itself if few rows make the noise large.
     error = figures["calibration_error"]
     low, high = (max(0.0, 2 * error.value - end) for end in (error.high, error.low))
     figures["calibration_error"] = Figure(error.value, low, max(high, error.value))
@@ -77,7 +77,7 @@ def measure(labels: Labels, scores: Scores, counts: Counts) -> dict[str, Figure]
 
 
 def measure_decisions(labels: Labels, scores: Scores, counts: Counts) -> dict[str, Figure]:
-    """Accuracy, precision, recall, F1 and the share of alerts, with intervals."""
+    """Measure accuracy, precision, recall, F1 and the share of alerts, with intervals."""
     values = decisions(labels, scores.probabilities, scores.threshold)
     relevant = scores.probabilities >= scores.threshold
     return _figures(values, decide_resamples(labels, relevant, counts))
@@ -86,7 +86,7 @@ def measure_decisions(labels: Labels, scores: Scores, counts: Counts) -> dict[st
 def measure_difference(
     labels: Labels, first: Scores, second: Scores, counts: Counts
 ) -> dict[str, Figure]:
-    """Every metric of the first model minus that of the second, on the same rows."""
+    """Measure every metric of the first model minus that of the second, on the same rows."""
     (one, ones), (other, others) = (
         (
             evaluate(labels, scores.probabilities, scores.threshold),
@@ -101,11 +101,11 @@ def measure_difference(
 
 
 def mcnemar(labels: Labels, first: Scores, second: Scores) -> McNemar:
-    """The exact test of whether two models are right equally often.
+    """Test whether two models are right equally often.
 
-    Of the rows that one model alone decides rightly, each has even chances for either if the models
-    are equally good: two-sided binomial probability (McNemar, 1947; exact form as in Fagerland,
-    Lydersen and Laake, "The McNemar test for binary matched-pairs data", 2013).
+    If they are, each row that only one of them gets right is equally likely to be either's: a
+    two-sided binomial test (McNemar, 1947; exact form as in Fagerland, Lydersen and Laake, "The
+    McNemar test for binary matched-pairs data", 2013).
     """
     right = [(s.probabilities >= s.threshold) == (labels == 1) for s in (first, second)]
     one, other = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
@@ -114,17 +114,17 @@ def mcnemar(labels: Labels, first: Scores, second: Scores) -> McNemar:
 
 
 def share(successes: int, rows: int) -> Figure:
-    """A share of one row or more, with Wilson's interval (1927)."""
+    """Return a share with Wilson's interval (1927); there must be a row."""
     ends = stats.binomtest(successes, rows).proportion_ci(CONFIDENCE, method="wilson")
     return Figure(successes / rows, float(ends.low), float(ends.high))
 
 
 def reliability(labels: Labels, probabilities: Floats) -> list[Bin]:
-    """The bins of the calibration error that hold any tweet, in order of probability."""
-    places = bins(probabilities)
+    """Return the bins of the calibration error that are not empty, in order of probability."""
+    numbers = bins(probabilities)
     found = []
-    for place in range(BINS):
-        inside = places == place
+    for number in range(BINS):
+        inside = numbers == number
         if inside.any():
             mean = float(probabilities[inside].mean(dtype=np.float64))
             tweets = int(inside.sum())
@@ -133,12 +133,12 @@ def reliability(labels: Labels, probabilities: Floats) -> list[Bin]:
 
 
 def share_difference(first: Figure, second: Figure) -> Figure:
-    """The difference of two shares, or areas under the curve, of which no row by itself is known.
+    """Return the difference of two shares, or areas under the curve, without their rows.
 
     Newcombe, "Interval estimation for the difference between independent proportions", 1998,
     method 10, of shares with Wilson's intervals; Zou and Donner, "Construction of confidence limits
-    about effect measures: a general approach", 2008, of other figures and their intervals. Where
-    the rows were the same, it is wider than it need be.
+    about effect measures: a general approach", 2008, for other figures and their intervals. The
+    interval is too wide if both are of the same rows.
     """
     value = first.value - second.value
     low = value - math.hypot(first.value - first.low, second.high - second.value)
@@ -147,7 +147,7 @@ def share_difference(first: Figure, second: Figure) -> Figure:
 
 
 def _figures(values: Metrics, resampled: dict[str, Values]) -> dict[str, Figure]:
-    """Percentile intervals; a metric that the rows or all their resamples lack is left out."""
+    """Percentile intervals; metrics that the rows or all resamples do not allow are left out."""
     tail = (1 - CONFIDENCE) / 2
     figures = {}
     for name, value in values.items():

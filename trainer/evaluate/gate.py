@@ -1,18 +1,15 @@
 """Gate before promotion: compares a candidate with production on tweets that neither has seen.
 
 The candidate is worse beyond chance if the 95 % interval of a difference, candidate minus
-production, lies below zero: of the area under the ROC curve, which judges how a model ranks, or of
-accuracy, which judges what it decides. One that is as good as production seems worse by either in
-2.5 % of cases, and is refused by chance in 5 % of them at most.
+production, is below zero: of the area under the ROC curve, which measures how a model ranks, or of
+accuracy, which measures what it decides. A candidate that is as good as production fails each test
+in 2.5 % of cases, so that it is refused by chance in 5 % of cases at most.
 """
-
-from pathlib import Path
 
 import msgspec
 import numpy as np
 from rich.table import Table
 
-from shared.bundle.load import Bundle
 from shared.bundle.manifest import Manifest
 from shared.bundle.quality import Figure
 from shared.registry.base import Version
@@ -33,28 +30,21 @@ from trainer.evaluate.bootstrap import (
     share,
     share_difference,
 )
+from trainer.evaluate.loaded_model import LoadedModel
 from trainer.evaluate.metrics import figures_table
 
 _JUDGED = {"roc_auc": "ROC AUC", "accuracy": "accuracy"}
 _FEWEST = 10
-"""Tweets of each label that a comparison takes."""
-
-
-class LoadedVersion(msgspec.Struct, frozen=True):
-    """A version of the registry, and its bundle: the folder it was fetched to, and loaded."""
-
-    version: Version
-    folder: Path
-    bundle: Bundle
+"""The least number of tweets of each label in a comparison."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What the gate found.
+    """The result of a comparison.
 
     Attributes:
-        table: both versions' figures and the difference; None if they could not be compared.
-        notes: what else is to be known about the comparison.
-        refusals: why the candidate should not be promoted; none if it passes.
+        table: the figures of both and their difference; None if they could not be compared.
+        notes: what else a user should know about the comparison.
+        refusals: why the candidate must not be promoted; none if it passes.
     """
 
     table: Table | None
@@ -62,86 +52,83 @@ class Verdict(msgspec.Struct, frozen=True):
     refusals: list[str]
 
 
-def judge(candidate: LoadedVersion, production: LoadedVersion, dataset: Dataset) -> Verdict:
-    """Compares both versions on labelled tweets that are held out and new to both.
+def judge(candidate: LoadedModel, production: LoadedModel, dataset: Dataset) -> Verdict:
+    """Compare both models on labelled tweets that neither was trained on.
 
-    Held out is the test part if one of them was trained on this data, or else every tweet. Those
-    that are near-duplicates of a text that either was trained on are left out, and counted in the
-    notes: a few are there in honest data too, where people repeat each other. A candidate that was
-    trained on more than `OVERLAP` of the tweets is refused. Of tweets that repeat each other one is
-    judged, and the others are counted in the notes.
+    These are the test part if one of them was trained on this data, or else all tweets, without
+    near-duplicates of texts that either was trained on. A few near-duplicates are in honest data
+    too, where people repeat each other, so the notes count them. A candidate that was trained on
+    more than `OVERLAP` of the tweets is refused. Of tweets that repeat each other one is used.
 
     Raises:
         BundleError: if a bundle's hashes of its training texts cannot be read.
     """
-    contenders = (candidate, production)
-    manifests = [contender.version.manifest for contender in contenders]
-    rows, test_part = held_out_rows(dataset, manifests)
+    models = (candidate, production)
+    rows, test_part = held_out_rows(dataset, [model.bundle.manifest for model in models])
     part = f"{len(rows)} tweets of {dataset.name}" + (" (the test part)" if test_part else "")
     new = np.ones(len(rows), np.bool_)
     notes: list[str] = []
     refusals: list[str] = []
-    for contender, manifest in zip(contenders, manifests, strict=True):
-        seen = near_duplicates(dataset, rows, manifest, contender.folder)
-        called = _called(contender.version)
+    for model in models:
+        manifest = model.bundle.manifest
+        seen = near_duplicates(dataset, rows, manifest, model.folder)
         if seen is None:
-            said = f"{called} does not say which texts it was trained on"
-            (refusals if contender is candidate else notes).append(said)
+            problem = f"{model.name} does not say which texts it was trained on"
+            (refusals if model is candidate else notes).append(problem)
             continue
         new &= ~seen
+        overlap = f"{model.name} was trained on near-duplicates of {int(seen.sum())} of the {part}"
         own = trained_on(manifest, dataset)
-        said = f"{called} was trained on near-duplicates of {int(seen.sum())} of the {part}"
-        if contender is candidate and not own and seen.mean() > OVERLAP:
-            refusals.append(f"{said}, more than {OVERLAP:.0%}: they are not held out from it")
+        if model is candidate and not own and seen.mean() > OVERLAP:
+            refusals.append(f"{overlap}, more than {OVERLAP:.0%}: they are not held out from it")
         elif seen.any():
-            notes.append(f"{said}: they are left out")
+            notes.append(f"{overlap}: they are left out")
     rows = without_repeats(dataset, rows[new])
     if repeats := int(new.sum()) - len(rows):
         notes.append(f"{repeats} of the {part} repeat the words of another: they are left out")
     if np.bincount(dataset.labels[rows], minlength=2).min() < _FEWEST:
         refusals.append(
             f"{len(rows)} of the {part} are new to both versions and repeat none: a comparison "
-            f"takes {_FEWEST} of each label at least"
+            f"needs {_FEWEST} of each label"
         )
         return Verdict(None, notes, refusals)
     texts, labels = dataset.texts_of(rows), dataset.labels[rows]
     first, second = (
-        Scores(contender.bundle.scorer.score(texts), contender.bundle.manifest.threshold)
-        for contender in contenders
+        Scores(model.bundle.scorer.score(texts), model.bundle.manifest.threshold)
+        for model in models
     )
     counts = draw(len(rows))
     differences = measure_difference(labels, first, second, counts)
     test = mcnemar(labels, first, second)
     notes.append(
-        f"{test.only_first} tweets are decided rightly by {_called(candidate.version)} alone, "
-        f"{test.only_second} by {_called(production.version)} alone "
-        f"(McNemar's exact test: p = {test.p:.3f})"
+        f"{candidate.name} alone is right on {test.only_first} tweets, {production.name} alone on "
+        f"{test.only_second} (McNemar's exact test: p = {test.p:.3f})"
     )
     figures = [measure(labels, first, counts), measure(labels, second, counts), differences]
     title = f"{len(rows)} tweets that are new to both"
     return Verdict(
-        _table(candidate.version, production.version, figures, title),
+        _table(candidate.name, production.name, figures, title),
         notes,
-        refusals + _worse(candidate.version, production.version, differences),
+        refusals + _worse(candidate.name, production.name, differences),
     )
 
 
 def judge_recorded(candidate: Version, production: Version) -> Verdict:
-    """Compares what training said of both versions, which takes no data but says less.
+    """Compare the figures of both versions' trainings, which needs no data but says less.
 
-    They must have been tested on the same test part. Of their accuracies each is a share of its own
-    then, and the difference has a wider interval than one of paired rows. So has that of the areas
-    under the ROC curve, where both manifests hold them: their bootstrap intervals are combined as
-    those of the shares are (`share_difference`).
+    Both must have been measured on the same test part. Their rows are not paired, so the interval
+    of the difference is wider: intervals of the accuracies, and of the areas under the ROC curve
+    where both manifests have them, are combined by `share_difference`.
     """
+    names = version_name(candidate), version_name(production)
     manifests = [candidate.manifest, production.manifest]
     data = [manifest.data for manifest in manifests]
     if (data[0]["sha256"], data[0]["test"]) != (data[1]["sha256"], data[1]["test"]):
-        told = (
-            f"{_called(candidate)} was tested on {data[0]['name']}, {_called(production)} on other "
-            f"tweets, of {data[1]['name']}: compare them on labelled tweets, with --data FILE"
+        refusal = (
+            f"{names[0]} was tested on {data[0]['name']}, {names[1]} on other tweets, of "
+            f"{data[1]['name']}: compare them on labelled tweets, with --data FILE"
         )
-        return Verdict(None, [], [told])
+        return Verdict(None, [], [refusal])
     tests = int(data[0]["test"])
     first, second = (_recorded(manifest, tests) for manifest in manifests)
     differences = {
@@ -149,17 +136,18 @@ def judge_recorded(candidate: Version, production: Version) -> Verdict:
         for metric in _JUDGED
         if metric in first and metric in second
     }
-    table = _table(
-        candidate,
-        production,
-        [first, second, differences],
-        f"the {tests} tweets of their test part, as training measured them",
-    )
-    return Verdict(table, [], _worse(candidate, production, differences))
+    title = f"the {tests} tweets of their test part, as training measured them"
+    table = _table(*names, [first, second, differences], title)
+    return Verdict(table, [], _worse(*names, differences))
+
+
+def version_name(version: Version) -> str:
+    """Return what a version is called: its number, and its model in brackets."""
+    return f"version {version.number} ({version.manifest.name})"
 
 
 def _recorded(manifest: Manifest, tests: int) -> dict[str, Figure]:
-    """What training measured on the test part, of so many tweets, with intervals."""
+    """What training measured on the test part, which has so many tweets, with intervals."""
     accuracy = manifest.metrics["test"]["accuracy"]
     figures = {"accuracy": share(round(accuracy * tests), tests)}
     if manifest.quality and "roc_auc" in manifest.quality.test:
@@ -167,29 +155,21 @@ def _recorded(manifest: Manifest, tests: int) -> dict[str, Figure]:
     return figures
 
 
-def _called(version: Version) -> str:
-    return f"version {version.number} ({version.manifest.name})"
-
-
-def _worse(candidate: Version, production: Version, differences: dict[str, Figure]) -> list[str]:
-    said = f"{_called(candidate)} is worse than {_called(production)} beyond chance"
+def _worse(candidate: str, production: str, differences: dict[str, Figure]) -> list[str]:
     return [
-        f"{said}: {name} {differences[metric]:+}"
+        f"{candidate} is worse than {production} beyond chance: {name} {differences[metric]:+}"
         for metric, name in _JUDGED.items()
         if metric in differences and differences[metric].high < 0
     ]
 
 
-def _table(
-    candidate: Version, production: Version, figures: list[dict[str, Figure]], rows: str
-) -> Table:
-    """Both versions' figures and their difference; 80 columns wide for the recipes' names."""
-    title = f"{_called(candidate)} against {_called(production)} in production, on {rows}"
-    table = figures_table(title, "version")
+def _table(candidate: str, production: str, figures: list[dict[str, Figure]], rows: str) -> Table:
+    """Both models' figures and their difference, 80 columns wide."""
+    table = figures_table(f"{candidate} against {production} in production, on {rows}", "version")
     shown = [metric for metric in _JUDGED if all(metric in values for values in figures)]
     for metric in shown:
         table.add_column(_JUDGED[metric], no_wrap=True)
-    names = [f"{version.number} {version.manifest.name}" for version in (candidate, production)]
-    for name, values, sign in zip([*names, "difference"], figures, ("", "", "+"), strict=True):
+    names = ("candidate", "production", "difference")
+    for name, values, sign in zip(names, figures, ("", "", "+"), strict=True):
         table.add_row(name, *(f"{values[metric]:{sign}}" for metric in shown))
     return table

@@ -60,9 +60,9 @@ def table(manifests: Sequence[Manifest]) -> Table:
         shown.add_column(manifest.name, justify="right")
         for group in manifest.quality.groups if manifest.quality else ():
             area, accuracy = (group.figures.get(metric) for metric in ("roc_auc", "accuracy"))
-            told = f"{area.value:.3f} " if area else ""
-            told += f"({accuracy.value:.3f})" if accuracy else ""
-            rows.setdefault((group.name, str(group.rows)), []).append(told)
-    for (name, tweets), told_of_each in rows.items():
-        shown.add_row(name, tweets, *told_of_each)
+            cell = f"{area.value:.3f} " if area else ""
+            cell += f"({accuracy.value:.3f})" if accuracy else ""
+            rows.setdefault((group.name, str(group.rows)), []).append(cell)
+    for (name, tweets), cells in rows.items():
+        shown.add_row(name, tweets, *cells)
     return shown

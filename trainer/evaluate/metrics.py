@@ -1,4 +1,4 @@
-"""Figures of a model on labelled tweets, of all the rows or of many resamples of them."""
+"""Metrics of a model on labelled tweets, of all rows or of many resamples of them at once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ Scored = tuple[Labels, Floats]
 """Labels and probabilities of the same rows."""
 
 COLUMNS = ("accuracy", "precision", "recall", "f1", "roc_auc")
-"""The metrics that a table of 80 columns has room for."""
+"""The metrics in a table of 80 columns."""
 
 NAMES = {
     "accuracy": "accuracy",
@@ -35,7 +35,7 @@ NAMES = {
 METRICS = tuple(NAMES)
 
 BINS = 10
-"""Of equal width, between the probabilities 0 and 1, for the calibration."""
+"""The number of bins of the calibration error, of equal width from 0 to 1."""
 
 
 def evaluate(labels: Labels, probabilities: Floats, threshold: float) -> Metrics:
@@ -66,11 +66,11 @@ def evaluate_resamples(
     """Measure many resamples of the rows at once by each of `METRICS`, as `evaluate` defines them.
 
     Args:
-        counts: uint8, shape (resamples, rows): how often a resample holds each row.
+        counts: how often a resample holds each row, uint8, shape (resamples, rows).
 
     Returns:
-        Metric → its values, float64, shape (resamples,); NaN where a resample lacks a class that
-        the metric needs.
+        Metric → values, float64, shape (resamples,); NaN for resamples without a class that the
+        metric needs.
     """
     error = (probabilities.astype(np.float64) - labels) ** 2
     error, *surplus, rows = _sums(
@@ -157,7 +157,7 @@ def _chunks(counts: Counts) -> list[Counts]:
 
 
 def bins(probabilities: Floats) -> npt.NDArray[np.intp]:
-    """The calibration bin of each probability, from 0; a bin holds its lower end."""
+    """Return the bin of each probability, from 0; a bin includes its lower end."""
     return np.minimum((probabilities * BINS).astype(np.intp), BINS - 1)
 
 
@@ -169,22 +169,22 @@ def _surplus(labels: Labels, probabilities: Floats) -> Values:
 
 
 def comparison(rows: list[tuple[str, str, Metrics]], title: str) -> Table:
-    """A table of (model, part of the data, figures), in the given order."""
+    """Return a table of (model, part of the data, figures), in the given order."""
     table = figures_table(title, "model", "on")
     for metric in COLUMNS:
         table.add_column(metric.replace("_", " "), justify="right")
-    former = ""
+    previous = ""
     for model, part, figures in rows:
-        if former and model != former:
+        if previous and model != previous:
             table.add_section()
         shown = [f"{figures[metric]:.3f}" if metric in figures else "" for metric in COLUMNS]
         table.add_row(model, part, *shown)
-        former = model
+        previous = model
     return table
 
 
 def figures_table(title: str, *columns: str) -> Table:
-    """An empty table that fits into 80 columns."""
+    """Return an empty table that fits into 80 columns."""
     table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.show_edge = table.pad_edge = False
     table.collapse_padding = True  # or Rich would cut the models' names

@@ -1,6 +1,6 @@
-"""Which words drove a score: leave one out, and see what the model says then.
+"""Which words drive a score: the change of the score when a word is left out.
 
-As in Li, Monroe and Jurafsky, "Understanding neural networks through representation erasure", 2016.
+After Li, Monroe and Jurafsky, "Understanding neural networks through representation erasure", 2016.
 """
 
 import re
@@ -17,9 +17,9 @@ class Word(msgspec.Struct, frozen=True):
     """A word of a text, cut at white space.
 
     Attributes:
-        start: its place in the text, in characters.
+        start: its index in the text, in characters.
         push: what it adds to the log-odds of being relevant.
-        without: the probability that the text has when the word is left out.
+        without: the probability of the text without the word.
     """
 
     word: str
@@ -29,14 +29,14 @@ class Word(msgspec.Struct, frozen=True):
 
 
 def occlude(scorer: Scorer, texts: Sequence[str]) -> list[list[Word]]:
-    """The words of each text, in order, each left out once."""
-    places = [(row, match) for row, text in enumerate(texts) for match in _WORD.finditer(text)]
-    shortened = [texts[row][: match.start()] + texts[row][match.end() :] for row, match in places]
+    """Return the words of each text, in order, with what each of them adds to the score."""
+    found = [(row, match) for row, text in enumerate(texts) for match in _WORD.finditer(text)]
+    shortened = [texts[row][: match.start()] + texts[row][match.end() :] for row, match in found]
     whole = scorer.logits(texts)
     logits = scorer.logits(shortened)
     probabilities = scorer.calibration.probabilities(logits)
     words: list[list[Word]] = [[] for _ in texts]
-    for (row, match), logit, probability in zip(places, logits, probabilities, strict=True):
+    for (row, match), logit, probability in zip(found, logits, probabilities, strict=True):
         push = scorer.calibration.scale * (float(whole[row]) - float(logit))
         words[row].append(Word(match[0], match.start(), push, float(probability)))
     return words

@@ -1,15 +1,14 @@
-"""Operating points: where to cut a model's probabilities, for each wish that has a name.
+"""Operating points: thresholds by name.
 
-- `balanced`: where accuracy and, for a quarter, F1 are expected to be best together if the
-  probabilities are right; 0.5 where they are not calibrated. Accuracy alone is best at 0.5, where
-  one more alert does as little good as harm; a little below it F1 wins more than accuracy loses.
-- `precision-90`: the lowest threshold from which on nine of ten alerts are relevant: as many of
-  the relevant tweets as can be had so.
-- `recall-90`: the highest threshold that nine of ten relevant tweets reach: as few false alarms as
-  can be had so.
+- `balanced` maximises the expected accuracy and, with a quarter of the weight, the expected F1; it
+  is 0.5 if the probabilities are not calibrated. Accuracy alone is best at 0.5; a little below, F1
+  gains more than accuracy loses.
+- `precision-90` is the lowest threshold at which nine of ten alerts are relevant, so that as many
+  relevant tweets as possible are found.
+- `recall-90` is the highest threshold at which nine of ten relevant tweets are found, with as few
+  false alarms as possible.
 
-They are chosen by probabilities of tweets that the model was not trained on, and a model may not
-reach nine of ten.
+They are chosen on tweets that the model was not trained on. A model may not reach nine of ten.
 """
 
 from collections.abc import Sequence
@@ -23,43 +22,43 @@ from shared.bundle.quality import BALANCED, OPERATING_POINTS, OperatingPoint
 from trainer.evaluate.metrics import Labels, decisions, figures_table
 
 F1_WEIGHT = 0.25
-"""Beside accuracy. On the published set, out of fold, it moved the threshold from 0.5 to 0.475:
-that took 0.001 or less from accuracy and gave 0.002 to F1."""
+"""The weight of F1 beside accuracy. On the published data set, out of fold, it moves the threshold
+from 0.5 to 0.475, which costs at most 0.001 of accuracy and gains 0.002 of F1."""
 
 UNCALIBRATED = 0.5
-WISH = 0.9
+GOAL = 0.9
 FEWEST = 20
-"""Alerts on which a precision must stand: of fewer, nine of ten may be relevant by chance."""
+"""The least number of alerts; of fewer, nine of ten may be relevant by chance."""
 
 _GRID = np.arange(1, 1000) / 1000
-"""Three digits, which people can read; what two tweets differ by beyond them is noise."""
+"""Three digits; differences beyond them are noise."""
 
 
 def thresholds(labels: Labels, probabilities: Floats, *, calibrated: bool) -> dict[str, float]:
-    """The thresholds by name, without those that are not reached.
+    """Choose the thresholds, by name, without those that the model does not reach.
 
     Args:
         labels: int8, shape (rows,), 1 for relevant; both labels must be there.
         probabilities: float32, shape (rows,), by models that were not trained on these rows.
-        calibrated: whether the probabilities are.
+        calibrated: whether the probabilities are calibrated.
     """
     relevant = probabilities[None, :] >= _GRID[:, None].astype(np.float32)
     alerts, hits = relevant.sum(axis=1), relevant[:, labels == 1].sum(axis=1)
     found: dict[str, float] = {BALANCED: _balanced(probabilities) if calibrated else UNCALIBRATED}
-    precise = _GRID[(hits >= WISH * alerts) & (alerts >= FEWEST)]
+    precise = _GRID[(hits >= GOAL * alerts) & (alerts >= FEWEST)]
     if len(precise):
         found["precision-90"] = float(precise[0])
-    complete = _GRID[hits >= WISH * (labels == 1).sum()]
+    complete = _GRID[hits >= GOAL * (labels == 1).sum()]
     if len(complete):
         found["recall-90"] = float(complete[-1])
     return found
 
 
 def _balanced(probabilities: Floats) -> float:
-    """The best threshold by the figures that the probabilities themselves lead one to expect.
+    """The best threshold by the figures that are expected if the probabilities are right.
 
-    Labels would say the same with thirty times the spread, as a few tweets near the threshold then
-    decide: 0.03 instead of 0.001 on 7,600 tweets.
+    Labels give the same threshold with thirty times the spread (0.03 instead of 0.001 on 7,600
+    tweets), because a few tweets near the threshold decide.
     """
     ascending = np.sort(probabilities.astype(np.float64))
     rows, relevant = len(ascending), ascending.sum()
@@ -76,11 +75,12 @@ def _balanced(probabilities: Floats) -> float:
 def operating_points(
     chosen_on: str, parts: dict[str, tuple[Labels, Floats]], *, calibrated: bool
 ) -> dict[str, OperatingPoint]:
-    """The operating points by name, with their figures.
+    """Choose the operating points, and measure them.
 
     Args:
-        chosen_on: name of the part that they are chosen by.
+        chosen_on: name of the part that they are chosen on.
         parts: name → labels and probabilities, as `thresholds` takes them.
+        calibrated: whether the probabilities are calibrated.
     """
     return {
         name: OperatingPoint(
@@ -92,7 +92,7 @@ def operating_points(
 
 
 def table(manifests: Sequence[Manifest]) -> Table:
-    """What each model's operating points give on its test part."""
+    """Show each model's operating points on its test part."""
     columns = ("from", "precision", "recall", "f1", "alerts")
     shown = figures_table("Operating points on the test part", "model", "point")
     for column in columns:

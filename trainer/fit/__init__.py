@@ -1,1 +1,1 @@
-"""Fitting: recipes, corpus, the training loop and the search space of sweeps."""
+"""Fitting: recipes, inputs, the training loop, cross-validation and calibration."""

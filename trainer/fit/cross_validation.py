@@ -37,8 +37,9 @@ def fit_validated(fitter: Fitter, split: Split, seed: int, listener: Listener) -
     """
     fits = [_Fit(split.parts.train, split.held_out, split.parts.validation)]
     if folds := split.folds:
-        fits = [_Fit(folds.outside(fold), fold, folds.inside(fold)) for fold in range(FOLDS)]
-        fits.append(_Fit(folds.rows, None, folds.rows[:0]))
+        rows, numbers = folds.rows, folds.numbers
+        fits = [_Fit(rows[numbers != n], n, rows[numbers == n]) for n in range(FOLDS)]
+        fits.append(_Fit(rows, None, rows[:0]))
     history: list[Metrics] = []
     texts_of = fitter.corpus.dataset.texts_of
     logits = np.empty(len(fitter.corpus.dataset.texts), np.float32)

@@ -19,16 +19,6 @@ class Folds(msgspec.Struct, frozen=True):
     rows: Indices
     numbers: Ids
 
-    def outside(self, fold: int) -> Indices:
-        """The rows of the other folds."""
-        rows: Indices = self.rows[self.numbers != fold]
-        return rows
-
-    def inside(self, fold: int) -> Indices:
-        """The rows of a fold."""
-        rows: Indices = self.rows[self.numbers == fold]
-        return rows
-
 
 class Split(msgspec.Struct, frozen=True):
     """How a data set is divided.
@@ -60,7 +50,6 @@ def divide(recipe: Recipe, dataset: Dataset, soft_labels: SoftLabels | None) -> 
     if few or not recipe.cross_validate:
         return Split(split(dataset, recipe.validation_size, recipe.seed))
     numbers = soft_labels.folds if soft_labels else grouped_folds(dataset, rows, FOLDS)
-    folds = Folds(rows, numbers)
-    parts = Parts(folds.outside(0), folds.inside(0), test)
+    parts = Parts(rows[numbers != 0], rows[numbers == 0], test)
     expect_both_labels(dataset, parts)
-    return Split(parts, folds)
+    return Split(parts, Folds(rows, numbers))

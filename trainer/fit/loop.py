@@ -1,6 +1,7 @@
 """The training loop: fits a model of a recipe on some rows of a data set."""
 
 import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from shared.model.keras_model import get_weights
 from shared.model.scorer import Scorer
 from trainer.data.dataset import Indices
 from trainer.distill.augment import UNCHANGED, VARIANTS
+from trainer.distill.soft_labels import SoftLabels
 from trainer.evaluate.metrics import Metrics
 from trainer.fit.corpus import Corpus
 from trainer.fit.fresh_model import fresh_model
@@ -42,19 +44,28 @@ class Examples(msgspec.Struct, frozen=True):
     targets: Floats
 
 
+@dataclass
 class Fitter:
     """Fits one model of a recipe on any rows of a corpus.
 
     Attributes:
+        name: of the model.
         corpus: whose rows the model is fitted on.
-        training: how the recipe trains the model.
     """
 
-    def __init__(self, name: str, recipe: Recipe, corpus: Corpus) -> None:
-        self.corpus, self.training = corpus, recipe.training_of(name)
-        self._spec = recipe.models[name]
-        self._soft_labels = corpus.soft_labels if self.training.teacher_share else None
-        self._model: Any = None
+    name: str
+    recipe: Recipe
+    corpus: Corpus
+    _model: Any = field(default=None, init=False)
+
+    @property
+    def training(self) -> Training:
+        """How the recipe trains the model."""
+        return self.recipe.training_of(self.name)
+
+    @property
+    def _soft_labels(self) -> SoftLabels | None:
+        return self.corpus.soft_labels if self.training.teacher_share else None
 
     def fit(
         self,
@@ -74,21 +85,21 @@ class Fitter:
             validation: rows that are measured after each epoch.
             listener: receives `on_batch_end` and, with a validation part, `on_epoch_end`.
         """
-        corpus, training = self.corpus, self.training
+        corpus, training, spec = self.corpus, self.training, self.recipe.models[self.name]
         examples = self._examples(rows, held_out)
         count = len(examples.texts)
         epochs, steps = self._epochs(count)
         draw = np.random.default_rng(seed)
         vocabulary = corpus.vocabulary(rows)
-        inputs = new_inputs(self._spec, corpus, vocabulary)
-        self._model = model = fresh_model(self._spec, training, seed, self._model)
+        inputs = new_inputs(spec, corpus, vocabulary)
+        self._model = model = fresh_model(spec, training, seed, self._model)
         done = 0
         history: list[Metrics] = []
         best: Any = None
 
         def scorer() -> Scorer:
             return new_scorer(
-                self._spec,
+                spec,
                 corpus.settings,
                 get_weights(model),
                 vocabulary,

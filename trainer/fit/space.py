@@ -1,4 +1,4 @@
-"""Search space: which settings of a recipe a sweep tries, as data."""
+"""Search space: the settings that a sweep tries."""
 
 import math
 import random
@@ -24,12 +24,12 @@ _NAMES = [
 
 
 class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a parameter may be, in the words of W&B's sweeps.
+    """The values of a parameter, in the form of W&B's sweeps.
 
     Attributes:
-        values: one of them, or
-        distribution: between `min` and `max`: of the value or, for `log_uniform_values`, of its
-            logarithm.
+        values: the values to choose from, instead of a distribution.
+        distribution: of the value between `min` and `max`, or of its logarithm for
+            `log_uniform_values`.
     """
 
     values: Annotated[list[Value], Meta(min_length=1)] | None = None
@@ -39,17 +39,17 @@ class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
 
 
 class Space(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Parameters by the name that recipes give them, and the method of W&B's that chooses."""
+    """Parameters by their name in recipes, and W&B's method of choosing values."""
 
     method: Literal["bayes", "random"]
     parameters: Annotated[dict[str, Parameter], Meta(min_length=1)]
 
 
 def load_space(path: Path | None) -> Space:
-    """Reads a search space from a TOML file, or the one that ships.
+    """Read a search space from a TOML file, or the one that ships.
 
     Raises:
-        UsageError: if the file holds none.
+        UsageError: if the file is not a search space.
     """
     if path is None:
         content = resources.files("trainer.fit").joinpath("sweep.toml").read_bytes()
@@ -88,17 +88,17 @@ def parameters_of(space: Space, recipe: Recipe, name: str) -> dict[str, Paramete
 
 
 def draw(parameters: dict[str, Parameter], randomness: random.Random) -> Drawn:
-    """A value for each parameter, at random."""
+    """Draw a random value for each parameter."""
     return {name: _draw(parameter, randomness) for name, parameter in parameters.items()}
 
 
 def applied(recipe: Recipe, name: str, drawn: Drawn) -> Recipe:
-    """The recipe with one of its models alone, and other settings of it.
+    """Return the recipe with one of its models alone, and with other settings for it.
 
     Raises:
-        UsageError: if a setting cannot have its value, or not beside the others.
+        UsageError: if the model cannot be trained with these settings.
     """
-    told = ", ".join(f"{key} {value}" for key, value in drawn.items())
+    shown = ", ".join(f"{key} {value}" for key, value in drawn.items())
 
     def changed(struct: Any) -> Any:
         own = {key: value for key, value in drawn.items() if key in struct.__struct_fields__}
@@ -108,12 +108,12 @@ def applied(recipe: Recipe, name: str, drawn: Drawn) -> Recipe:
         architecture = changed(recipe.models[name])
         training = changed(recipe.training_of(name))
     except msgspec.ValidationError as error:
-        raise UsageError(f"search space: {name} with {told}: {error}") from error
+        raise UsageError(f"search space: {name} with {shown}: {error}") from error
     found = msgspec.structs.replace(
         recipe, training=training, models={name: architecture}, trainings={}
     )
     if problems := problems_of(found):
-        raise UsageError(f"search space: {name} with {told}: {'; '.join(problems)}")
+        raise UsageError(f"search space: {name} with {shown}: {'; '.join(problems)}")
     return found
 
 

@@ -22,7 +22,7 @@ _KNOWN = 100_000
 
 
 def read_vectors(most: int) -> WordVectors:
-    """The vectors of the most frequent words.
+    """Return the vectors of the most frequent words.
 
     Raises:
         ModuleNotFoundError: if the package is not installed.
@@ -32,23 +32,23 @@ def read_vectors(most: int) -> WordVectors:
 
 
 def near_neighbours(words: Iterable[str]) -> dict[str, list[str]]:
-    """The ten words nearest to each word by cosine, of the 20,000 most frequent, without itself.
+    """Return the ten nearest words to each word by cosine, of the 20,000 most frequent.
 
-    Words that are not among the 100,000 most frequent have none.
+    Words that are not among the 100,000 most frequent are left out.
 
     Raises:
         ModuleNotFoundError: if the package is not installed.
     """
     table, vectors = _read(_KNOWN)
-    places = {word: place for place, word in enumerate(table)}
-    known = sorted({word for word in words if word in places})
+    indices = {word: index for index, word in enumerate(table)}
+    known = sorted({word for word in words if word in indices})
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     candidates = np.flatnonzero([word.isalpha() for word in table[:_CANDIDATES]])
     found = {}
-    with threadpool_limits(1):  # More threads wait for each other where others compute as well.
+    with threadpool_limits(1):  # on a busy machine more threads wait for each other
         for start in range(0, len(known), 1000):
             some = known[start : start + 1000]
-            likeness = unit[[places[word] for word in some]] @ unit[candidates].T
+            likeness = unit[[indices[word] for word in some]] @ unit[candidates].T
             nearest = np.argpartition(-likeness, _NEIGHBOURS, axis=1)[:, : _NEIGHBOURS + 1]
             for word, columns, row in zip(some, nearest, likeness, strict=True):
                 ordered = [table[candidates[i]] for i in columns[np.argsort(-row[columns])]]

@@ -1,8 +1,7 @@
-"""What the report says, as data: every figure of every model, and how the models compare."""
+"""The contents of a report: every figure of every model, and how the models compare."""
 
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -28,33 +27,26 @@ from trainer.evaluate.bootstrap import (
     reliability,
     share,
 )
+from trainer.evaluate.loaded_model import LoadedModel
 from trainer.evaluate.metrics import Counts, Labels
 from trainer.evaluate.occlusion import Word, occlude
 
 MISTAKES = 8
-"""Of each kind are shown."""
+"""The number of mistakes of each kind in the report."""
 
 DRIVERS = 3
-"""Words at most that are named for a mistake."""
+"""The number of words that are named for a mistake."""
 
 _THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 Figures = dict[str, Figure]
 
 
-class Contender(msgspec.Struct, frozen=True):
-    """A model to report on: what it is called here, where its bundle lies, and the bundle."""
-
-    name: str
-    folder: Path
-    bundle: Bundle
-
-
 class Threshold(msgspec.Struct, frozen=True):
-    """The figures that a model would have if it decided by this threshold.
+    """A model's figures at a threshold.
 
     Attributes:
-        names: of the operating points that lie there.
+        names: the operating points at this threshold.
     """
 
     threshold: float
@@ -63,7 +55,7 @@ class Threshold(msgspec.Struct, frozen=True):
 
 
 class Mistake(msgspec.Struct, frozen=True):
-    """A tweet on the wrong side, and the words that pushed it there, the strongest first."""
+    """A tweet that is decided wrongly, and the words that drove the decision, strongest first."""
 
     text: str
     probability: float
@@ -72,7 +64,7 @@ class Mistake(msgspec.Struct, frozen=True):
 
 
 class Confusion(msgspec.Struct, frozen=True):
-    """Tweets by label and decision; `relevant_found` and `others_left` are shares of a label."""
+    """Tweets by label and decision, with recall (`relevant_found`) and specificity."""
 
     true_positives: int
     false_negatives: int
@@ -83,7 +75,7 @@ class Confusion(msgspec.Struct, frozen=True):
 
 
 class Share(msgspec.Struct, frozen=True):
-    """Of texts of one kind, the share that is decided rightly, or as before they were changed."""
+    """Texts of one kind, and the share that is right, or keeps its decision when changed."""
 
     group: str
     kind: str
@@ -95,13 +87,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model's part of the report.
 
     Attributes:
-        name: what it is called here.
-        model: what its recipe calls it.
-        trained_here: whether this data is what it was trained on (and tested on its test part).
+        name: its name in the report.
+        model: its name in the recipe.
+        trained_here: whether it was trained on the training part of this data.
         near_duplicates: rows that are near-duplicates of its training texts; None if unknown.
         figures: metric → figure with its interval.
-        chosen_on: the part by which its training calibrated it, and that part's bins; what training
-            found out is None or empty for bundles of version 0.1.
+        chosen_on: the part that it was calibrated on; `calibration_chosen_on` has that part's bins.
+            None or empty for bundles of version 0.1, as is all that training measured.
         validation_accuracy: after each of the epochs.
     """
 
@@ -160,10 +152,10 @@ class SliceFigures(msgspec.Struct, frozen=True):
 
 
 class Data(msgspec.Struct, frozen=True):
-    """The rows that the models are judged by.
+    """The rows that the models are measured on.
 
     Attributes:
-        repeats: rows of other data that were left out, as they repeat the words of another.
+        repeats: rows of other data that are left out because they repeat the words of another.
     """
 
     name: str
@@ -193,7 +185,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What the curves are drawn from.
+    """The data of the curves.
 
     Attributes:
         labels: int8, shape (rows,).
@@ -207,14 +199,14 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 def contents(
-    contenders: Sequence[Contender],
+    models: Sequence[LoadedModel],
     dataset: Dataset,
     rows: Indices,
     *,
     test_part: bool,
     created: str,
 ) -> tuple[Report, Measured]:
-    """Measures every model on the rows.
+    """Measure every model on the rows.
 
     Raises:
         BundleError: if a bundle's hashes of its training texts cannot be read.
@@ -223,14 +215,11 @@ def contents(
     labels = dataset.labels[rows]
     counts = draw(len(rows))
     scores = {
-        contender.name: Scores(
-            contender.bundle.scorer.score(texts), contender.bundle.manifest.threshold
-        )
-        for contender in contenders
+        model.name: Scores(model.bundle.scorer.score(texts), model.bundle.manifest.threshold)
+        for model in models
     }
     repeated = [
-        near_duplicates(dataset, rows, contender.bundle.manifest, contender.folder)
-        for contender in contenders
+        near_duplicates(dataset, rows, model.bundle.manifest, model.folder) for model in models
     ]
     report = Report(
         created=created,
@@ -243,8 +232,8 @@ def contents(
             0 if test_part else len(dataset.texts) - len(rows),
         ),
         models=[
-            _model(contender, scores[contender.name], seen, dataset, rows, counts)
-            for contender, seen in zip(contenders, repeated, strict=True)
+            _model(model, scores[model.name], seen, dataset, rows, counts)
+            for model, seen in zip(models, repeated, strict=True)
         ],
         comparisons=[
             Comparison(
@@ -257,7 +246,7 @@ def contents(
         ],
         slices=_slices(
             dataset,
-            slices(dataset, rows, _any(repeated), _similar(contenders, dataset, rows)),
+            slices(dataset, rows, _any(repeated), _similar(models, dataset, rows)),
             rows,
             scores,
             counts,
@@ -286,23 +275,23 @@ def _any(masks: Sequence[Mask | None]) -> Mask | None:
     return np.any(known, axis=0) if known else None
 
 
-def _similar(contenders: Sequence[Contender], dataset: Dataset, rows: Indices) -> Mask | None:
-    """Which rows are like a training text, which this data tells of models trained on it alone."""
-    if not any(trained_on(contender.bundle.manifest, dataset) for contender in contenders):
+def _similar(models: Sequence[LoadedModel], dataset: Dataset, rows: Indices) -> Mask | None:
+    """Which rows are near-duplicates of a training text, if a model was trained on this data."""
+    if not any(trained_on(model.bundle.manifest, dataset) for model in models):
         return None
     seen, _ = cut_test(dataset)
     return similar_to_any(dataset.texts_of(rows), dataset.texts_of(seen))
 
 
 def _model(
-    contender: Contender,
+    model: LoadedModel,
     scores: Scores,
     repeated: Mask | None,
     dataset: Dataset,
     rows: Indices,
     counts: Counts,
 ) -> Model:
-    manifest = contender.bundle.manifest
+    manifest = model.bundle.manifest
     quality = manifest.quality
     labels = dataset.labels[rows]
     points = {name: point.threshold for name, point in manifest.operating_points.items()}
@@ -313,9 +302,9 @@ def _model(
     false_alarms = by_confidence[::-1][np.isin(by_confidence[::-1], false_alarms)][:MISTAKES]
     misses = by_confidence[np.isin(by_confidence, misses)][:MISTAKES]
     return Model(
-        name=contender.name,
-        bundle=str(contender.folder),
-        digest=contender.bundle.digest,
+        name=model.name,
+        bundle=str(model.folder),
+        digest=model.bundle.digest,
         model=manifest.name,
         recipe=manifest.recipe,
         seed=manifest.seed,
@@ -343,8 +332,8 @@ def _model(
             )
             for threshold in sorted({*_THRESHOLDS, scores.threshold, *points.values()})
         ],
-        false_alarms=_mistakes(contender.bundle, scores, dataset, rows, false_alarms),
-        misses=_mistakes(contender.bundle, scores, dataset, rows, misses),
+        false_alarms=_mistakes(model.bundle, scores, dataset, rows, false_alarms),
+        misses=_mistakes(model.bundle, scores, dataset, rows, misses),
     )
 
 

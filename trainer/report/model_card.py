@@ -1,4 +1,4 @@
-"""Model card: a page about a model for the people who use it, of what its manifest says."""
+"""Model card: a page about a model for its users, made from its manifest."""
 
 import jinja2
 
@@ -9,7 +9,10 @@ from trainer.evaluate.metrics import NAMES
 
 
 def model_card(manifest: Manifest) -> str:
-    """The card, in Markdown, after Mitchell et al., "Model cards for model reporting", 2019."""
+    """Return the card in Markdown.
+
+    After Mitchell et al., "Model cards for model reporting", 2019.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("trainer.report", "."),
         autoescape=False,  # noqa: S701  # it is Markdown
@@ -41,5 +44,5 @@ def _interval(figure: Figure | jinja2.Undefined) -> str:
 
 
 def _plain(text: str) -> str:
-    """A user's text without what would end a cell or a piece of code."""
+    """A user's text without characters that would end a table cell or a piece of code."""
     return "".join(" " if letter in "`|\r\n" else letter for letter in text)

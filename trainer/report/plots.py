@@ -19,16 +19,16 @@ from trainer.evaluate.metrics import Labels, Values
 from trainer.report.contents import Confusion, Measured, Model, Report
 
 _BAND = 200
-"""Resamples that a curve's band is made of; more of them do not show."""
+"""The number of resamples for a curve's band; more make no visible difference."""
 
 _GRID = np.linspace(0, 1, 101)
 
-# Okabe and Ito's colours, which the colour-blind can tell apart, and a line style each besides.
+# Okabe and Ito's colours, which colour-blind people can distinguish, each with a line style.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _STYLES = ("-", "--", "-.", ":")
 LOOKS = tuple(zip(_COLOURS, cycle(_STYLES), strict=False))
 STYLE: Any = {
-    "font.family": "DejaVu Sans",  # which matplotlib brings along
+    "font.family": "DejaVu Sans",  # part of matplotlib
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -216,7 +216,7 @@ Curve = Callable[[Labels, Floats, Values | None], Values]
 
 
 def _curves(axes: Axes, report: Report, measured: Measured, metric: str, curve: Curve) -> None:
-    """Draws each model's curve over `_GRID`, with its interval at every place as a band."""
+    """Draw each model's curve over `_GRID`, with its interval at every point as a band."""
     tail = (1 - CONFIDENCE) / 2
     for model, (colour, style) in zip(report.models, _looks(), strict=False):
         scores: Scores = measured.scores[model.name]

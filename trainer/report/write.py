@@ -20,7 +20,7 @@ FIGURES = "report.json"
 
 
 def write_report(report: Report, measured: Measured, folder: Path) -> None:
-    """Writes `report.html`, `report.json` and the PNG files into a folder, which it makes.
+    """Write `report.html`, `report.json` and the PNG files to a folder, and create it.
 
     Raises:
         DataError: if the folder cannot be written.

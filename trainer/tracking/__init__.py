@@ -1,1 +1,1 @@
-"""Tracking in Weights & Biases: runs, sweeps, and what becomes of them where W&B fails."""
+"""Tracking in Weights & Biases: runs and sweeps, and what happens when W&B fails."""

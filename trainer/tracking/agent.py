@@ -1,4 +1,4 @@
-"""Agent of a sweep in Weights & Biases: tries what W&B asks for, as often as is wanted."""
+"""Agent of a sweep in Weights & Biases."""
 
 import os
 import signal
@@ -22,18 +22,18 @@ def run_agent(
     trial: Callable[[dict[str, Any]], None],
     patience: int = 120,
 ) -> None:
-    """Begins a sweep and tries what it asks for.
+    """Start a sweep and run its trials.
 
     Args:
-        config: of the sweep, as W&B has it.
-        count: trials at most; somebody may end the sweep before on W&B's pages.
-        trial: is given the parameters' values, in a thread of its own.
-        patience: seconds without a trial to try, after which W&B is given up: its agent would wait
-            for ever. The agent asks every 5 seconds.
+        config: the sweep's configuration, in W&B's form.
+        count: trials at most; a user may stop the sweep earlier on W&B's pages.
+        trial: called with the parameters' values, in a thread of its own.
+        patience: seconds to wait for the next trial; W&B's agent, which asks every 5 seconds, would
+            wait for ever.
 
     Raises:
         RegistryError: if W&B refuses the sweep.
-        UnavailableError: if W&B cannot be reached, or asks for nothing any more.
+        UnavailableError: if W&B cannot be reached, or sends no more trials.
     """
     wandb = import_wandb()
     with errors_explained("sweep"), redirect_stdout(sys.stderr):
@@ -44,8 +44,8 @@ def run_agent(
     def one() -> None:
         signal.alarm(0)
         try:
-            told = yaml.safe_load(Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).read_bytes())
-            trial({name: told[name]["value"] for name in config["parameters"]})
+            parameters = yaml.safe_load(Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).read_bytes())
+            trial({name: parameters[name]["value"] for name in config["parameters"]})
         except Exception as error:
             failures.append(error)
             raise
@@ -53,9 +53,9 @@ def run_agent(
             signal.alarm(patience)
 
     def give_up(_: int, __: FrameType | None) -> None:
-        raise UnavailableError(f"sweep: W&B has asked for no trial for {patience} seconds")
+        raise UnavailableError(f"sweep: W&B has sent no trial for {patience} seconds")
 
-    def interrupt(_: int, __: FrameType | None) -> None:  # which the agent keeps to itself
+    def interrupt(_: int, __: FrameType | None) -> None:  # the agent catches it
         nonlocal interrupted
         interrupted = True
         raise KeyboardInterrupt

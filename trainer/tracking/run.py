@@ -1,4 +1,4 @@
-"""One run in Weights & Biases: what it is told, and how it is told it. Whatever fails, raises."""
+"""One run in Weights & Biases. Every failure raises."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from requests.utils import get_netrc_auth
 
 from shared.arrays import Floats
 from shared.bundle.files import read_manifest
@@ -25,9 +26,9 @@ Mode = Literal["online", "offline"]
 
 CLASSES = ("not relevant", "relevant")
 CURVES = ("loss", "accuracy", "f1", "roc_auc")
-"""Figures of every epoch; those of the validation part have the prefix `val_`, as in Keras."""
+"""Figures of every epoch. Those of the validation part have the prefix `val_`, as in Keras."""
 MISTAKES = 50
-"""Of the test part, those that the model was most sure of."""
+"""The number of mistakes on the test part that are logged, the most confident first."""
 
 _BOUNDS = {
     "WANDB_INIT_TIMEOUT": "30",
@@ -39,14 +40,14 @@ _PACKAGES = ("shared", "trainer")
 
 
 class Epoch(msgspec.Struct, frozen=True):
-    """Figures of an epoch, and the probabilities of the sample's tweets after it."""
+    """The figures of an epoch, and the probabilities of the sample after it."""
 
     figures: Metrics
     sample: Floats
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """Figures of each part, the model's parameters, and what there is of test part and bundle."""
+class Result(msgspec.Struct, frozen=True):
+    """What a training came to: figures by part, parameters, scores of the test part, bundle."""
 
     metrics: dict[str, Metrics]
     parameters: int
@@ -55,11 +56,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct):
-    """All that a run is told, so that it can be told again.
+    """Everything that is logged to a run, so that it can be logged again offline.
 
     Attributes:
         config: all that the model depends on; `data` is as in a bundle's manifest.
-        sample: rows of the validation part whose predictions are shown after every epoch.
+        sample: rows of the validation part whose predictions are logged after every epoch.
     """
 
     name: str
@@ -70,22 +71,20 @@ class Record(msgspec.Struct):
     parts: Parts
     sample: Indices
     epochs: list[Epoch] = []
-    outcome: Outcome | None = None
+    result: Result | None = None
 
 
 class Run:
-    """A run that is under way.
+    """A run that has started.
 
     Args:
-        entity: that has the run; None for the one that the environment or the key names.
+        entity: the run's owner; None for that of the environment or the key.
     """
 
     def __init__(self, record: Record, mode: Mode, entity: str | None) -> None:
         wandb = import_wandb()
-        from wandb.sdk.lib.import_hooks import unregister_all_post_import_hooks
-
-        if mode == "online" and not wandb.login(prompt=False, verify=True):
-            raise UsageError("there is no key: set WANDB_API_KEY, or run `wandb login`")
+        if mode == "online":
+            wandb.login(prompt=False, verify=True)
         in_sweep = "WANDB_SWEEP_ID" in os.environ  # whose agent says which run it is
         self._record = record
         self._online = mode == "online"
@@ -101,8 +100,6 @@ class Run:
             reinit="create_new",
             settings=settings(),
         )
-        # For its telemetry the client hears of imports, and where it is dead they would fail.
-        unregister_all_post_import_hooks()
         try:
             self._artifacts = [self._log_code(), self._use_data()]
         except BaseException:
@@ -111,40 +108,40 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where the run is kept on this machine."""
+        """The run's folder on this machine."""
         return Path(self.wandb.dir).parent
 
-    def tell_epoch(self, number: int, epoch: Epoch) -> None:
-        """Logs an epoch, whose number is the step.
+    def log_epoch(self, number: int, epoch: Epoch) -> None:
+        """Log an epoch; its number is the step.
 
-        The model's own threshold is chosen at the end of the training.
+        Predictions are at 0.5, because the model's threshold is chosen after the training.
         """
         table = self._table(self._record.sample, Scores(epoch.sample, UNCALIBRATED))
         self.wandb.log({**epoch.figures, "predictions": table}, step=number, commit=True)
 
-    def tell_outcome(self, outcome: Outcome) -> None:
-        """Logs what came out, in a step of its own, and the bundle as an artifact."""
+    def log_result(self, result: Result) -> None:
+        """Log the figures, in a step of their own, and the bundle as an artifact."""
         wandb = import_wandb()
-        told: dict[str, Any] = {
+        logged: dict[str, Any] = {
             f"{part}/{metric}": value
-            for part, figures in outcome.metrics.items()
+            for part, figures in result.metrics.items()
             for metric, value in figures.items()
         }
-        told |= {"parameters": outcome.parameters, **self._learning_curves()}
-        if outcome.test is not None:
-            told |= {"threshold": outcome.test.threshold, **self._test_plots(outcome.test)}
-        self.wandb.log(told)
-        if outcome.bundle is not None:
-            manifest = msgspec.to_builtins(read_manifest(outcome.bundle))
+        logged |= {"parameters": result.parameters, **self._learning_curves()}
+        if result.test is not None:
+            logged |= {"threshold": result.test.threshold, **self._test_plots(result.test)}
+        self.wandb.log(logged)
+        if result.bundle is not None:
+            manifest = msgspec.to_builtins(read_manifest(result.bundle))
             model = wandb.Artifact(self._record.name, type="model", metadata=manifest)
-            model.add_dir(str(outcome.bundle))
+            model.add_dir(str(result.bundle))
             self._artifacts.append(self.wandb.log_artifact(model))
 
     def finish(self) -> None:
-        """Ends the run well, once W&B has all of it.
+        """Finish the run, and check that W&B has all of it.
 
         Raises:
-            RuntimeError: if it has not: its client says nothing of figures and files that are lost.
+            RuntimeError: if figures or files are missing, which the client does not report.
         """
         deadline = time.monotonic() + self.wandb.settings.finish_timeout
         for artifact in self._artifacts if self._online else ():
@@ -173,14 +170,14 @@ class Run:
             time.sleep(1)
 
     def _log_code(self) -> Any:
-        with tempfile.TemporaryDirectory() as folder:  # which holds nothing but our sources
+        with tempfile.TemporaryDirectory() as folder:  # our sources alone
             for package in _PACKAGES:
                 ignored = shutil.ignore_patterns("__pycache__")
                 shutil.copytree(_SOURCE / package, Path(folder) / package, ignore=ignored)
             return self.wandb.log_code(folder, name="source", include_fn=lambda _: True)
 
     def _use_data(self) -> Any:
-        # As `use_artifact` does it, which has no offline mode and waits without an end.
+        # `use_artifact` does this too, but has no offline mode and waits for ever.
         data = labelled_data(self._record.config["data"])
         return self.wandb._log_artifact(data, is_user_created=True, use_after_commit=True)
 
@@ -247,7 +244,7 @@ class Run:
 
 
 def import_wandb() -> Any:
-    """Imports the client with its waits bounded, where the user has set nothing."""
+    """Import the client, with limits on how long it waits where the user has set none."""
     bound_waits()
     for name, value in _BOUNDS.items():
         os.environ.setdefault(name, value)
@@ -256,7 +253,19 @@ def import_wandb() -> Any:
     return wandb
 
 
+def expect_key() -> None:
+    """Find out whether there is a key for W&B, without asking W&B.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return
+    if get_netrc_auth(import_wandb().setup().settings.base_url) is None:
+        raise UsageError("--wandb online: there is no key; set WANDB_API_KEY or run `wandb login`")
+
+
 def settings() -> Any:
-    """Of every run: quiet, and with the commit of our own checkout, not of the user's folder."""
+    """Return the settings of every run: no output, and the commit of our own checkout."""
     git = {"git_root": str(_SOURCE)} if (_SOURCE / ".git").exists() else {"disable_git": True}
     return import_wandb().Settings(silent=True, console="off", **git)

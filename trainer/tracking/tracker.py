@@ -1,7 +1,7 @@
-"""Tracker: tells W&B of a training's models while they are trained, and never stands in their way.
+"""Tracks a training in Weights & Biases. A failure of W&B never stops the training.
 
-Where W&B fails, its run is written as a whole to a folder, as an offline run, from which
-`wandb sync` uploads it later; so are the runs after it, without waiting for W&B again.
+If W&B fails, the run is logged again to an offline run, which `wandb sync` uploads later. The runs
+after it are offline too, so that they do not wait for W&B again.
 """
 
 import os
@@ -18,29 +18,37 @@ import numpy as np
 from shared.errors import UnavailableError, UsageError
 from shared.model.scorer import Scorer
 from shared.registry.base import Registry, Version
-from shared.registry.wandb_client import forget_process
 from trainer.data.dataset import Dataset
 from trainer.data.split import Parts
 from trainer.evaluate.bootstrap import Scores
 from trainer.evaluate.metrics import Metrics, evaluate
 from trainer.evaluate.thresholds import UNCALIBRATED
 from trainer.listener import Listener
-from trainer.tracking.run import Epoch, Mode, Outcome, Record, Run, import_wandb, settings
+from trainer.tracking.run import (
+    Epoch,
+    Mode,
+    Record,
+    Result,
+    Run,
+    expect_key,
+    import_wandb,
+    settings,
+)
 
 MODES = ("online", "offline", "disabled")
 SAMPLE_SIZE = 100
 """Validation tweets whose predictions are shown while the model trains."""
 
-_KILLED = 255  # the exit code by which W&B knows a run that Ctrl-C has ended
+_KILLED = 255  # W&B's exit code for a run that Ctrl-C ended
 
 
 def tracking_mode(asked: str | None) -> Mode | None:
-    """Whether runs are tracked: as asked for, or else as `WANDB_MODE` says, or else not.
+    """Return the mode that was asked for, or that of `WANDB_MODE`, or None for no tracking.
 
-    Tracking uploads tweets, so that a key alone does not switch it on.
+    Tracking uploads tweets, so a key alone does not switch it on.
 
     Raises:
-        UsageError: if `WANDB_MODE` is none of the modes.
+        UsageError: if `WANDB_MODE` is not a mode.
     """
     match asked or os.environ.get("WANDB_MODE") or "disabled":
         case "online":
@@ -70,11 +78,13 @@ def new_tracker(
         registry: if it is in W&B, its entity has the runs.
 
     Raises:
-        UsageError: as `tracking_mode` does.
+        UsageError: if `WANDB_MODE` is not a mode, or W&B is online and there is no key.
     """
     mode = tracking_mode(asked)
     if mode is None:
         return None
+    if mode == "online":
+        expect_key()
     scheme, _, address = registry.url.partition(":")
     entity = address.split("/")[0] if scheme == "wandb" else None
     group = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
@@ -82,19 +92,19 @@ def new_tracker(
 
 
 class Tracker(Listener):
-    """Tracks the models of one training, a run each, one after the other.
+    """Tracks the models of one training, one run for each.
 
     Args:
-        mode: offline runs lie in a folder until they are synced.
-        group: the runs' common name; `WANDB_RUN_GROUP` goes before.
-        dataset: that the models are trained on.
-        say: is given lines for the user.
-        entity: that has the runs; `WANDB_ENTITY` goes before, the key's own behind.
-        job_type: of the runs.
+        mode: offline runs stay in a folder until they are synced.
+        group: the group of the runs, unless `WANDB_RUN_GROUP` is set.
+        dataset: the data that the models are trained on.
+        say: called with lines for the user.
+        entity: the owner of the runs, unless `WANDB_ENTITY` is set; None for that of the key.
+        job_type: the job type of the runs.
 
     Attributes:
-        problems: what W&B was not told.
-        kept: folders of the runs that are to be synced.
+        problems: what W&B does not have.
+        kept: folders of the runs to sync.
     """
 
     def __init__(
@@ -120,7 +130,7 @@ class Tracker(Listener):
 
     @property
     def is_online(self) -> bool:
-        """Whether W&B is told at once, as long as it does not fail."""
+        """Whether runs are logged to W&B while they happen."""
         return self._mode == "online"
 
     def __enter__(self) -> Self:
@@ -129,7 +139,7 @@ class Tracker(Listener):
     def __exit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
-        """Ends a run that is still under way as failed, or as killed by Ctrl-C."""
+        """Finish a run that has not finished as failed, or as killed by Ctrl-C."""
         self._abandon(_KILLED if isinstance(error, KeyboardInterrupt) else 1)
 
     def on_model_begin(self, name: str, settings: dict[str, Any], parts: Parts) -> None:
@@ -157,7 +167,7 @@ class Tracker(Listener):
                 found.setdefault(prefix + metric, measured[metric])
         epoch = Epoch(found, scorer.score(self._dataset.texts_of(self._record.sample)))
         self._record.epochs.append(epoch)
-        self._attempt(lambda record: self._under_way.tell_epoch(len(record.epochs), epoch))
+        self._attempt(lambda record: self._current.log_epoch(len(record.epochs), epoch))
 
     def on_model_end(
         self,
@@ -169,17 +179,17 @@ class Tracker(Listener):
         """Log the figures, and the bundle as an artifact of type `model`, and finish the run."""
         if self._record is None:
             return
-        self._record.outcome = Outcome(metrics, parameters, test, bundle)
+        self._record.result = Result(metrics, parameters, test, bundle)
         self._attempt(self._end)
         self._record = None
 
     def register(self, registry: Registry, name: str, bundle: Path) -> Version:
-        """Registers a model's bundle; a registry in W&B logs it by the run that trained it."""
+        """Register a model's bundle; a registry in W&B then shows the run that trained it."""
         run = self._finished.get(name)
         if run is None or not registry.url.startswith(f"wandb:{run.entity}/"):
             return registry.register(bundle)
         again = None
-        with suppress(Exception):  # without the run the registry makes one of its own
+        with suppress(Exception):  # without the run, the registry makes one of its own
             again = import_wandb().init(
                 entity=run.entity,
                 project=run.project,
@@ -191,29 +201,27 @@ class Tracker(Listener):
             return registry.register(bundle)
         finally:
             if again is not None:
-                try:
-                    again.finish(0)  # its model is trained, whatever becomes of the registration
-                except Exception:  # noqa: BLE001
-                    forget_process()
+                with suppress(Exception):  # its model is trained, whatever becomes of it
+                    again.finish(0)
 
     def close(self) -> None:
-        """Says how the runs that are kept come to W&B.
+        """Print how to upload the runs that are kept on this machine.
 
         Raises:
-            UnavailableError: if W&B was to have them already, with what went wrong.
+            UnavailableError: if they should be in W&B already, with what went wrong.
         """
-        told = list(self.problems)
+        lines = list(self.problems)
         if self.kept:
             here = Path.cwd()
             folders = [str(p.relative_to(here) if p.is_relative_to(here) else p) for p in self.kept]
-            told.append(f"this uploads what is kept: wandb sync {shlex.join(folders)}")
+            lines.append(f"this uploads what is kept: wandb sync {shlex.join(folders)}")
         if self.problems:
-            raise UnavailableError("; ".join(told))
-        if told:
-            self._say(f"the runs are offline; {told[0]}")
+            raise UnavailableError("; ".join(lines))
+        if lines:
+            self._say(f"the runs are offline; {lines[0]}")
 
     def _attempt(self, step: Callable[[Record], None]) -> None:
-        """Takes a step; where W&B fails, the run is told again, offline."""
+        """Take a step; if W&B fails, log the run again offline."""
         if self._record is None:
             return
         try:
@@ -224,7 +232,7 @@ class Tracker(Listener):
             if self._mode == "online":
                 self.problems.append(f"{self._record.name} is not in W&B: {reason}")
                 self._mode = "offline"
-                self._attempt(self._tell_again)
+                self._attempt(self._log_again)
             else:
                 self.problems.append(f"{self._record.name} is not tracked: {reason}")
                 self._record = None
@@ -235,9 +243,9 @@ class Tracker(Listener):
             self._say(f"{record.name} is tracked at {self._run.wandb.url}")
 
     def _end(self, record: Record) -> None:
-        run = self._under_way
-        if record.outcome is not None:
-            run.tell_outcome(record.outcome)
+        run = self._current
+        if record.result is not None:
+            run.log_result(record.result)
         run.finish()
         self._run = None
         if self._mode == "online":
@@ -245,25 +253,21 @@ class Tracker(Listener):
         else:
             self.kept.append(run.folder)
 
-    def _tell_again(self, record: Record) -> None:
-        try:
-            self._begin(record)
-        except Exception:  # noqa: BLE001 # the client's process may have died
-            forget_process()
-            self._begin(record)
+    def _log_again(self, record: Record) -> None:
+        self._begin(record)
         for number, epoch in enumerate(record.epochs, 1):
-            self._under_way.tell_epoch(number, epoch)
-        if record.outcome is not None:
+            self._current.log_epoch(number, epoch)
+        if record.result is not None:
             self._end(record)
 
     @property
-    def _under_way(self) -> Run:
+    def _current(self) -> Run:
         if self._run is None:
-            raise RuntimeError("no run is under way")
+            raise RuntimeError("no run has started")
         return self._run
 
     def _abandon(self, exit_code: int) -> None:
-        """Ends the run that is under way, if there is one, whatever has become of it."""
+        """Finish the current run, if there is one, whatever its state."""
         run, self._run = self._run, None
         if run is not None:
             with suppress(Exception):

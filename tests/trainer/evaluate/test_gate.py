@@ -125,7 +125,7 @@ class TestOnData:
         assert table[0].split() == ["version", "ROC", "AUC", "accuracy"]
         assert all(len(line) <= 80 for line in table[:5])
         rows = [line.split() for line in table[2:5]]
-        assert [row[0] for row in rows] == ["2", "1", "difference"]
+        assert [row[0] for row in rows] == ["candidate", "production", "difference"]
         assert [row.count("to") for row in rows] == [2, 2, 2]
         assert "McNemar's exact test" in ran.out
         assert last == "production is now version 2 (LSTM)"

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-import time
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,7 +62,7 @@ def test_without_w_and_b(wandb_server: WandbServer, tmp_path: Path) -> None:
     (small,) = tiny_recipe().models.values()
     base = msgspec.structs.replace(tiny_recipe(), models={"One": small, "Two": small})
     with surroundings(tmp_path):
-        ran = sweep(tmp_path, "--count", "2", "--seed", "7", recipe=base)
+        ran = sweep(tmp_path, "--count", "1", "--seed", "7", recipe=base)
         assert ran.code == 0, ran.err
         best = found(ran, tmp_path)
         trained = call("train", "--data", SAMPLE, "--recipe", tmp_path / "best.toml")
@@ -71,14 +70,14 @@ def test_without_w_and_b(wandb_server: WandbServer, tmp_path: Path) -> None:
     assert wandb_server.requests == []
     assert list(best.models) == list(base.models)
     assert msgspec.structs.replace(best, models={}, trainings={}) == msgspec.structs.replace(
-        base, seed=7, models={}
+        base, seed=7, models={}, name="best.toml"
     )
     assert "from the recipe b\ufffdse.toml, seed 7" in ran.out
     sha256 = read_dataset(SAMPLE).sha256
     assert f"SHA-256 {sha256}" in ran.out
     for name, model in best.models.items():
         trials = tried(ran, name)
-        assert len(trials) == 3
+        assert len(trials) == 2
         manifest = read_manifest(tmp_path / "bundles" / name)
         assert manifest.metrics["validation"]["roc_auc"] == pytest.approx(max(trials), abs=1e-4)
         assert manifest.recipe == "best.toml"
@@ -93,7 +92,7 @@ def test_without_w_and_b(wandb_server: WandbServer, tmp_path: Path) -> None:
 
 def test_with_w_and_b_s_own_sweep(wandb_server: WandbServer, tmp_path: Path) -> None:
     with surroundings(tmp_path):
-        ran = sweep(tmp_path, "--count", "2", "--wandb", "online")
+        ran = sweep(tmp_path, "--count", "1", "--wandb", "online")
     assert ran.code == 0, ran.err
     (made,) = wandb_server.store.sweeps.values()
     space = tomllib.loads(SPACE)
@@ -106,7 +105,7 @@ def test_with_w_and_b_s_own_sweep(wandb_server: WandbServer, tmp_path: Path) -> 
 
     runs = [run for run in wandb_server.store.runs.values() if run.sweep == made.name]
     assert [run.name for run in runs] == list(made.trials)
-    assert len(runs) == 2
+    assert len(runs) == 1
     trials = tried(ran, FEED_FORWARD)
     for run, trial, auc in zip(runs, made.trials.values(), trials[1:], strict=True):
         assert (run.state, run.job_type, run.project) == ("finished", "sweep", "tweet-triage")
@@ -122,6 +121,7 @@ def test_with_w_and_b_s_own_sweep(wandb_server: WandbServer, tmp_path: Path) -> 
     assert model.embedding == best.get("embedding", tiny_recipe().models[FEED_FORWARD].embedding)
 
 
+@pytest.mark.slow
 def test_nothing_is_told_of_the_test_part(wandb_server: WandbServer, tmp_path: Path) -> None:
     with surroundings(tmp_path):
         ran = sweep(tmp_path, "--count", "1", "--wandb", "offline")
@@ -142,23 +142,24 @@ def test_nothing_is_told_of_the_test_part(wandb_server: WandbServer, tmp_path: P
         assert [text for text in test if text in told] == []
 
 
+@pytest.mark.slow
 def test_w_and_b_refuses_the_sweep(wandb_server: WandbServer, tmp_path: Path) -> None:
     wandb_server.fault("UpsertSweep", "refuse")
     with surroundings(tmp_path):
-        ran = sweep(tmp_path, "--count", "2", "--wandb", "online")
+        ran = sweep(tmp_path, "--count", "1", "--wandb", "online")
     assert ran.code == 6
     last = ran.err.splitlines()[-1]
     assert last.startswith(f"error: the sweep of {FEED_FORWARD} went on without W&B: sweep: ")
     assert "permission denied" in last
-    assert len(tried(ran, FEED_FORWARD)) == 3
+    assert len(tried(ran, FEED_FORWARD)) == 2
     assert found(ran, tmp_path).models.keys() == {FEED_FORWARD}
-    assert len(wandb_server.store.runs) == 3
+    assert len(wandb_server.store.runs) == 2
 
 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--count", "0"], ["--count 0", "1 or more"]),
+        (["--count", "0"], ["--count", ">= 1"]),
         (["--seed", "-1"], ["--seed -1"]),
         (["--recipe", "tunde"], ["'tunde'", "article, tuned"]),
         (["--space", "missing.toml"], ["'missing.toml'", "No such file"]),
@@ -178,6 +179,7 @@ class TestAgent:
         "parameters": {"units": {"values": [1, 2]}},
     }
 
+    @pytest.mark.slow
     def test_w_and_b_goes_away(self, wandb_server: WandbServer, tmp_path: Path) -> None:
         tried: list[dict[str, Any]] = []
 
@@ -187,9 +189,9 @@ class TestAgent:
 
         with (
             surroundings(tmp_path, WANDB_HTTP_TIMEOUT="2"),
-            pytest.raises(UnavailableError, match="asked for no trial for 30 seconds"),
+            pytest.raises(UnavailableError, match="sent no trial for 10 seconds"),
         ):
-            run_agent(self.CONFIG, 3, trial, patience=30)
+            run_agent(self.CONFIG, 3, trial, patience=10)
         assert len(tried) == 1
         assert tried[0]["units"] in (1, 2)
 
@@ -214,13 +216,13 @@ class TestAgent:
         (made,) = wandb_server.store.sweeps.values()
         assert len(made.trials) == 1
 
+    @pytest.mark.slow
     def test_ctrl_c(self, wandb_server: WandbServer, tmp_path: Path) -> None:
         begun = threading.Event()
 
         def trial(_: dict[str, Any]) -> None:
             begun.set()
-            while True:
-                time.sleep(0.05)
+            threading.Event().wait()
 
         def interrupt() -> None:
             begun.wait(60)

@@ -207,7 +207,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Runner:
         folder: Path = tmp_path_factory.mktemp("tiny")
         recipe = msgspec.structs.replace(recipe, seed=seed)
         events = Recorder()
-        trained = train("tiny", recipe, dataset or tiny_dataset(), folder, listener=events)
+        trained = train(recipe, dataset or tiny_dataset(), folder, listener=events)
         return Run({model.name: model for model in trained.candidates}, events)
 
     return run_tiny

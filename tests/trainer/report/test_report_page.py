@@ -15,8 +15,9 @@ from shared.bundle.load import load_bundle
 from tests.conftest import SAMPLE, Trained
 from trainer.data.duplicates import held_out_rows
 from trainer.data.read import read_dataset
+from trainer.evaluate.loaded_model import LoadedModel
 from trainer.evaluate.metrics import METRICS
-from trainer.report.contents import Contender, contents
+from trainer.report.contents import contents
 from trainer.report.write import write_report
 
 WIDTHS = (1280, 400)
@@ -92,12 +93,12 @@ def folder(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page")
     dataset = read_dataset(SAMPLE)
     names = ["Vanilla-Feedforward-NN", "LSTM", "Bidirectional-RNN"]
-    contenders = [
-        Contender(name, trained.bundles / name, load_bundle(trained.bundles / name))
+    models = [
+        LoadedModel(name, trained.bundles / name, load_bundle(trained.bundles / name))
         for name in names
     ]
-    rows, test_part = held_out_rows(dataset, [c.bundle.manifest for c in contenders])
-    report, measured = contents(contenders, dataset, rows, test_part=test_part, created="today")
+    rows, test_part = held_out_rows(dataset, [c.bundle.manifest for c in models])
+    report, measured = contents(models, dataset, rows, test_part=test_part, created="today")
     model = report.models[0]
     mistake = msgspec.structs.replace(model.misses[0], text=TEXT, drivers=[])
     changed = msgspec.structs.replace(model, misses=[mistake, *model.misses[1:]])

@@ -1,10 +1,11 @@
 """Recipes: how text becomes ids, which models are built, and how they are trained, as data."""
 
+import os
 import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -53,6 +54,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A recipe, as its TOML file has it.
 
     Attributes:
+        name: as it was loaded by, without a folder; a file does not state it.
         seed: of initial weights, batches, dropout and the validation part.
         validation_size: share of the training part that is the validation part.
         cross_validate: fit each model without each fold of the training part, measure and calibrate
@@ -69,6 +71,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     models: Annotated[dict[str, Architecture], Meta(min_length=1)]
     cross_validate: bool = False
     trainings: dict[str, Training] = {}
+    name: str = ""
 
     @property
     def has_teacher(self) -> bool:
@@ -78,17 +81,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def training_of(self, name: str) -> Training:
         """Return how the model of this name is trained."""
         return self.trainings.get(name, self.training)
-
-    def settings_of(self, name: str) -> dict[str, Any]:
-        """Return all settings of one model but the seed, as plain data."""
-        settings = {
-            "validation_size": self.validation_size,
-            "text": self.text,
-            "training": self.training_of(name),
-            "architecture": self.models[name],
-        }
-        plain: dict[str, Any] = msgspec.to_builtins(settings)
-        return plain
 
 
 def names() -> list[str]:
@@ -107,11 +99,11 @@ def load_recipe(name: str, seed: int | None = None) -> Recipe:
         UsageError: if there is no such recipe, it cannot be trained, or the seed is out of range.
     """
     recipe = _load_recipe(name)
-    if seed is None:
-        return recipe
+    seed = recipe.seed if seed is None else seed
     if not 0 <= seed < _SEEDS:
         raise UsageError(f"--seed {seed}: expected a whole number from 0 to {_SEEDS - 1}")
-    return msgspec.structs.replace(recipe, seed=seed)
+    shown = os.fsencode(Path(name).name).decode("utf-8", "replace")
+    return msgspec.structs.replace(recipe, seed=seed, name=shown)
 
 
 def _load_recipe(name: str) -> Recipe:
