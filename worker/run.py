@@ -339,9 +339,8 @@ def note_position_reset(metrics: Metrics, reset: PositionReset) -> None:
 class DeadLetterShare:
     """The share of dead letters among the last records, and whether it exceeds a limit.
 
-    Notices and tweets in other languages are neither read nor broken, and do not count.
-
-    Once it does, it is judged batch by batch, until one is within the limit.
+    Once it does, it is judged batch by batch, until one is within the limit. Notices and tweets in
+    other languages do not count.
     """
 
     def __init__(self, limit: float) -> None:

@@ -314,6 +314,15 @@ def test_the_share_is_judged_batch_by_batch_once_it_is_exceeded() -> None:
         assert share.exceeded == exceeded, (records, dead)
 
 
+def test_a_pause_names_the_reasons_with_their_shares() -> None:
+    share = DeadLetterShare(0.5)
+    share.add(600, ["no_text"] * 400 + ["not_utf8"] * 50)
+    share.add(400, ["no_text"] * 200)
+    assert share.exceeded
+    said = "650 of the last 1000 records were dead letters (no_text 60%, not_utf8 5%)"
+    assert str(share) == said
+
+
 def test_lag_is_measured_and_a_broker_that_is_away_is_said() -> None:
     now = itertools.count(0, 6)
     worker = Worker(values(300), batch_size=100)
