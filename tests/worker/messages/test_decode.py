@@ -1,4 +1,5 @@
 import json
+import time
 from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from typing import Any
@@ -401,6 +402,17 @@ def test_a_record_of_too_many_posts_is_refused() -> None:
     long = [{"text": "a" * 20_000}] * (MAX_CHARACTERS // 20_000 + 1)
     assert refused(json.dumps(long).encode()) == "too_many_tweets"
     assert len(decode(json.dumps(long[1:]).encode())) == len(long) - 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("side_field", [1, 1.5], ids=["usual types", "other types"])
+def test_many_references_take_linear_time(side_field: float) -> None:
+    many = [{"type": "quoted", "id": f"{n}"} for n in range(12_000)]
+    included = [{"id": f"z{n}", "text": "not this"} for n in range(12_000)]
+    tweet = {"text": "Flood", "referenced_tweets": many}
+    record = {"id": side_field, "data": tweet, "includes": {"tweets": included}}
+    start = time.process_time()
+    assert decode(json.dumps(record).encode()) == Tweet("Flood")
+    assert time.process_time() - start < 3  # it takes .2 s; all in all would take 7 to 100 s
 
 
 def test_an_array_in_an_array_is_refused() -> None:

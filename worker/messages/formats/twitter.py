@@ -23,6 +23,8 @@ from worker.messages.fields import child, first_text, primary_language
 from worker.messages.tweet import MAX_NAME_LENGTH, Coordinates, CreatedAt, Tweet, checked_text
 
 _TEXTS = ("full_text", "text")
+_MOST_REFERENCES = 10
+"""A tweet replies to, quotes and retweets one tweet each; each is looked for in all included."""
 
 
 class User(msgspec.Struct):
@@ -214,7 +216,7 @@ def _some(text: str | None) -> bool:
 
 def _referenced(status: Status, includes: Includes | None, kind: str) -> Status | None:
     """Find a tweet that a tweet of v2 refers to, if the record has it."""
-    for reference in status.referenced_tweets or ():
+    for reference in (status.referenced_tweets or ())[:_MOST_REFERENCES]:
         if reference.kind != kind:
             continue
         if _full_text(reference) is not None:
