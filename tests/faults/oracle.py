@@ -102,10 +102,10 @@ def judge(
     malformed = {place for place, s in truth.items() if s.reason is not None}
 
     alerts = _alerts(found.alerts, wrong)
-    _compare("alert", [(alert.alert_id, record) for alert, record in alerts], relevant, wrong)
+    _compare("alert", [(_source_of(alert), record) for alert, record in alerts], relevant, wrong)
     for alert, record in alerts:
-        if alert.alert_id in relevant:
-            _check_alert(alert, record, truth[alert.alert_id], versions, promoted, wrong)
+        if (source := _source_of(alert)) in relevant:
+            _check_alert(alert, record, truth[source], versions, promoted, wrong)
 
     dead = [(_source(record), record) for record in found.dead_letters]
     _compare("dead letter", dead, malformed, wrong)
@@ -222,10 +222,7 @@ def _check_alert(
     promoted: Collection[int],
     wrong: _Violations,
 ) -> None:
-    source = f"{alert.source.topic}-{alert.source.partition}-{alert.source.offset}"
-    if alert.source.index is not None:
-        source += f".{alert.source.index}"
-    said = (source, alert.tweet.id, alert.tweet.text, record.key)
+    said = (_alert_id(alert), alert.tweet.id, alert.tweet.text, record.key)
     expected = (alert.alert_id, given.identifier, given.text, given.key)
     if said != expected:
         wrong.note("alert of another tweet", f"expected {expected}, got {said}")
@@ -260,6 +257,19 @@ def _check_dead_letter(place: str, record: Record, given: Sent, wrong: _Violatio
 
 def _header(record: Record, name: str) -> str:
     return next(((value or b"").decode() for key, value in record.headers if key == name), "none")
+
+
+def _source_of(alert: Alert) -> str:
+    index = "" if alert.source.index is None else f".{alert.source.index}"
+    return f"{alert.source.topic}-{alert.source.partition}-{alert.source.offset}{index}"
+
+
+def _alert_id(alert: Alert) -> str:
+    """The id by its definition: where its record lies, and since when."""
+    source = alert.source
+    moment = "0" if source.timestamp is None else f"{source.timestamp.timestamp() * 1000:.0f}"
+    index = "" if source.index is None else f".{source.index}"
+    return f"{source.topic}-{source.partition}-{source.offset}-{moment}{index}"
 
 
 def _source(record: Record) -> str:

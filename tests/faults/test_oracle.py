@@ -35,6 +35,7 @@ SENT = {
 
 TIMESTAMP = 1_700_000_001_000
 
+NOW = datetime.fromtimestamp(1_700_000_000, UTC)
 INPUTS = [
     Record("in", 0, number, TIMESTAMP, sent.key, sent.value, sent.headers)
     for number, sent in enumerate(list(SENT.values())[:3])
@@ -44,7 +45,7 @@ ALERT = make_alert(
     0.8,
     0.4,
     Model("LSTM", 2, "two"),
-    Source("in", 0, 0, datetime.fromtimestamp(1_700_000_000, UTC)),
+    Source("in", 0, 0, NOW),
     datetime.now(UTC),
 )
 ALERTED = Record("alerts", 0, 0, TIMESTAMP, b"0", encode_alert(ALERT), TRACE)
@@ -112,7 +113,9 @@ def test_the_posts_of_a_record_end_one_by_one() -> None:
         Record("in", 0, n, TIMESTAMP, s.key, s.value, []) for n, s in enumerate((several, foreign))
     ]
     alert = msgspec.structs.replace(
-        ALERT, alert_id="in-0-0.0", source=msgspec.structs.replace(ALERT.source, index=0)
+        ALERT,
+        alert_id="in-0-0-1700000000000.0",
+        source=msgspec.structs.replace(ALERT.source, index=0),
     )
     dead = msgspec.structs.replace(
         DEAD,
@@ -159,8 +162,12 @@ def test_a_send_that_was_not_confirmed_may_have_succeeded() -> None:
         (msgspec.structs.replace(RIGHT, alerts=[]), "alert missing: in-0-0"),
         (msgspec.structs.replace(RIGHT, alerts=[ALERTED, ALERTED]), "alert more than once: in-0-0"),
         (
-            with_alert(lambda a: msgspec.structs.replace(a, alert_id="in-0-1")),
+            with_alert(lambda a: msgspec.structs.replace(a, source=Source("in", 0, 1, NOW))),
             "alert not expected: in-0-1",
+        ),
+        (
+            with_alert(lambda a: msgspec.structs.replace(a, alert_id="in-0-0")),
+            "alert of another tweet",
         ),
         (
             msgspec.structs.replace(RIGHT, alerts=[msgspec.structs.replace(ALERTED, value=b"{")]),

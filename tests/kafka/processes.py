@@ -21,6 +21,7 @@ from prometheus_client.samples import Sample
 from tests.conftest import Trained
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.topics import create_topics
+from worker.messages.alert import Alert
 from worker.settings import Settings
 
 
@@ -149,6 +150,11 @@ def log_of(kafka: LocalKafka, topic: str, partition: int) -> Path:
     properties = Path(broker_process(kafka).cmdline()[-1]).read_text()
     (folder,) = re.findall(r"^log\.dirs=(.+)$", properties, re.MULTILINE)
     return Path(folder) / f"{topic}-{partition}" / f"{0:020}.log"
+
+
+def source_of(alert: Alert) -> str:
+    """Topic, partition and offset of an alert's record, without which of its posts it was."""
+    return f"{alert.source.topic}-{alert.source.partition}-{alert.source.offset}"
 
 
 def read_all(settings: Settings, topic: str) -> list[tuple[bytes, dict[str, bytes]]]:

@@ -11,7 +11,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.conftest import Trained
-from tests.kafka.processes import Worker, environment_of, settings_of, wait_for
+from tests.kafka.processes import Worker, environment_of, settings_of, source_of, wait_for
 from worker.demo.local_kafka import LocalKafka
 from worker.messages.alert import decode_alert
 from worker.settings import Settings
@@ -61,7 +61,7 @@ class Traffic:
             while not self._stop.is_set():
                 for records in consumer.poll(timeout_ms=100).values():
                     now = time.monotonic()
-                    self.seen += [(decode_alert(r.value).alert_id, now) for r in records]
+                    self.seen += [(source_of(decode_alert(r.value)), now) for r in records]
 
     def times(self, partition: int) -> list[float]:
         """When alerts of a partition's tweets were seen."""

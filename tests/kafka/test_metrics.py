@@ -20,6 +20,7 @@ from tests.kafka.processes import (
     read_all,
     running,
     settings_of,
+    source_of,
     wait_for,
 )
 from tests.kafka.test_worker import publish, some_texts
@@ -40,7 +41,7 @@ class Feed:
         self._settings = settings
         self._worker = worker
         self.texts: dict[str, str] = {}
-        """By the id that their alert gets."""
+        """By topic, partition and offset."""
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Publishes tweets all the time until it holds, some more, and waits for their alerts."""
@@ -114,8 +115,8 @@ def test_every_metric_moves(
         assert worker.stop() == 0
 
     alerts = [decode_alert(value) for value, _ in read_all(settings, settings.alerts_topic)]
-    assert sorted(alert.alert_id for alert in alerts) == sorted(feed.texts)
-    assert all(alert.tweet.text == feed.texts[alert.alert_id] for alert in alerts)
+    assert sorted(map(source_of, alerts)) == sorted(feed.texts)
+    assert all(alert.tweet.text == feed.texts[source_of(alert)] for alert in alerts)
     assert {alert.model.version for alert in alerts} == {1, 2}
     for number in (1, 2):
         check_probabilities([a for a in alerts if a.model.version == number], bundles[number])

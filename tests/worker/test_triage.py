@@ -21,6 +21,7 @@ from worker.messages.languages import Languages
 from worker.messages.tweet import Tweet
 from worker.triage import Triage
 
+TIMESTAMP = 1_700_000_000_000
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MODEL = Model("LSTM", 7, "0" * 64)
 RELEVANT = "BREAKING: 12 killed as earthquake collapses buildings, residents evacuated"
@@ -34,7 +35,7 @@ def record_of(
     headers: RecordHeaders = (),
     topic: str = "tweets.raw",
     partition: int = 3,
-    timestamp: int = 1_700_000_000_000,
+    timestamp: int = TIMESTAMP,
 ) -> Record:
     return Record(topic, partition, offset, timestamp, key, value, headers)
 
@@ -163,9 +164,9 @@ def test_each_post_of_a_record_ends_by_itself() -> None:
     records = [record_of(b"zero", 4), record_of(array, 5, b"key", [("kept", b"1")])]
     outcome = new_triage(FakeScorer(refuse("b")))(records)
     assert [alert.alert_id for alert in outcome.alerts] == [
-        "tweets.raw-3-4",
-        "tweets.raw-3-5.0",
-        "tweets.raw-3-5.3",
+        f"tweets.raw-3-4-{TIMESTAMP}",
+        f"tweets.raw-3-5-{TIMESTAMP}.0",
+        f"tweets.raw-3-5-{TIMESTAMP}.3",
     ]
     assert outcome.notices == ["limit"]
     assert outcome.dead_letter_reasons == ["no_text", "unprocessable"]
@@ -216,7 +217,7 @@ def test_an_alert_says_what_was_decided_and_why(bundle: Bundle) -> None:
     )
     (message,) = new_triage(bundle.scorer)([record]).messages
     alert = decode_alert(message.value or b"")
-    assert alert.alert_id == "tweets.raw-3-17"
+    assert alert.alert_id == f"tweets.raw-3-17-{TIMESTAMP}"
     assert (alert.tweet.id, alert.tweet.author, alert.tweet.text) == ("42", "desk", RELEVANT)
     assert alert.tweet.created_at == datetime(2018, 10, 10, 20, 19, 24, tzinfo=UTC)
     assert alert.probability == pytest.approx(float(bundle.scorer.score([RELEVANT])[0]), abs=1e-6)

@@ -63,6 +63,10 @@ _NEXT = (
 )
 
 
+_Labels = dict[tuple[int, int], bool | None]
+"""Labels of records by partition and offset; None for a broken record."""
+
+
 class _Replayed(msgspec.Struct, frozen=True):
     """A record to replay. `relevant` is its label, or None for a broken record."""
 
@@ -160,7 +164,7 @@ def _demo(
 
     replayed = _records(held_out)
     _say(console, "triage-worker alerts", f"prints the alerts of {_PACED} tweets as they come")
-    labels: dict[str, bool | None] = {}
+    labels: _Labels = {}
     received: list[tuple[float, Alert]] = []
     paced = replayed[:_PACED]
     for start in range(0, len(paced), _PER_SECOND // 5):
@@ -323,15 +327,11 @@ def _in_some_format(number: int, text: str) -> bytes:
     return json.dumps(made[number % 3]).encode()
 
 
-def _publish(
-    publisher: Publisher, topic: str, records: Sequence[_Replayed]
-) -> dict[str, bool | None]:
-    """Publish records and return their labels by the alert ids that they would get."""
+def _publish(publisher: Publisher, topic: str, records: Sequence[_Replayed]) -> _Labels:
+    """Publish records and return their labels by partition and offset."""
     coordinates = publisher.publish(Message(topic, None, record.value, []) for record in records)
-    return {
-        f"{topic}-{partition}-{offset}": record.relevant
-        for (partition, offset), record in zip(coordinates, records, strict=True)
-    }
+    relevant = [record.relevant for record in records]
+    return dict(zip(coordinates, relevant, strict=True))
 
 
 def _read_alerts(lines: IO[str] | None, alerts: "queue.Queue[tuple[float, Alert]]") -> None:
@@ -378,7 +378,7 @@ def _wait_until_consumed(metrics: str, count: int, programs: _Programs) -> dict[
 
 def _summary(
     figures: dict[str, float],
-    labels: dict[str, bool | None],
+    labels: _Labels,
     alerts: list[Alert],
     rate: float,
     latencies: list[float],
@@ -391,7 +391,7 @@ def _summary(
         )
     )
     skipped += other
-    found = sum(labels[alert.alert_id] is True for alert in alerts)
+    found = sum(labels[alert.source.partition, alert.source.offset] is True for alert in alerts)
     relevant = sum(label is True for label in labels.values())
     table = Table("summary", "", box=box.SIMPLE_HEAD)
     sign = "=" if consumed == alerted + not_relevant + skipped + dead_letters else "≠"

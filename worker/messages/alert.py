@@ -10,8 +10,9 @@ from shared.errors import RecordError
 from worker.messages import fields
 from worker.messages.tweet import Coordinates, Tweet, parse_created_at
 
-SCHEMA_VERSION = 2
-"""2 adds `lang`, `place`, `coordinates`, `link` and `source.index`, which may be missing."""
+SCHEMA_VERSION = 3
+"""2 adds `lang`, `place`, `coordinates`, `link` and `source.index`, which may be missing.
+3 adds the source's timestamp to `alert_id`."""
 CONTENT_TYPE = "application/json"
 
 
@@ -66,8 +67,9 @@ class Alert(msgspec.Struct, frozen=True):
     alert_id: Annotated[
         str,
         _field(
-            "topic-partition-offset of the source, and .index where it has one: "
-            "the same however often it is scored"
+            "topic-partition-offset-timestamp of the source, and .index where it has one; the "
+            "timestamp is in milliseconds since 1970, 0 if there is none. The same however often "
+            "the record is scored; another one for a record that takes a lost or deleted offset"
         ),
     ]
     tweet: AlertTweet
@@ -91,9 +93,8 @@ def make_alert(
     scored_at: datetime,
 ) -> Alert:
     """Make an alert; a creation time that cannot be parsed becomes None."""
-    index = "" if source.index is None else f".{source.index}"
     return Alert(
-        alert_id=f"{source.topic}-{source.partition}-{source.offset}{index}",
+        alert_id=_alert_id(source),
         tweet=AlertTweet(
             tweet.id,
             tweet.text,
@@ -110,6 +111,13 @@ def make_alert(
         scored_at=scored_at,
         source=source,
     )
+
+
+def _alert_id(source: Source) -> str:
+    """Name the record: offsets come again when a topic is made anew or its log loses its end."""
+    moment = 0 if source.timestamp is None else round(source.timestamp.timestamp() * 1000)
+    index = "" if source.index is None else f".{source.index}"
+    return f"{source.topic}-{source.partition}-{source.offset}-{moment}{index}"
 
 
 def encode_alert(alert: Alert) -> bytes:

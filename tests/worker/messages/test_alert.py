@@ -43,7 +43,7 @@ def test_encoded_alert() -> None:
         "https://x.com/me/status/7",
     )
     assert json.loads(encode_alert(alert_of(tweet))) == {
-        "alert_id": "tweets.raw-1-42",
+        "alert_id": "tweets.raw-1-42-1714979289123",
         "tweet": {
             "id": "7",
             "text": "Fire 🔥 & smoke",
@@ -81,7 +81,8 @@ def test_the_posts_of_a_record_have_alerts_of_their_own() -> None:
     """The id of another partition's record cannot be the same."""
     sources = [Source("a", 1, 2, NOW, 3), Source("a", 1, 2, NOW), Source("a-1", 2, 3, NOW)]
     ids = [alert_of(Tweet("x"), source).alert_id for source in sources]
-    assert ids == ["a-1-2.3", "a-1-2", "a-1-2-3"]
+    ms = 1_714_979_289_123
+    assert ids == [f"a-1-2-{ms}.3", f"a-1-2-{ms}", f"a-1-2-3-{ms}"]
 
 
 def test_a_time_without_a_zone_is_one_of_utc() -> None:
@@ -132,6 +133,19 @@ def test_alert_id_depends_on_the_source_alone() -> None:
     assert alert_of(Tweet("a")).alert_id == other.alert_id
     moved = Source("tweets.raw", 1, 43, NOW)
     assert alert_of(Tweet("a"), moved).alert_id != other.alert_id
+
+
+def test_another_record_at_the_same_offset_has_another_alert_id() -> None:
+    """As in a topic that was deleted and created anew; a record without a timestamp has one too."""
+    later = [NOW + timedelta(milliseconds=1), datetime.fromtimestamp(0.5, UTC), None]
+    ids = [alert_of(Tweet("a"), Source("tweets.raw", 1, 42, t)).alert_id for t in [NOW, *later]]
+    assert ids == [f"tweets.raw-1-42-{ms}" for ms in (1714979289123, 1714979289124, 500, 0)]
+
+
+@given(st.integers(0, 253_402_300_799_999))
+def test_the_timestamp_in_an_alert_id_is_the_records(milliseconds: int) -> None:
+    source = Source("t", 0, 0, source_timestamp(milliseconds))
+    assert alert_of(Tweet("a"), source).alert_id == f"t-0-0-{milliseconds}"
 
 
 def test_schema_names_every_key() -> None:
