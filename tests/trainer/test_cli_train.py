@@ -57,7 +57,7 @@ def test_standard_output_holds_the_json_alone_where_it_goes_there(
         (["--test-out", "."], 3, [". cannot be written: it is a folder"]),
         (["--bundles", "file/bundles"], 3, ["file/bundles cannot be written"]),
         (["--bundles", "file"], 3, ["file cannot be written"]),
-        (["--bundles", "mine"], 2, ["mine/LSTM is there and is no bundle"]),
+        (["--bundles", "mine"], 2, ["mine/LSTM exists and is not a bundle"]),
         (["--bundles", "odd"], 3, ["odd/LSTM cannot be written: Not a directory"]),
         (["--data", "own.csv", "--test-out", "own.csv"], 2, ["own.csv is the labelled data"]),
         (["--data", "own.csv", "--json", "link.csv"], 2, ["link.csv is the labelled data"]),
