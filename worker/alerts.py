@@ -181,7 +181,7 @@ def _by_incident(settings: Settings, as_json: bool) -> Callable[[Alert, bytes], 
 
 
 def is_step(count: int) -> bool:
-    """Whether a count is 1, 2 or 5 times a power of ten."""
+    """Tell whether a count is 1, 2 or 5 times a power of ten."""
     while count % 10 == 0:
         count //= 10
     return count in (1, 2, 5)

@@ -16,7 +16,7 @@ from worker.desk.notify import Notifier
 from worker.desk.store import Notify, Store
 from worker.settings import Settings
 
-WHENEVER = Notify(size=1, probability=None, since=0)
+WHENEVER = Notify(size=1, probability=None)
 
 
 class Receiver:
@@ -61,7 +61,7 @@ class Setup:
     def __init__(self, folder: Path, url: str, **values: Any) -> None:
         settings = Settings(webhook_url=Secret(url), **values)
         self.now = 1e9
-        self.store = Store(folder / "desk.sqlite3")
+        self.store = Store(folder / "desk.sqlite3", clock=lambda: 0)
         self.metrics = Metrics()
         self.notifier = Notifier(
             settings, self.store, self.metrics, "https://desk.example.org/", lambda: self.now

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -286,9 +286,10 @@ def test_a_time_line_counts_every_alert_in_few_bars(store: Store) -> None:
 
 
 def test_an_incident_is_notified_of_once(tmp_path: Path) -> None:
-    notify = Notify(size=2, probability=None, since=MILLISECONDS - 1)
+    notify = Notify(size=2, probability=None)
     path = tmp_path / "desk.sqlite3"
-    store = Store(path)
+    before = NOON.timestamp() - 1
+    store = Store(path, clock=lambda: before)
     store.add(added(new_alert(QUAKE)), notify=notify)
     assert store.due_notification(MILLISECONDS) is None
     store.add(added(new_alert(QUAKE)), notify=notify)
@@ -302,12 +303,16 @@ def test_an_incident_is_notified_of_once(tmp_path: Path) -> None:
     assert store.interrupted_notifications() == 1
     store.add(added(new_alert(QUAKE)), notify=notify)
     assert store.due_notification(MILLISECONDS) is None
+    store.add(added(*(new_alert(NEWS[1]) for _ in range(2))), notify=notify)
+    assert store.due_notification(MILLISECONDS) is not None  # it came while no desk ran
+    store.rebuild()
+    store.add(added(*(new_alert(text) for text in NEWS[:2] * 2)), notify=notify)
+    assert store.due_notification(MILLISECONDS) is None
     store.close()
 
     path.unlink()
-    store = Store(path)  # the cache is lost: what is old by then is not news
-    later = Notify(size=2, probability=None, since=MILLISECONDS + 1)
-    store.add(added(new_alert(QUAKE), new_alert(QUAKE)), notify=later)
+    store = Store(path, clock=lambda: before + 2)  # the file is lost
+    store.add(added(*(new_alert(text) for text in NEWS[:2] * 2)), notify=notify)
     assert store.due_notification(MILLISECONDS) is None
     store.close()
 
@@ -316,8 +321,9 @@ def test_an_incident_is_notified_of_once(tmp_path: Path) -> None:
 def test_a_notification_may_need_a_probability(
     store: Store, probability: float | None, told: bool
 ) -> None:
-    notify = Notify(size=1, probability=probability, since=0)
-    store.add(added(new_alert(QUAKE, probability=0.75)), notify=notify)
+    notify = Notify(size=1, probability=probability)
+    at = datetime.now(UTC) + timedelta(seconds=1)
+    store.add(added(new_alert(QUAKE, at=at, probability=0.75)), notify=notify)
     assert (store.due_notification(MILLISECONDS) is not None) == told
 
 

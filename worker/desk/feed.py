@@ -21,8 +21,6 @@ _LONGEST_PAUSE = 10
 _TOGETHER = 0.2
 """Seconds in which records are gathered for one transaction of the store."""
 _MOST_TOGETHER = 1000
-_OLD = 3600
-"""Seconds; an alert older than this when it is first read is not news to be notified of."""
 
 
 class Feed:
@@ -141,7 +139,6 @@ class Feed:
             notify = Notify(
                 self._settings.webhook_size,
                 self._settings.webhook_probability,
-                int((time.time() - _OLD) * 1000),
             )
         started = time.perf_counter()
         changed = self._store.add(alerts, labels, positions, notify)

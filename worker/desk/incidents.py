@@ -215,7 +215,7 @@ class Incidents:
 
 
 def read_text(text: str) -> Text:
-    """The words of a text that say what it is about."""
+    """Return the words of a text that say what it is about."""
     text = text[:_LONGEST_TEXT]
     found = [word[:_LONGEST_WORD] for word in _WORD.findall(_NOISE.sub(" ", text))]
     if _UNSPACED.search(text):
@@ -239,7 +239,7 @@ def read_text(text: str) -> Text:
 
 
 def alike(one: Text, other: Text, likeness: float) -> float:
-    """How alike two texts are, from 0 to 1.
+    """Return how alike two texts are, from 0 to 1.
 
     It is the mean of Jaccard's index and the overlap coefficient of their words, so that a text
     that was cut or commented on still resembles its source.
@@ -260,7 +260,7 @@ def alike(one: Text, other: Text, likeness: float) -> float:
 
 
 def _name_swapped(one: Text, other: Text) -> bool:
-    """Whether a name of one text stands where the other text has another one."""
+    """Tell whether a name of one text stands where the other text has another one."""
     left, right = one.names - other.content, other.names - one.content
     if not left or not right:
         return False
@@ -276,7 +276,7 @@ def _name_swapped(one: Text, other: Text) -> bool:
 
 
 def _parts(word: str) -> Sequence[str]:
-    """Pairs of neighbouring letters where a language has no spaces, else the word."""
+    """Split a word of a language without spaces into pairs of neighbouring letters."""
     if len(word) < 3 or not _UNSPACED.search(word):
         return (word,)
     return [word[n : n + 2] for n in range(len(word) - 1)]

@@ -18,7 +18,7 @@ from worker.settings import Settings
 log = logging.getLogger("triage")
 
 _ATTEMPTS = 8
-"""With pauses from 5 s to 10 min between them, a receiver may be away for about 20 minutes."""
+"""With pauses from 5 s to 320 s between them, a receiver may be away for about ten minutes."""
 _FIRST_PAUSE = 5
 _LONGEST_PAUSE = 600
 _TIMEOUT = 10

@@ -10,6 +10,7 @@ import logging
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
@@ -23,7 +24,7 @@ from worker.messages.label import Label
 
 log = logging.getLogger("triage")
 
-_VERSION = 1
+_VERSION = 2
 """Of the schema; a file of another version is deleted and rebuilt."""
 _SHOWN_TEXT = 400
 """Characters of an incident's text in the list."""
@@ -74,7 +75,7 @@ CREATE TABLE notification(
 );
 CREATE INDEX notification_due ON notification(due) WHERE state = 'due';
 CREATE TABLE count(name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-INSERT INTO count VALUES ('alerts', 0);
+INSERT INTO count VALUES ('alerts', 0), ('begun', 0);
 """
 
 Positions = Mapping[tuple[str, int], int]
@@ -86,13 +87,11 @@ class Notify(msgspec.Struct, frozen=True):
 
     Attributes:
         size: from so many alerts on.
-        probability: or from this probability of an alert on; None: whatever the probability.
-        since: milliseconds; an incident that reaches it with an older alert is not news.
+        probability: and with an alert of at least this probability; None: of any.
     """
 
     size: int
     probability: float | None
-    since: int
 
 
 class Store:
@@ -101,13 +100,20 @@ class Store:
     Args:
         path: of the file; its folder is created.
         new_incidents: makes what assigns alerts to incidents.
+        clock: seconds since 1970.
 
     Raises:
         UsageError: if another process has the file, or it cannot be written.
     """
 
-    def __init__(self, path: Path, new_incidents: Callable[[], Incidents] = Incidents) -> None:
+    def __init__(
+        self,
+        path: Path,
+        new_incidents: Callable[[], Incidents] = Incidents,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.path = path
+        self._clock = clock
         self._lock = threading.RLock()
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
@@ -146,11 +152,12 @@ class Store:
         self._db.execute("PRAGMA cache_size = -32000")
         if version == 0:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT")
+            self._begin()
         self.incidents = self._new_incidents()
         self._restore()
 
     def rebuild(self) -> None:
-        """Forget everything that the topics can give again; incidents keep their notifications."""
+        """Forget everything, so that it is read again from the topics."""
         with self._lock, self._transaction():
             for table in (
                 "alert",
@@ -164,7 +171,13 @@ class Store:
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # names of ours
             self._db.execute("INSERT INTO alert_words(alert_words) VALUES ('rebuild')")
             self._db.execute("UPDATE count SET value = 0")
+            self._begin()
             self.incidents = self._new_incidents()
+
+    def _begin(self) -> None:
+        """Note when the store was begun: what an earlier one may have notified of is not news."""
+        begun = int(self._clock() * 1000)
+        self._db.execute("UPDATE count SET value = ? WHERE name = 'begun'", (begun,))
 
     def close(self) -> None:
         """Close all connections."""
@@ -257,12 +270,12 @@ class Store:
         known = db.execute("SELECT 1 FROM alert WHERE alert_id = ?", (alert.alert_id,)).fetchone()
         if known:
             return set()
-        time = int(alert.scored_at.timestamp() * 1000)
+        moment = int(alert.scored_at.timestamp() * 1000)
         tweet = alert.tweet
         text, author = _storable(tweet.text), _storable(tweet.author)
         model = f"{alert.model.name} {alert.model.version}"
         lang, place = _storable(tweet.lang), _storable(tweet.place)
-        placement = self.incidents.add(text, time / 1000)
+        placement = self.incidents.add(text, moment / 1000)
         number = placement.incident
         changed = {number}
         for merged in placement.merged:
@@ -270,7 +283,7 @@ class Store:
         row = (
             alert.alert_id,
             number,
-            time,
+            moment,
             tweet.created_at and int(tweet.created_at.timestamp() * 1000),
             alert.probability,
             alert.threshold,
@@ -313,7 +326,7 @@ class Store:
             {
                 "number": number,
                 "key": alert.alert_id,
-                "time": time,
+                "time": moment,
                 "probability": alert.probability,
                 "id": added,
                 "clear": clear,
@@ -326,7 +339,7 @@ class Store:
         )
         db.execute(
             "INSERT INTO minute VALUES (?, 1) ON CONFLICT DO UPDATE SET alerts = alerts + 1",
-            (time // 60_000,),
+            (moment // 60_000,),
         )
         db.execute("UPDATE count SET value = value + 1 WHERE name = 'alerts'")
         self._settle_label(alert.alert_id)
@@ -414,12 +427,12 @@ class Store:
         for number in sorted(changed):
             self._db.execute(
                 "INSERT OR IGNORE INTO notification(incident, state, due) "
-                "SELECT id, iif(last < :since, 'old', 'due'), 0 FROM incident "
+                "SELECT id, iif(first < value, 'old', 'due'), 0 FROM incident "
+                "JOIN count ON name = 'begun' "
                 "WHERE id = :number AND size >= :size "
                 "AND (:probability IS NULL OR highest >= :probability)",
                 {
                     "number": number,
-                    "since": notify.since,
                     "size": notify.size,
                     "probability": notify.probability,
                 },
