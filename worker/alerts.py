@@ -79,7 +79,7 @@ def print_alerts(
 
     Args:
         show: prints a line of an alert, in rich's markup unless `as_json`.
-        warn: prints a line about a record that is no alert.
+        warn: prints a line about a record that is no alert, or about the connection.
         incidents: print a line when an incident begins, and when it has grown to 2, 5, 10, 20, 50
             alerts and so on.
 
@@ -95,7 +95,9 @@ def print_alerts(
     if selection.until is not None and selection.until <= now:
         records = read(settings, settings.alerts_topic)
     else:
-        records = follow(settings, settings.alerts_topic, from_beginning=from_beginning)
+        records = follow(
+            settings, settings.alerts_topic, from_beginning=from_beginning, notify=warn
+        )
     printed = 0
     for alert, value in _alerts(records, warn):
         if not is_asked_for(alert):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from shared.errors import UnavailableError
-from worker.kafka.records import Batch, Message, PositionReset, Record
+from worker.kafka.records import Batch, Lag, Message, PositionReset, Record
 from worker.model.shadow import Shadow
 from worker.ops.health import Health
 from worker.ops.metrics import Metrics
@@ -59,8 +59,8 @@ class Source(Protocol):
     def rewind(self) -> None:
         """Let what was received and is not committed come again."""
 
-    def lag(self) -> dict[tuple[str, int], int]:
-        """Return how many records wait, by (topic, partition)."""
+    def lag(self) -> dict[tuple[str, int], Lag]:
+        """Return how many records wait, by (topic, partition); empty without partitions."""
 
 
 class Sink(Protocol):
@@ -127,6 +127,8 @@ class Loop:
         self._shadow = shadow
         self._clock = clock
         self._back_off: dict[str, float] = {}
+        self._idle = False  # whether Kafka said, when last asked, that no record waits
+        self._lag_error: str | None = None  # why it could not be asked, as it was logged
 
     def run(self) -> None:
         """Get ready, and then go round until told to stop.
@@ -175,6 +177,8 @@ class Loop:
             except UnavailableError as error:
                 self._recover(error)
                 continue
+            if batch is None and self._idle and self._source.joined:
+                self._recovered("kafka")  # nothing waits to be delivered, and Kafka says so
             if batch is None or (outcome := self._process(batch, triage)) is None:
                 continue
             if self._shadow is not None:
@@ -207,6 +211,7 @@ class Loop:
 
     def _recover(self, error: UnavailableError) -> None:
         """Wait until both ends are connected again. Only a delivery shows that all is well."""
+        self._idle = False
         self._failed("kafka", error)
         self._keep_trying("kafka", self._source.connect)
         self._keep_trying("kafka", self._sink.connect)
@@ -269,20 +274,23 @@ class Loop:
         try:
             lags = self._source.lag()
         except UnavailableError as error:
+            self._idle = False
             self._health.mark_waiting("kafka", str(error))
             self._health.lag(0)
             self._metrics.retries.labels("kafka").inc()
-            log.warning("%s", error)
+            if str(error) != self._lag_error:
+                log.warning("%s; trying again", error)
+            self._lag_error = str(error)
             return
+        self._lag_error = None
         self._metrics.lag.clear()  # of partitions that have moved on
+        self._metrics.held_back.clear()
         for (topic, partition), lag in lags.items():
-            self._metrics.lag.labels(topic, str(partition)).set(lag)
-        waiting = sum(lags.values())
+            self._metrics.lag.labels(topic, str(partition)).set(lag.records)
+            self._metrics.held_back.labels(topic, str(partition)).set(lag.held_back)
+        waiting = sum(lag.readable for lag in lags.values())
         self._health.lag(waiting)
-        if not waiting:
-            self._health.mark_ready("kafka")
-        if lags and not waiting:  # a member without partitions has asked nobody
-            self._recovered("kafka")
+        self._idle = not waiting
 
     def _account(self, outcome: Outcome) -> None:
         metrics, now = self._metrics, time.time()

@@ -2,17 +2,24 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
-from tests.kafka.feed import Feed, drain
+from shared.errors import UnavailableError
+from tests.kafka.feed import Feed, drain, sink_of
 from tests.kafka.processes import settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.connection import new_admin
 from worker.kafka.records import PositionReset
 from worker.kafka.source import KafkaSource
+from worker.kafka.topics import create_topics
+from worker.messages.alert import Model, Source, make_alert, source_timestamp
+from worker.messages.tweet import Tweet
 from worker.settings import Settings
+
+NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -96,3 +103,39 @@ def test_records_that_expire_under_a_slow_member_are_reported(
         delete_before(settings, 6)
         assert offsets(source) == [6, 7]
     assert [(reset.cause, reset.old, reset.new) for reset in resets] == [("expired", 1, 6)]
+
+
+@pytest.mark.slow
+def test_a_topic_that_was_deleted_is_missed_and_read_anew(settings: Settings, feed: Feed) -> None:
+    """Its alerts have other ids than those of the records that lay there before."""
+    feed(0, 5)
+    topics = {settings.input_topic: 1}
+    ids: list[str] = []
+
+    def read() -> None:
+        batch = drain(source)
+        into.deliver(batch, [])
+        for r in batch.records:
+            place = Source(r.topic, r.partition, r.offset, source_timestamp(r.timestamp))
+            ids.append(make_alert(Tweet("x"), 1, 0, Model("", 1, ""), place, NOW).alert_id)
+
+    def lag() -> str:
+        try:
+            source.receive(0.1, 100)
+            return str(source.lag())
+        except UnavailableError as error:
+            return str(error)
+
+    with closing(KafkaSource(settings)) as source, closing(sink_of(settings, source)) as into:
+        read()
+        with closing(new_admin(settings)) as admin:
+            admin.delete_topics(list(topics))
+        wait_for(lambda: f"has no topic {settings.input_topic} any more: create it" in lag())
+        create_topics(settings, topics)
+        with closing(Feed(settings).producer) as producer:
+            feed.producer, before = producer, feed.producer
+            feed(0, 5)
+            feed.producer = before
+        read()
+    assert [each.rsplit("-", 1)[0] for each in ids[:5]] == [e.rsplit("-", 1)[0] for e in ids[5:]]
+    assert len(set(ids)) == 10

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from shared.errors import DependencyError
-from worker.kafka.records import Batch, Message, Record
+from worker.kafka.records import Batch, Lag, Message, Record
 
 TOPIC = "tweets.raw"
 
@@ -67,9 +67,9 @@ class InMemorySource:
         self._called("rewind")
         self.position = self.committed
 
-    def lag(self) -> dict[tuple[str, int], int]:
+    def lag(self) -> dict[tuple[str, int], Lag]:
         self._called("lag")
-        return {(TOPIC, 0): len(self.records) - self.position}
+        return {(TOPIC, 0): Lag(len(self.records) - self.position)}
 
 
 class InMemorySink:

@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import DependencyError, UnavailableError
 from tests.worker.in_memory import TOPIC, InMemorySink, InMemorySource
-from worker.kafka.records import Message, PositionReset, Record
+from worker.kafka.records import Lag, Message, PositionReset, Record
 from worker.ops.health import Health
 from worker.ops.metrics import Metrics
 from worker.run import DeadLetterShare, Loop, Sink, Source, note_position_reset
@@ -353,6 +353,66 @@ def test_a_member_in_reserve_does_not_reset_the_back_off() -> None:
     worker.sink.failures = [away() for _ in range(4)]
     worker.run()
     assert worker.stop.waits[-1] >= 0.8
+
+
+def run_with_lag_each_round(worker: Worker) -> None:
+    now = itertools.count(0, 6)
+    Loop(
+        *(worker.settings, worker.source, worker.sink, lambda: worker.triage, lambda: None),
+        *(worker.metrics, worker.health, worker.stop),
+        clock=lambda: next(now),
+    ).run()
+
+
+@pytest.mark.parametrize("lags", [{}, {(TOPIC, 0): Lag(0)}], ids=["in reserve", "idle"])
+def test_an_answer_about_lag_does_not_reset_the_back_off(lags: dict[tuple[str, int], Lag]) -> None:
+    worker = Worker()
+
+    def receive(timeout: float, max_records: int) -> None:
+        raise away(f"no coordinator within {timeout} s for {max_records}")
+
+    worker.source.receive = receive  # type: ignore[method-assign]
+    worker.source.lag = lambda: lags  # type: ignore[method-assign]
+    worker.stop.during = lambda: worker.stop.set() if len(worker.stop.waits) == 7 else None
+    run_with_lag_each_round(worker)
+    assert worker.stop.waits[-1] >= 5
+    assert (worker.health.not_ready() or "").startswith("kafka: no coordinator")
+
+
+def test_a_topic_that_is_gone_is_logged_once_until_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = Worker()
+    rounds: list[str | None] = []
+
+    def lag() -> dict[tuple[str, int], Lag]:
+        rounds.append(worker.health.not_ready())
+        if len(rounds) <= 5:
+            raise away("no topic")
+        return {}
+
+    def receive(timeout: float, max_records: int) -> None:
+        assert timeout + max_records > 0
+        if len(rounds) == 8:
+            worker.stop.set()
+
+    worker.source.receive = receive  # type: ignore[method-assign]
+    worker.source.lag = lag  # type: ignore[method-assign]
+    with caplog.at_level(logging.WARNING, "triage"):
+        run_with_lag_each_round(worker)
+    assert rounds == [None, *["kafka: no topic"] * 5, None, None]
+    assert caplog.messages == ["no topic; trying again"]
+    assert worker.value("retries_total", dependency="kafka") == 5
+
+
+def test_what_a_transaction_holds_back_is_measured_and_does_not_wait() -> None:
+    worker = Worker()
+    worker.source.lag = lambda: {(TOPIC, 1): Lag(111, 111)}  # type: ignore[method-assign]
+    worker.run()
+    labels = {"topic": TOPIC, "partition": "1"}
+    assert worker.value("consumer_lag_records", **labels) == 111
+    assert worker.value("held_back_records", **labels) == 111
+    assert worker.health.not_ready() is None
 
 
 @pytest.mark.parametrize(

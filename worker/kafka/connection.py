@@ -5,6 +5,8 @@ group rebalances), and as a plain `DependencyError` where it cannot (no permissi
 """
 
 import contextlib
+import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +14,15 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import (
     AuthorizationError,
     FencedInstanceIdError,
+    GroupMaxSizeReachedError,
+    InconsistentGroupProtocolError,
+    InvalidRecordError,
     InvalidSessionTimeoutError,
+    InvalidTimestampError,
+    InvalidTransactionTimeoutError,
     KafkaConfigurationError,
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     SaslAuthenticationFailedError,
     UnsupportedVersionError,
@@ -47,10 +55,20 @@ under load would take that long."""
 _LARGEST_BATCH = 512 << 10
 """Bytes of a partition's messages in one request, before they are compressed."""
 
+_PRODUCE_ERROR = re.compile(
+    r"error produce response on topic-partition TopicPartition\(topic='(.+)', partition=(\d+)\),"
+    r" retrying \(.*?\): (.+)"
+)
+_NO_TOPIC = re.compile(r"Topic (\S+) not found in cluster metadata")
+"""What kafka-python logs while it tries again."""
+_MOST_CAUSES = 3
+
 _HOPELESS = (
     AuthorizationError,
     FencedInstanceIdError,
+    InconsistentGroupProtocolError,
     InvalidSessionTimeoutError,
+    InvalidTransactionTimeoutError,
     KafkaConfigurationError,
     MessageSizeTooLargeError,
     SaslAuthenticationFailedError,
@@ -60,6 +78,43 @@ _HOPELESS = (
 out, and a new producer can go on. A worker whose instance id was taken is fenced as a member, too.
 """
 
+_REMEDIES: dict[type[KafkaError], str] = {
+    AuthorizationError: (
+        "expected the user (TRIAGE_KAFKA_SASL_USERNAME, or whom the certificate or the "
+        "token names) to have the rights that deploy/README.md lists"
+    ),
+    SaslAuthenticationFailedError: (
+        "expected TRIAGE_KAFKA_SASL_USERNAME and TRIAGE_KAFKA_SASL_PASSWORD, or the token, "
+        "to be right; were they changed at the broker?"
+    ),
+    FencedInstanceIdError: (
+        "another worker of the group has come with this TRIAGE_INSTANCE_ID: "
+        "expected one of its own for each"
+    ),
+    InvalidSessionTimeoutError: (
+        "expected TRIAGE_SESSION_TIMEOUT_MS to lie between the broker's "
+        "group.min.session.timeout.ms and group.max.session.timeout.ms"
+    ),
+    InconsistentGroupProtocolError: (
+        "another program uses this group and divides the partitions in another way: "
+        "expected TRIAGE_GROUP_ID to name a group that only workers join"
+    ),
+    GroupMaxSizeReachedError: (
+        "the group has as many members as the broker's group.max.size allows: "
+        "stop some of its workers, or raise group.max.size"
+    ),
+    InvalidTransactionTimeoutError: (
+        "expected the broker's transaction.max.timeout.ms to be at least "
+        f"{_TRANSACTION_TIMEOUT_MS}: raise it, or set TRIAGE_DELIVERY=at-least-once"
+    ),
+    InvalidTimestampError: (
+        "the clock of this machine or of the broker is wrong: expected both to be right, and the "
+        "topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms to allow for "
+        "the rest"
+    ),
+}
+"""What to do about an error, for the end of its message."""
+
 
 @contextlib.contextmanager
 def kafka_errors(action: str) -> Iterator[None]:
@@ -68,6 +123,40 @@ def kafka_errors(action: str) -> Iterator[None]:
         yield
     except KafkaError as error:
         raise _translate(error, f"Kafka: {action}: {error}") from error
+
+
+class _RetriedErrors(logging.Handler):
+    """Keeps the last errors for which kafka-python tries again, which it only logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.errors: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what is said of a partition or a topic."""
+        found = _PRODUCE_ERROR.search(text := record.getMessage())
+        if found is not None:
+            topic, partition, error = found.groups()
+            self.errors[f"{topic}-{partition}: {error}"] = None
+        elif (missing := _NO_TOPIC.search(text)) is not None:
+            self.errors[f"there is no topic {missing[1]}"] = None
+
+
+@contextlib.contextmanager
+def publishing(action: str) -> Iterator[None]:
+    """Turn kafka-python's errors into ours; one about a timeout says why nothing was confirmed."""
+    retried = _RetriedErrors()
+    kafka_log = logging.getLogger("kafka")
+    kafka_log.addHandler(retried)
+    try:
+        yield
+    except KafkaError as error:
+        message = f"Kafka: {action}: {error}"
+        if isinstance(error, KafkaTimeoutError) and retried.errors:
+            message += f" ({'; '.join(list(retried.errors)[-_MOST_CAUSES:])})"
+        raise _translate(error, message) from error
+    finally:
+        kafka_log.removeHandler(retried)
 
 
 @contextlib.contextmanager
@@ -81,21 +170,11 @@ def connecting(settings: Settings) -> Iterator[None]:
 
 
 def _translate(error: KafkaError, message: str) -> DependencyError:
-    if isinstance(error, AuthorizationError):
-        message += (
-            "; expected the user (TRIAGE_KAFKA_SASL_USERNAME, or whom the certificate or the "
-            "token names) to have the rights that deploy/README.md lists"
-        )
-    elif isinstance(error, FencedInstanceIdError):
-        message += (
-            "; another worker of the group has come with this TRIAGE_INSTANCE_ID: "
-            "expected one of its own for each"
-        )
-    elif isinstance(error, InvalidSessionTimeoutError):
-        message += (
-            "; expected TRIAGE_SESSION_TIMEOUT_MS to lie between the broker's "
-            "group.min.session.timeout.ms and group.max.session.timeout.ms"
-        )
+    for cause, remedy in _REMEDIES.items():
+        if isinstance(error, cause):
+            message += f"; {remedy}"
+    if isinstance(error, InvalidRecordError) and "timestamp" in str(error).lower():
+        message += f"; {_REMEDIES[InvalidTimestampError]}"  # several records have the same fault
     kind = DependencyError if isinstance(error, _HOPELESS) else UnavailableError
     return kind(message)
 
@@ -143,8 +222,10 @@ def new_producer(settings: Settings, transactional_id: str | None = None) -> Any
     if transactional_id is not None:
         try:
             producer.init_transactions()
-        except KafkaError:
+        except KafkaError as error:
             close_producer(producer)
+            if InvalidTransactionTimeoutError.__name__ in str(error):  # kafka-python wraps it
+                raise InvalidTransactionTimeoutError from error
             raise
     return producer
 

@@ -2,32 +2,91 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kafka import TopicPartition
 
 from shared.errors import DependencyError, UnavailableError
 from worker.kafka.connection import connecting, kafka_errors, new_consumer
+from worker.kafka.reader import MissingTopicError, PositionLostError, Reader
 from worker.kafka.records import Record, records_of
 from worker.settings import Settings
 
+_ASK_SECONDS = 5
+"""Without a record for so long, Kafka is asked whether it is there."""
+_SHORTEST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+"""Seconds between two attempts to connect again."""
 _PATIENCE = 60
 """Seconds without a record before the end of a topic; workers' transactions take ten at most."""
 
 
-def follow(settings: Settings, topic: str, *, from_beginning: bool) -> Iterator[Record]:
+def follow(
+    settings: Settings,
+    topic: str,
+    *,
+    from_beginning: bool,
+    notify: Callable[[str], object] = lambda _: None,
+) -> Iterator[Record]:
     """Yield all committed records of a topic, as they come, without end.
+
+    Waits while Kafka or the topic is gone, and then goes on where it was.
 
     Args:
         from_beginning: start with the oldest record, or else with the next one.
+        notify: called with a line when the connection is lost and when it is back, and when records
+            were deleted before they were read.
 
     Raises:
-        DependencyError: from Kafka, or if there is no such topic.
+        DependencyError: from Kafka, or if there is no such topic at first.
     """
-    with _reader(settings, topic, "earliest" if from_beginning else "latest") as consumer:
-        while True:
-            yield from records_of(consumer.poll(timeout_ms=200))
+    positions = {} if from_beginning else _ends(settings, topic)
+    lost: str | None = None
+    began = False
+    pause = _SHORTEST_PAUSE
+    while True:
+        try:
+            with contextlib.closing(Reader(settings, [topic], positions)) as reader:
+                reader.behind()
+                if lost is not None:
+                    notify("connected to Kafka again")
+                began, lost, pause = True, None, _SHORTEST_PAUSE
+                for record in _until_lost(reader, topic, notify):
+                    positions[topic, record.partition] = record.offset + 1
+                    yield record
+        except PositionLostError as error:
+            notify(f"{error}; {topic} is read from its beginning")
+            positions.clear()
+        except (UnavailableError, MissingTopicError) as error:
+            if not began:
+                raise
+            if str(error) != lost:
+                lost = str(error)
+                notify(f"the connection is lost: {lost}; trying again")
+            time.sleep(pause)
+            pause = min(_LONGEST_PAUSE, 2 * pause)
+
+
+def _until_lost(reader: Reader, topic: str, notify: Callable[[str], object]) -> Iterator[Record]:
+    """Yield records; a poll alone would not notice that Kafka is gone."""
+    asked, skipped = time.monotonic(), 0
+    while True:
+        if records := reader.poll(0.2):
+            asked = time.monotonic()
+            yield from records
+        elif time.monotonic() - asked > _ASK_SECONDS:
+            reader.behind()
+            asked = time.monotonic()
+        if reader.skipped[topic] > skipped:
+            notify(f"{reader.skipped[topic] - skipped} records were deleted before they were read")
+            skipped = reader.skipped[topic]
+
+
+def _ends(settings: Settings, topic: str) -> dict[tuple[str, int], int]:
+    with _reader(settings, topic, "earliest") as consumer:
+        ends = consumer.end_offsets(consumer.assignment())
+    return {(topic, partition.partition): end for partition, end in ends.items()}
 
 
 def read(settings: Settings, topic: str) -> Iterator[Record]:

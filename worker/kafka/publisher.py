@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from worker.kafka.connection import PATIENCE_MS, connecting, kafka_errors, new_producer
+from worker.kafka.connection import PATIENCE_MS, connecting, new_producer, publishing
 from worker.kafka.records import Message
 from worker.kafka.sink import send, wait_for_futures
 from worker.kafka.workarounds import begin_transactional, close_producer, wait_for_result
@@ -34,7 +34,7 @@ class Publisher:
             DependencyError: from Kafka.
         """
         producer = self._producer
-        with kafka_errors("publish"):
+        with publishing("publish"):
             if self._transactions:
                 producer.begin_transaction()
             published = wait_for_futures(list(send(producer, messages)), _SECONDS)

@@ -9,12 +9,16 @@ from kafka import TopicPartition
 from kafka.errors import OffsetOutOfRangeError
 
 from shared.errors import DependencyError, UnavailableError
-from worker.kafka.connection import connecting, kafka_errors, new_consumer
+from worker.kafka.connection import REQUEST_TIMEOUT_MS, connecting, kafka_errors, new_consumer
 from worker.kafka.records import Record
 from worker.settings import Settings
 
 _NEW_PARTITIONS = 30
 """Seconds between looks for partitions that were added."""
+
+
+class MissingTopicError(DependencyError):
+    """A topic does not exist."""
 
 
 class PositionLostError(UnavailableError):
@@ -32,7 +36,8 @@ class Reader:
         skipped: records that Kafka had removed before they were read, by topic.
 
     Raises:
-        DependencyError: from Kafka, or if a topic does not exist.
+        DependencyError: from Kafka.
+        MissingTopicError: if a topic does not exist.
         PositionLostError: if a position is past the end of its partition.
     """
 
@@ -56,7 +61,7 @@ class Reader:
                 there = self._consumer.topics()
                 missing = [topic for topic in topics if topic not in there]
                 if missing:
-                    raise DependencyError(
+                    raise MissingTopicError(
                         f"Kafka at {settings.kafka_bootstrap_servers} has no topic "
                         f"{', '.join(missing)}; create it with `triage-worker create-topics`"
                     )
@@ -87,7 +92,9 @@ class Reader:
     def behind(self) -> int:
         """Return how many offsets are not read yet."""
         with kafka_errors("find the ends of partitions"):
-            ends = self._consumer.end_offsets(self._consumer.assignment())
+            ends = self._consumer.end_offsets(
+                self._consumer.assignment(), timeout_ms=REQUEST_TIMEOUT_MS
+            )
             return sum(
                 max(0, end - self._consumer.position(partition)) for partition, end in ends.items()
             )

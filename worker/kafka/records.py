@@ -62,6 +62,23 @@ class Batch(msgspec.Struct, frozen=True):
     membership: Any
 
 
+class Lag(msgspec.Struct, frozen=True):
+    """How far a partition's reader is behind.
+
+    Attributes:
+        records: offsets up to the end of the partition.
+        held_back: how many of them cannot be read yet, because a producer's transaction is open.
+    """
+
+    records: int
+    held_back: int = 0
+
+    @property
+    def readable(self) -> int:
+        """How many offsets wait for the reader."""
+        return self.records - self.held_back
+
+
 class PositionReset(msgspec.Struct, frozen=True):
     """A position that Kafka no longer has, and the one that was taken instead.
 

@@ -142,6 +142,7 @@ def connect(settings: Settings, options: Mapping[str, Any]) -> Any:
             for seconds in _ATTEMPTS:
                 try:
                     client.check_version(timeout_ms=seconds * 1000)
+                    _reach_a_broker(client)
                     return client
                 except (KafkaError, OSError, ValueError) as error:
                     if not errors or isinstance(error, _SASL_REFUSALS + _OTHER_PROTOCOLS):
@@ -149,6 +150,15 @@ def connect(settings: Settings, options: Mapping[str, Any]) -> Any:
                 if (refusal := _first_refusal(errors, settings)) is not None:
                     message, cause = refusal
                     raise DependencyError(f"{server} {message}") from cause
+                if client.cluster.brokers():
+                    break
+        if brokers := client.cluster.brokers():
+            named = ", ".join(f"{broker.host}:{broker.port}" for broker in brokers)
+            raise UnavailableError(
+                f"{server} answers, but the address that it gives for its brokers cannot be "
+                f"reached: {named}: {errors[-1]}; expected advertised.listeners of each broker to "
+                "be an address that this machine can reach"
+            ) from errors[-1]
         raise UnavailableError(
             f"{server} cannot be used: {errors[-1]}; "
             "expected TRIAGE_KAFKA_BOOTSTRAP_SERVERS to name a broker that runs"
@@ -156,6 +166,22 @@ def connect(settings: Settings, options: Mapping[str, Any]) -> Any:
     except BaseException:
         client.close()
         raise
+
+
+def _reach_a_broker(client: Any) -> None:
+    """Connect to one of the brokers by the address that it advertises.
+
+    Raises:
+        KafkaError: if none can be reached.
+    """
+    brokers = client.cluster.brokers()
+    for number, broker in enumerate(brokers, start=1):
+        try:
+            client.check_version(broker.node_id, timeout_ms=sum(_ATTEMPTS) * 1000 / len(brokers))
+            return
+        except KafkaError:
+            if number == len(brokers):
+                raise
 
 
 def _first_refusal(errors: list[Exception], settings: Settings) -> tuple[str, Exception] | None:

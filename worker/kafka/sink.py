@@ -10,7 +10,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLarg
 from kafka.future import Future
 
 from shared.errors import DependencyError
-from worker.kafka.connection import PATIENCE_MS, connecting, kafka_errors, new_producer
+from worker.kafka.connection import PATIENCE_MS, connecting, new_producer, publishing
 from worker.kafka.record_batches import PackedWriter, packed_writer
 from worker.kafka.records import Batch, Message
 from worker.kafka.source import offsets_behind
@@ -65,7 +65,7 @@ class KafkaSink:
         while True:
             too_large: list[int] = []  # indices of messages, in the order of their refusal
             try:
-                with kafka_errors("deliver"):
+                with publishing("deliver"):
                     self._deliver(batch, messages, too_large, writer)
                 return
             except DependencyError as error:

@@ -22,13 +22,15 @@ from kafka.errors import (
 )
 from kafka.structs import MemberState
 
+from shared.errors import UnavailableError
 from worker.kafka.connection import (
     REQUEST_TIMEOUT_MS,
     connecting,
     kafka_errors,
     new_consumer,
 )
-from worker.kafka.records import Batch, PositionReset, Record
+from worker.kafka.records import Batch, Lag, PositionReset, Record
+from worker.kafka.topics import is_missing
 from worker.kafka.unpack import one_allowance
 from worker.kafka.workarounds import attach_to_coordinator, poll_readable
 from worker.settings import Settings
@@ -286,10 +288,14 @@ class KafkaSource:
         """
         self._consumer.commit(offsets_behind(batch), timeout_ms=REQUEST_TIMEOUT_MS)
 
-    def lag(self) -> dict[tuple[str, int], int]:
-        """Return how many offsets each partition is behind its end, by (topic, partition).
+    def lag(self) -> dict[tuple[str, int], Lag]:
+        """Return how far each partition is behind its end, by (topic, partition).
+
+        A member without partitions asks for another member's, so that it notices as well if Kafka
+        or the topic is gone.
 
         Raises:
+            UnavailableError: if the topic does not exist.
             DependencyError: from Kafka.
         """
         with kafka_errors("look for the ends of the partitions"):
@@ -297,12 +303,35 @@ class KafkaSource:
             if self._member is None:
                 self._seek_to_commits()
             partitions = self._consumer.assignment() if self._member is not None else ()
-            ends = self._ends(partitions)
+            if not partitions:
+                self._check_topic()
+                return {}
             return {
-                (partition.topic, partition.partition): max(0, end - position)
-                for partition, end in ends.items()
+                (partition.topic, partition.partition): self._behind(partition, position, stable)
+                for partition, stable in self._ends(partitions).items()
                 if (position := self._position(partition)) is not None
             }
+
+    def _check_topic(self) -> None:
+        """Ask for the end of a partition that every topic has."""
+        topic = self._settings.input_topic
+        try:
+            self._ends([TopicPartition(topic, 0)])
+        except KafkaError as error:
+            if is_missing(self._settings, topic):
+                raise UnavailableError(
+                    f"Kafka at {self._settings.kafka_bootstrap_servers} has no topic {topic} any "
+                    "more: create it again with `triage-worker create-topics`, and it will be read "
+                    "from its beginning"
+                ) from error
+            raise
+
+    def _behind(self, partition: Any, position: int, stable: int) -> Lag:
+        """Compare a position with the last stable offset and the end, as the last fetch had it."""
+        end = max(stable, self._consumer.highwater(partition) or 0)
+        readable = max(0, stable - position)
+        held_back = end - max(stable, position)
+        return Lag(readable + held_back, held_back)
 
     def _position(self, partition: Any) -> int | None:
         position: int | None = self._consumer.position(partition, timeout_ms=_OFFSETS_TIMEOUT_MS)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from kafka.errors import TopicAlreadyExistsError
 
-from shared.errors import DependencyError
+from shared.errors import DependencyError, UnavailableError
 from worker.kafka.connection import connecting, new_admin
 from worker.settings import Settings
 
@@ -27,6 +27,15 @@ def check_topics(settings: Settings) -> None:
             "token names) see it, or set TRIAGE_INPUT_TOPIC, TRIAGE_ALERTS_TOPIC, "
             "TRIAGE_DEAD_LETTERS_TOPIC"
         )
+
+
+def is_missing(settings: Settings, topic: str) -> bool:
+    """Return whether Kafka says that a topic does not exist; False if it does not answer."""
+    try:
+        with connecting(settings), contextlib.closing(new_admin(settings)) as admin:
+            return topic not in admin.list_topics()
+    except UnavailableError:
+        return False
 
 
 def create_topics(settings: Settings, topics: Mapping[str, int]) -> list[str]:

@@ -128,7 +128,18 @@ class Metrics:
             "Those of them that the vocabulary lacks; 0 with a recipe that leaves them out",
         )
 
-        self.lag = gauge("consumer_lag_records", "Offsets not consumed yet", "topic", "partition")
+        self.lag = gauge(
+            "consumer_lag_records",
+            "Offsets not consumed yet, up to the end of the partition",
+            "topic",
+            "partition",
+        )
+        self.held_back = gauge(
+            "held_back_records",
+            "Those of them that cannot be read yet, because a producer's transaction is open",
+            "topic",
+            "partition",
+        )
         self.assigned_partitions = gauge("assigned_partitions", "Partitions of this member")
         self.rebalances = counter("rebalances", "Changes of the assigned partitions")
         self.position_resets = counter(

@@ -1,0 +1,125 @@
+"""Errors of a real Kafka name their cause and the remedy."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import msgspec
+import pytest
+from kafka import KafkaConsumer
+
+from shared.errors import DependencyError, UnavailableError
+from tests.kafka.feed import Feed, drain
+from tests.kafka.processes import settings_of, wait_for
+from worker.demo.local_kafka import LocalKafka, hold_port
+from worker.kafka import connection, sink
+from worker.kafka.connection import new_admin, new_consumer
+from worker.kafka.records import Message
+from worker.kafka.sink import KafkaSink
+from worker.kafka.source import KafkaSource
+from worker.settings import Settings
+
+_PROPERTIES = """
+transaction.max.timeout.ms=9000
+group.max.size=2
+listeners=PLAINTEXT://127.0.0.1:{{port}},CONTROLLER://127.0.0.1:{{controller}},WRONG://127.0.0.1:{wrong}
+advertised.listeners=PLAINTEXT://127.0.0.1:{{port}},WRONG://127.0.0.1:1
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,WRONG:PLAINTEXT
+"""
+
+
+@pytest.fixture(scope="module")
+def wrong_port() -> Iterator[int]:
+    with closing(hold_port()) as held:
+        yield int(held.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def strict(wrong_port: int) -> Iterator[LocalKafka]:
+    """A broker with narrow limits, and a listener that is advertised at a port where nobody is."""
+    broker = LocalKafka(properties=_PROPERTIES.format(wrong=wrong_port))
+    try:
+        broker.start()
+    except DependencyError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def settings(strict: LocalKafka, request: pytest.FixtureRequest) -> Settings:
+    return settings_of(strict, request.node.name.replace("_", "-"), partitions=1)
+
+
+def create(settings: Settings, topic: str, **config: str) -> None:
+    with closing(new_admin(settings)) as admin:
+        configs = {name.replace("_", "."): value for name, value in config.items()}
+        admin.create_topics({topic: {"num_partitions": 1, "configs": configs}})
+
+
+def deliver(settings: Settings, topic: str) -> None:
+    """Delivers a record and one message to a topic, without transactions."""
+    settings = msgspec.structs.replace(settings, delivery="at-least-once")
+    feed = Feed(settings)
+    with closing(feed.producer), closing(KafkaSource(settings)) as source:
+        feed(0, 1)
+        batch = drain(source)
+        with closing(KafkaSink(settings, source.commit)) as into:
+            into.connect()
+            into.deliver(batch, [Message(topic, None, b"x", [])])
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PATIENCE_MS", 3000)
+    monkeypatch.setattr(sink, "_SECONDS", 3)
+
+
+def test_an_address_that_is_advertised_wrongly(settings: Settings, wrong_port: int) -> None:
+    settings = msgspec.structs.replace(settings, kafka_bootstrap_servers=f"127.0.0.1:{wrong_port}")
+    with pytest.raises(UnavailableError, match=r"answers.*: 127\.0\.0\.1:1: .*advertised.listen"):
+        new_consumer(settings)
+
+
+def test_a_limit_of_transactions(settings: Settings) -> None:
+    with pytest.raises(
+        DependencyError, match=r"transaction.max.timeout.ms.*at least 10000"
+    ) as said:
+        KafkaSink(settings, lambda _: None).connect()
+    assert not isinstance(said.value, UnavailableError)  # it ends, and does not try for ever
+
+
+def test_a_group_of_other_members(settings: Settings) -> None:
+    stranger = KafkaConsumer(
+        settings.input_topic,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=settings.group_id,
+    )
+    with closing(stranger), closing(KafkaSource(settings)) as source:
+        wait_for(lambda: stranger.poll(timeout_ms=100) == {} and bool(stranger.assignment()))
+        with pytest.raises(DependencyError, match="TRIAGE_GROUP_ID") as said:
+            drain(source)
+    assert not isinstance(said.value, UnavailableError)
+
+
+def test_a_group_that_is_full(settings: Settings) -> None:
+    with ExitStack() as stack:
+        members = [stack.enter_context(closing(KafkaSource(settings))) for _ in range(3)]
+
+        with pytest.raises(UnavailableError, match=r"group\.max\.size"):
+            wait_for(lambda: any(member.receive(0.1, 10) is not None for member in members))
+
+
+def test_a_clock_that_is_wrong(settings: Settings) -> None:
+    """To the topic every message is too old."""
+    create(settings, "narrow", message_timestamp_before_max_ms="1")
+    with pytest.raises(UnavailableError, match="the clock of this machine"):
+        deliver(settings, "narrow")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_topic_that_is_missing(settings: Settings) -> None:
+    with pytest.raises(UnavailableError, match="there is no topic nowhere"):
+        deliver(settings, "nowhere")
