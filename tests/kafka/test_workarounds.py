@@ -83,8 +83,8 @@ def test_a_leader_that_the_metadata_lack_loses_no_record(settings: Settings) -> 
     """kafka-python loses what it has just taken, and never asks that leader again."""
     feed = Feed(settings)
     with closing(feed.producer), closing(KafkaSource(settings)) as source:
-        feed(0, 5)
-        drain(source)
+        feed(0, 6)
+        source.commit(source.truncate(drain(source), 1))  # or it would fail before it fetches
         source.rewind()
         manager, before = source._consumer._manager, source._consumer
         find, leader = manager.cluster.broker_metadata, 1
@@ -99,12 +99,12 @@ def test_a_leader_that_the_metadata_lack_loses_no_record(settings: Settings) -> 
         with pytest.raises(UnavailableError, match="UnknownBrokerId"):
             drain(source, lambda _: False, seconds=20)
         manager.cluster.broker_metadata = find
-        feed(0, 5)
+        feed(0, 4)
         taken: list[int] = []
 
         def take(batch: Batch) -> bool:
             taken.extend(record.offset for record in batch.records)
-            return len(taken) >= 10
+            return len(taken) >= 9
 
         drain(source, take, seconds=20)
-        assert taken == list(range(10))
+        assert taken == list(range(1, 10))
