@@ -239,7 +239,7 @@ class TestOnData:
         hashes = normalized_hashes(read_dataset(SAMPLE).texts)
         make("LSTM", hashes=hashes, sha256="of other data")
         ran = program("promote", "2", "--data", SAMPLE)
-        refused(ran, registry, "0 of the 192 tweets", "10 of each label at least")
+        refused(ran, registry, "0 of the 192 tweets", "needs 10 of each label")
         assert ran.out == ""
 
     def test_candidate_that_does_not_say_what_it_saw_is_refused_on_other_data(
