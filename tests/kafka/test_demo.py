@@ -65,7 +65,7 @@ def test_the_whole_demonstration(tmp_path: Path) -> None:
     assert precision > 0.6
     assert recall > 0.6
     assert "tweets per second" in shown
-    assert len(re.findall(r"^\d\d:\d\d:\d\d [01]\.\d\d ", shown, re.MULTILINE)) > 20
+    assert len(re.findall(r"^[\d-]+ [\d:]+ \S+ [01]\.\d\d ", shown, re.MULTILINE)) > 20
     assert (tmp_path / "demo.svg").read_text().startswith("<svg")
     demo.expect_nothing_left()
 

@@ -264,8 +264,10 @@ class TestPredict:
     def test_empty_text_is_refused(self, program: Program, text: str) -> None:
         program("predict", "a fire", text).is_refused(2, repr(text))
 
-    def test_empty_line_is_refused(self, program: Program) -> None:
-        program("predict", stdin=b"a fire\n\nanother\n").is_refused(2, "''")
+    def test_blank_lines_are_skipped_and_counted(self, program: Program) -> None:
+        ran = program("predict", stdin=b"a fire\n\nanother\n")
+        assert (ran.code, len(ran.out.splitlines())) == (0, 2)
+        assert "1 blank" in ran.err
 
     def test_missing_alias_is_refused(
         self, program: Program, environment: pytest.MonkeyPatch, tmp_path: Path

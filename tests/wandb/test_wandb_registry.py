@@ -177,7 +177,7 @@ class TestKey:
     ) -> None:
         wandb_server.store.read_only.add("tweet-triage")
         before = two.history()
-        with refused(RegistryError, f"{ENTITY}/tweet-triage is read-only"):
+        with refused(RegistryError, f"you cannot write to the project {ENTITY}/tweet-triage"):
             two.promote(CANDIDATE)
         assert aliases(two) == {CANDIDATE: 1, PRODUCTION: 0}
         assert two.history() == before

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 from pathlib import Path
 
 import msgspec
@@ -9,11 +10,14 @@ import pytest
 
 from shared.errors import UsageError
 from shared.secret import Secret
-from shared.settings import FILE_VARIABLE, secret_names
+from shared.settings import FILE_VARIABLE, expected, secret_names
 from worker.settings import Settings, read_settings
 
 PASSWORD = "corr3ct-h0rse"
 SECRETS = secret_names(Settings)
+EXPECTED = {
+    field.name: re.escape(expected(field.type)) for field in msgspec.structs.fields(Settings)
+}
 SCRAM = {
     "SECURITY_PROTOCOL": "SASL_SSL",
     "SASL_MECHANISM": "SCRAM-SHA-512",
@@ -162,7 +166,7 @@ def test_every_problem_is_in_one_message(
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_a_bad_secret_is_named_and_not_shown(name: str, value: str) -> None:
     variable = f"TRIAGE_{name.upper()}"
-    with pytest.raises(UsageError, match=f"{variable}: expected a line of text") as caught:
+    with pytest.raises(UsageError, match=f"{variable}: expected {EXPECTED[name]}") as caught:
         read_settings({variable: value})
     assert PASSWORD not in str(caught.value)
 
@@ -182,7 +186,7 @@ def test_a_bad_secret_of_the_file_is_not_shown(tmp_path: Path) -> None:
 def test_every_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("two\nlines")
     variable = f"TRIAGE_{name.upper()}_FILE"
-    with pytest.raises(UsageError, match=f"{variable}: expected a line of text"):
+    with pytest.raises(UsageError, match=f"{variable}: expected {EXPECTED[name]}"):
         read_settings({variable: str(tmp_path / "secret")})
 
 
@@ -195,8 +199,8 @@ def test_password_of_a_file(tmp_path: Path) -> None:
 
 def test_secrets_are_all_the_settings_that_sound_like_it() -> None:
     names = {field.name for field in msgspec.structs.fields(Settings)}
-    assert {name for name in names if name.endswith(("_password", "_secret"))} == SECRETS
-    assert len(SECRETS) == 3
+    named = {name for name in names if name.endswith(("_password", "_secret", "_token"))}
+    assert named | {"webhook_url"} == SECRETS
 
 
 def test_nothing_shows_a_secret(caplog: pytest.LogCaptureFixture) -> None:

@@ -231,7 +231,7 @@ def test_an_alert_says_what_was_decided_and_why(bundle: Bundle) -> None:
     assert message.headers == [trace, ("X-B3-TraceId", b"y")]
     assert message.added == [
         ("content-type", b"application/json"),
-        ("triage-schema-version", b"2"),
+        ("triage-schema-version", b"3"),
         ("triage-model-version", b"7"),
     ]
 

@@ -163,11 +163,11 @@ def test_unknown_version_names_those_there_are(
         registry.register(made)
     registry.promote("2")
     before = registry.history()
-    message = f"no version or alias {version!r}: expected one of 1, 2, 3, candidate, production"
+    message = f"has no version or alias {version!r}: expected one of 1, 2, 3, candidate, production"
     for attempt in (registry.resolve, registry.promote):
         with pytest.raises(RegistryError) as caught:
             attempt(version)
-        assert str(caught.value) == f"registry {registry.url}: {message}"
+        assert str(caught.value) == f"registry {registry.url} {message}"
     assert registry.history() == before
 
 

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import ROOT
+from worker.desk.metrics import Metrics as DeskMetrics
 from worker.ops.health import Health
 from worker.ops.metrics import ArrayHistogram, Metrics
 
@@ -25,6 +26,7 @@ def test_metrics_are_named_and_explained() -> None:
     with metrics.step("decode"):
         pass
     found = {family.name: family for family in metrics.registry.collect()}
+    found |= {family.name: family for family in DeskMetrics().registry.collect()}
     ours = {name for name in found if name.startswith("triage_")}
     assert all(len(found[name].documentation) > 10 for name in ours)
     rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
