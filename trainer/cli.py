@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from shared.command_line import new_app, run_command
 from shared.errors import UsageError, run_program
+from trainer.commands.adapt import adapt
 from trainer.commands.distill import distill
 from trainer.commands.evaluate import evaluate
 from trainer.commands.fetch_data import fetch_data
@@ -27,6 +28,7 @@ app = new_app(
 app.command(fetch_data)
 app.command(distill)
 app.command(train)
+app.command(adapt)
 app.command(sweep)
 app.command(report)
 app.command(list_versions, name="list")

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from shared.bundle.quality import BALANCED, OperatingPoint, Probability, Quality
+from shared.bundle.quality import BALANCED, Figure, OperatingPoint, Probability, Quality
 from shared.errors import BundleError
 from shared.model.architecture import Architecture
 from shared.model.calibration import Calibration
@@ -32,6 +32,42 @@ class Labelling(msgspec.Struct, frozen=True):
     leave_out: tuple[str, ...] = ("Can't Decide",)
 
 
+class Adaptation(msgspec.Struct, frozen=True, kw_only=True):
+    """How a bundle learned from labels of one crisis.
+
+    Attributes:
+        base: digest of the bundle that learned, which had not learned from labels before.
+        version: its number in the registry.
+        name: of the labelled file.
+        sha256: of labels and texts.
+        labels: how many labelled tweets there were.
+        relevant: how many of them are relevant.
+        keywords: words of the crisis; only texts that hold one are scored in a new way. Without
+            any, all texts are.
+        coverage: share of the labelled tweets that hold a keyword.
+        compared_with: digest of the bundle that the figures compare it with.
+        compared: how many labelled tweets the figures are of; the other bundle learned none of
+            them, and each is scored by an adaptation that did not learn it.
+        before: metric → the other bundle's figure with its 95 % interval.
+        after: metric → the adapted bundle's figure.
+        difference: metric → after minus before, on the same tweets.
+    """
+
+    base: str
+    version: int
+    name: str
+    sha256: str
+    labels: int
+    relevant: int
+    keywords: list[str]
+    coverage: float
+    compared_with: str
+    compared: int
+    before: dict[str, Figure]
+    after: dict[str, Figure]
+    difference: dict[str, Figure]
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The content of `manifest.json`.
 
@@ -53,6 +89,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         quality: other figures of training; None in bundles of version 0.1.
         labelling: how the labelled file was read; how to read others if nothing else is given.
         languages: of the texts of training, as in a tweet's `lang` (BCP 47).
+        adaptation: how it learned from labels of one crisis, or None. `metrics` are of the part
+            `labels` alone then, and `data` is what its base was trained on.
     """
 
     format: int
@@ -74,6 +112,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     quality: Quality | None = None
     labelling: Labelling = Labelling()
     languages: tuple[str, ...] = ("en",)
+    adaptation: Adaptation | None = None
 
     def threshold_at(self, asked: float | str) -> float:
         """Return the lowest probability of a relevant tweet.

@@ -102,6 +102,7 @@ class LabelledData:
         err: Console,
         defaults: Labelling = Labelling(),  # noqa: B008  # it is frozen
         keyword_column: str | None = None,
+        fewest: int = 10,
     ) -> "Dataset":
         """Read the tweets, and print what a user should know of how that went.
 
@@ -109,6 +110,7 @@ class LabelledData:
             err: where to print.
             defaults: columns and labels where the options do not say.
             keyword_column: what the tweets were found by, if that is asked for.
+            fewest: tweets that a label has at least.
 
         Raises:
             DataError: as `trainer.data.read.read_dataset` does.
@@ -125,7 +127,7 @@ class LabelledData:
             tuple(self.leave_out or defaults.leave_out),
         )
         files = [parse_data_file(given) for given in self.data]
-        dataset = read_dataset(files, labelling, keyword_column)
+        dataset = read_dataset(files, labelling, keyword_column, fewest)
         for note in dataset.notes:
             err.print(note, highlight=False)
         return dataset

@@ -43,7 +43,8 @@ def promote(
     """Let workers score with a version.
 
     A version that is worse than the one in production is refused. With `--data`, both are compared
-    on these tweets; without, by the figures of their training.
+    on these tweets; without, by the figures of their training. A version that `adapt` made is
+    also compared on the labels that it learned, each predicted by a model that did not learn it.
 
     For example:
 
@@ -91,12 +92,14 @@ def _refusals(version: Version, labelled: LabelledData | None, context: Context)
         return []
     with context.err.status("comparing with production"):
         from shared.bundle.load import load_bundle
-        from trainer.evaluate.gate import judge, judge_recorded, version_name
+        from trainer.evaluate.gate import judge, judge_adapted, judge_recorded, version_name
         from trainer.evaluate.loaded_model import LoadedModel
 
-        if labelled is None:
-            verdict = judge_recorded(version, production)
-        else:
+        adaptation = version.manifest.adaptation
+        verdicts = []
+        if adaptation and adaptation.compared_with == production.digest:
+            verdicts.append(judge_adapted(version, production))
+        if labelled:
             dataset = labelled.read(context.err, version.manifest.labelling)
             folder = registry.fetch(version, cache)
             candidate = LoadedModel(version_name(version), folder, load_bundle(folder))
@@ -105,9 +108,12 @@ def _refusals(version: Version, labelled: LabelledData | None, context: Context)
                 current = LoadedModel(version_name(production), folder, load_bundle(folder))
             except BundleError as error:
                 return [f"there is nothing to compare with: {error}"]
-            verdict = judge(candidate, current, dataset)
-    if verdict.table:
-        out.print(verdict.table)
-    for note in verdict.notes:
-        out.print(note)
-    return verdict.refusals
+            verdicts.append(judge(candidate, current, dataset))
+        elif not verdicts:
+            verdicts.append(judge_recorded(version, production))
+    for verdict in verdicts:
+        if verdict.table:
+            out.print(verdict.table)
+        for note in verdict.notes:
+            out.print(note)
+    return [refusal for verdict in verdicts for refusal in verdict.refusals]

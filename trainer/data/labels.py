@@ -9,7 +9,9 @@ import numpy.typing as npt
 from shared.bundle.manifest import Labelling
 from shared.errors import DataError
 
-_FEWEST = 10  # rows of a class; fewer cannot be divided into three parts
+FEWEST = 10
+"""Rows of a class; fewer cannot be divided into three parts."""
+
 _SHOWN = 5  # labels in a message
 _MOST = 50  # different labels; more of them are texts, which no message may hold
 
@@ -18,7 +20,11 @@ LEFT_OUT = -1
 
 
 def interpret_labels(
-    labels: Sequence[str], labelling: Labelling, notes: list[str], hint: str = ""
+    labels: Sequence[str],
+    labelling: Labelling,
+    notes: list[str],
+    hint: str = "",
+    fewest: int = FEWEST,
 ) -> npt.NDArray[np.int8]:
     """What each label means: 1 for relevant, 0 for not relevant, -1 for left out.
 
@@ -28,12 +34,13 @@ def interpret_labels(
         labels: one a row, without blanks around them, none of them empty.
         notes: to which is added what a user should know.
         hint: what to say at the end of an error.
+        fewest: rows that a class has at least.
 
     Returns:
         int8, shape (rows,).
 
     Raises:
-        DataError: if a label has no meaning, or a class has fewer than 10 rows.
+        DataError: if a label has no meaning, or a class has too few rows.
     """
     counts = Counter(labels)
     positive, negative, left_out = (
@@ -53,10 +60,10 @@ def interpret_labels(
             f"name each by --positive, --negative or --leave-out{_several(others)}{hint}"
         )
     rows = [sum(counts[label] for label in group) for group in (positive, negative)]
-    if min(rows) < _FEWEST:
+    if min(rows) < fewest:
         raise DataError(
             f"{stated}: expected two labels, {_quoted(labelling.positive)} and another, "
-            f"and {_FEWEST} rows or more of each; found {_shown(counts, list(counts)) or 'none'}"
+            f"and {fewest} rows or more of each; found {_shown(counts, list(counts)) or 'none'}"
             f"{_several(others)}{hint}"
         )
     for option, group in (("--positive", labelling.positive), ("--negative", labelling.negative)):

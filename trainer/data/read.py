@@ -19,7 +19,7 @@ from trainer.data.dataset import PUBLISHED, Dataset
 from trainer.data.delimited import MOST_FAULTS
 from trainer.data.formats import Table, read_table
 from trainer.data.known import advice
-from trainer.data.labels import LEFT_OUT, interpret_labels
+from trainer.data.labels import FEWEST, LEFT_OUT, interpret_labels
 from trainer.data.votes import count_votes, find_near_conflicts
 
 _AGREEMENT_COLUMN = "choose_one:confidence"
@@ -61,6 +61,7 @@ def read_dataset(
     files: Path | Sequence[DataFile],
     labelling: Labelling = Labelling(),  # noqa: B008  # it is frozen
     keyword_column: str | None = None,
+    fewest: int = FEWEST,
 ) -> Dataset:
     """Read labelled files, of any format that `trainer.data.formats` knows, as one data set.
 
@@ -70,10 +71,11 @@ def read_dataset(
     Args:
         labelling: columns and labels.
         keyword_column: what the tweets were found by; None for `keyword`, if it is there.
+        fewest: rows that a class has at least.
 
     Raises:
         DataError: if a file is missing, has an unknown format or lacks a column; if it is damaged,
-            naming the first ten faults; if a label has no meaning, or a class fewer than 10 rows.
+            naming the first ten faults; if a label has no meaning, or a class too few rows.
     """
     if isinstance(files, Path):
         files = [DataFile(files)]
@@ -104,7 +106,7 @@ def read_dataset(
     path = ", ".join(readable(file.path) for file in files)
     hint = hints[0] if "looks like" in hints[0] else ""
     try:
-        meanings = interpret_labels([row.label for row in rows], of_first, notes, hint)
+        meanings = interpret_labels([row.label for row in rows], of_first, notes, hint, fewest)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     rows = [row for row, meaning in zip(rows, meanings, strict=True) if meaning != LEFT_OUT]
@@ -122,7 +124,7 @@ def read_dataset(
     if sha256 != PUBLISHED:
         dataset = _one_row_a_text(dataset, [row.place for row in rows], notes)
         sha256 = _content_hash(dataset)
-        _expect_both_labels(path, dataset)
+        _expect_both_labels(path, dataset, fewest)
     return msgspec.structs.replace(dataset, sha256=sha256, notes=notes)
 
 
@@ -250,12 +252,12 @@ def _first(places: Iterable[str]) -> str:
     return ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
 
 
-def _expect_both_labels(path: str, dataset: Dataset) -> None:
+def _expect_both_labels(path: str, dataset: Dataset, fewest: int) -> None:
     """Check that there is something to learn after the votes were counted."""
     counts = np.bincount(dataset.labels, minlength=2)
-    if counts.min() < 10:
+    if counts.min() < fewest:
         raise DataError(
-            f"{path}: expected 10 different texts or more of each label; found {counts[1]} "
+            f"{path}: expected {fewest} different texts or more of each label; found {counts[1]} "
             f"relevant and {counts[0]} others"
         )
 

@@ -122,6 +122,13 @@ def judge_recorded(candidate: Version, production: Version) -> Verdict:
     """
     names = version_name(candidate), version_name(production)
     manifests = [candidate.manifest, production.manifest]
+    for version in (candidate, production):
+        if "test" not in version.manifest.metrics:
+            told = (
+                f"{_called(version)} has learned labels since its test part was measured: "
+                "compare them on labelled tweets, with --data FILE"
+            )
+            return Verdict(None, [], [told])
     data = [manifest.data for manifest in manifests]
     if (data[0]["sha256"], data[0]["test"]) != (data[1]["sha256"], data[1]["test"]):
         refusal = (
@@ -144,6 +151,28 @@ def judge_recorded(candidate: Version, production: Version) -> Verdict:
 def version_name(version: Version) -> str:
     """Return what a version is called: its number, and its model in brackets."""
     return f"version {version.number} ({version.manifest.name})"
+
+
+def judge_adapted(candidate: Version, production: Version) -> Verdict:
+    """Compare an adapted candidate with production, by labels that neither learned.
+
+    Each label was predicted by an adaptation that did not learn it (cross-fitting), so that the
+    differences are of paired rows, and as good as those of tweets that nobody learned.
+
+    Raises:
+        ValueError: if the candidate was not compared with this version.
+    """
+    adaptation = candidate.manifest.adaptation
+    if adaptation is None or adaptation.compared_with != production.digest:
+        raise ValueError(f"{_called(candidate)} was not compared with {_called(production)}")
+    figures = [adaptation.after, adaptation.before, adaptation.difference]
+    rows = f"{adaptation.compared} labelled tweets of {adaptation.name}"
+    notes = ["each label is predicted by an adaptation that did not learn it"]
+    return Verdict(
+        _table(candidate, production, figures, rows),
+        notes,
+        _worse(candidate, production, adaptation.difference),
+    )
 
 
 def _recorded(manifest: Manifest, tests: int) -> dict[str, Figure]:

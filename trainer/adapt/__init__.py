@@ -1,0 +1,1 @@
+"""Adaptation: a bundle learns from some labelled tweets of one crisis."""
