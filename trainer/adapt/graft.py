@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from shared.model.architecture import Architecture, Floats, Weights
+from shared.arrays import Floats
+from shared.model.architecture import Architecture, Weights
 from trainer.adapt.head import Head
 
 _WORD_CHANNELS = 2

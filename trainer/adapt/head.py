@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from shared.model.architecture import Floats
+from shared.arrays import Floats
 from shared.text.tokens import NGRAM_BUCKETS, Features
 
 Values = npt.NDArray[np.float64]

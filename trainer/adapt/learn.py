@@ -15,8 +15,9 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from sklearn.model_selection import StratifiedGroupKFold
 
+from shared.arrays import Floats
 from shared.errors import DataError
-from shared.model.architecture import Floats, Weights
+from shared.model.architecture import Weights
 from shared.model.calibration import Calibration
 from shared.model.scorer import Scorer
 from trainer.adapt.graft import Graft, word_ids

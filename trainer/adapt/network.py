@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import numpy as safetensors
 
+from shared.arrays import Floats
 from shared.bundle.files import (
     PIPELINE,
     VECTORS,
@@ -19,7 +20,7 @@ from shared.bundle.files import (
 from shared.bundle.load import new_scorer
 from shared.bundle.manifest import Manifest
 from shared.errors import UsageError
-from shared.model.architecture import Floats, Weights
+from shared.model.architecture import Weights
 from shared.model.calibration import Calibration
 from shared.model.numpy_model import NumpyModel
 from shared.model.scorer import Scorer

@@ -4,7 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from shared.model.architecture import Architecture, Floats, Weights, weight_shapes
+from shared.arrays import Floats
+from shared.model.architecture import Architecture, Weights, weight_shapes
 from shared.model.numpy_model import NumpyModel
 from shared.text.encoder import EncodedTexts, TokenTable
 from shared.text.tokens import NGRAM_BUCKETS, Featurizer, WordVectors
