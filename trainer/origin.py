@@ -19,11 +19,16 @@ def describe_origin(recipe: Recipe, dataset: Dataset, parts: Parts) -> dict[str,
         "seed": recipe.seed,
         "git_commit": _git_commit(),
         "packages": {p: metadata.version(p) for p in ("keras", "numpy", "spacy", "tensorflow")},
-        "data": {
-            "name": dataset.name,
-            "sha256": dataset.sha256,
-            **{part: len(rows) for part, rows in msgspec.structs.asdict(parts).items()},
-        },
+        "data": describe_data(dataset, parts),
+    }
+
+
+def describe_data(dataset: Dataset, parts: Parts) -> dict[str, Any]:
+    """Return the data of a training, by the keys of a manifest's `data`."""
+    return {
+        "name": dataset.name,
+        "sha256": dataset.sha256,
+        **{part: len(rows) for part, rows in msgspec.structs.asdict(parts).items()},
     }
 
 

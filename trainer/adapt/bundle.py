@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from shared.bundle.files import read_trained_on, write_bundle
+from shared.bundle.load import load_bundle
 from shared.bundle.manifest import Adaptation, Manifest
 from shared.bundle.quality import Figure, OperatingPoint
 from shared.errors import DataError
@@ -17,7 +18,6 @@ from trainer.data.dataset import Dataset
 from trainer.data.duplicates import near_duplicates
 from trainer.data.same_text import normalized_hashes, word_hashes
 from trainer.evaluate.bootstrap import Scores, draw, measure, measure_difference
-from trainer.evaluate.gate import LoadedVersion
 from trainer.evaluate.metrics import decisions, evaluate
 from trainer.report.model_card import model_card
 
@@ -26,34 +26,36 @@ PART = "labels"
 
 
 def compare(
-    dataset: Dataset, adapted: Adapted, other: LoadedVersion, relearned: bool
+    dataset: Dataset, adapted: Adapted, other: Version, folder: Path, relearned: bool
 ) -> tuple[int, dict[str, dict[str, Figure]]]:
     """Compare an adapted network with another version, on labels that the other did not learn.
 
     Args:
         other: with its own threshold, which the adapted one takes over from its base.
+        folder: of the other version's bundle.
         relearned: whether the other may have learned some of the labels.
 
     Returns:
         How many labels were compared; and the figures `before`, `after` and `difference`.
 
     Raises:
+        BundleError: if the other version's bundle cannot be loaded.
         DataError: if the other version has learned nearly all of them.
     """
     rows = np.arange(len(dataset.texts))
     if relearned:
-        seen = near_duplicates(dataset, rows, other.version.manifest, other.folder)
+        seen = near_duplicates(dataset, rows, other.manifest, folder)
         rows = rows if seen is None else rows[~seen]
     labels = dataset.labels[rows]
     if relearned and np.bincount(labels, minlength=2).min() < FEWEST_OF_A_CLASS:
         raise DataError(
-            f"{dataset.name}: version {other.version.number} has learned all but {len(rows)} of "
+            f"{dataset.name}: version {other.number} has learned all but {len(rows)} of "
             f"the labelled tweets: expected {FEWEST_OF_A_CLASS} new ones or more of each label to "
             "compare with it"
         )
-    threshold = other.version.manifest.threshold
+    threshold = other.manifest.threshold
     first = Scores(adapted.probabilities[rows], threshold)
-    second = Scores(other.bundle.scorer.score(dataset.texts_of(rows)), threshold)
+    second = Scores(load_bundle(folder).scorer.score(dataset.texts_of(rows)), threshold)
     counts = draw(len(rows))
     return len(rows), {
         "before": measure(labels, second, counts),
@@ -65,7 +67,8 @@ def compare(
 def write_adapted(
     folder: Path,
     base: Version,
-    other: LoadedVersion,
+    other: Version,
+    other_folder: Path,
     network: Network,
     adapted: Adapted,
     dataset: Dataset,
@@ -80,6 +83,7 @@ def write_adapted(
         folder: of the new bundle.
         base: the version that learned.
         other: the version to compare with, which may be the base.
+        other_folder: of its bundle.
         network: whose weights were adapted, with its new words.
         dataset: the labels that it learned.
         source: folder of the base's bundle.
@@ -90,7 +94,7 @@ def write_adapted(
     """
     before, manifest, labels = base.manifest, network.manifest, dataset.labels
     compared, figures = compare(
-        dataset, adapted, other, relearned=other.version.digest != base.digest
+        dataset, adapted, other, other_folder, relearned=other.digest != base.digest
     )
     adaptation = Adaptation(
         base=base.digest,
@@ -101,7 +105,7 @@ def write_adapted(
         relevant=int(labels.sum()),
         keywords=adapted.keywords,
         coverage=adapted.coverage,
-        compared_with=other.version.digest,
+        compared_with=other.digest,
         compared=compared,
         **figures,
     )

@@ -33,7 +33,8 @@ too sure of itself. Of 1, 0.7, 0.5 and 0.35, chosen on nine crises."""
 REFERENCE_DEVIATION = 0.25
 """Standard deviation of what the head may add to the logit of a reference text."""
 
-_STEPS = 20
+_STEPS = 50
+_SMALLEST_STEP = 1e-6
 _TOLERANCE = 1e-6
 
 
@@ -179,21 +180,40 @@ class Learner:
         )
 
     def _gradient(self, rows: npt.NDArray[np.intp], labels: npt.NDArray[np.int8]) -> Values:
-        """Find the mode of the posterior; return the log likelihood's gradient there (rows,)."""
+        """Find the mode of the posterior; return the log likelihood's gradient there (rows,).
+
+        A full step of Newton's method can go beyond the mode and diverge, so a step that does not
+        raise the posterior is halved.
+        """
         kernel, prior = self._kernel[np.ix_(rows, rows)], self._prior[rows]
         targets = labels[rows].astype(np.float64)
-        logits = prior.copy()
+
+        def log_posterior(found: Values, logits: Values) -> float:
+            likelihood = targets @ logits - np.logaddexp(0, logits).sum()
+            return float(likelihood - found @ (logits - prior) / 2)
+
         found: Values = np.zeros(len(rows))
+        logits = prior.copy()
+        best = log_posterior(found, logits)
         for _ in range(_STEPS):
             probabilities = 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
             root = np.sqrt(np.maximum(probabilities * (1 - probabilities), 1e-9))
             step = root**2 * (logits - prior) + targets - probabilities
             system = np.eye(len(rows)) + root[:, None] * kernel * root
-            found = step - root * np.linalg.solve(system, root * (kernel @ step))
-            new = prior + kernel @ found
-            if np.abs(new - logits).max(initial=0) < _TOLERANCE:
+            full = step - root * np.linalg.solve(system, root * (kernel @ step))
+            share = 1.0
+            while share > _SMALLEST_STEP:
+                new = found + share * (full - found)
+                new_logits = prior + kernel @ new
+                if (value := log_posterior(new, new_logits)) >= best:
+                    break
+                share /= 2
+            else:
                 break
-            logits = new
+            change = np.abs(new_logits - logits).max(initial=0)
+            found, logits, best = new, new_logits, value
+            if change < _TOLERANCE:
+                break
         return found
 
 

@@ -167,7 +167,10 @@ def _cross_fit(learner: Learner, dataset: Dataset) -> Values:
 
 
 def _calibrate(
-    logits: Values, in_scope: npt.NDArray[np.bool_], labels: npt.NDArray[np.int8]
+    logits: Values,
+    in_scope: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.int8],
+    penalty: float = _PENALTY,
 ) -> tuple[float, float]:
     """Fit a scale, and a shift of the texts in scope, by penalized logistic regression.
 
@@ -177,7 +180,7 @@ def _calibrate(
     def loss(values: npt.NDArray[np.float64]) -> float:
         scale, shift = np.exp(values[0]), values[1]
         fit = _losses(scale * logits + shift * in_scope, labels).sum()
-        return float(fit + _PENALTY * (values @ values))
+        return float(fit + penalty * (values @ values))
 
     found = minimize(loss, np.zeros(2), method="Nelder-Mead").x
     return float(np.exp(found[0])), float(found[1])
@@ -188,11 +191,14 @@ def _expect_to_teach(
 ) -> None:
     """Compare cross-fitted logits with the base's own, calibrated on the same labels.
 
+    The base's calibration has no penalty, so that doubt alone is no gain: where labels contradict
+    each other, a base that gives each tweet the same probability cannot be beaten.
+
     Raises:
         DataError: if the loss by label does not fall by more than its standard error.
     """
     labels = dataset.labels
-    scale, shift = _calibrate(prior, in_scope, labels)
+    scale, shift = _calibrate(prior, in_scope, labels, penalty=0)
     before, after = _losses(scale * prior + shift * in_scope, labels), _losses(learnt, labels)
     gain = before - after
     if gain.mean() > gain.std() / np.sqrt(len(gain)):

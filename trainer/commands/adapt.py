@@ -63,7 +63,6 @@ def adapt(
     """
     import numpy as np
 
-    from shared.bundle.load import load_bundle
     from shared.model.architecture import count_parameters
     from trainer.adapt.bundle import write_adapted
     from trainer.adapt.learn import FEWEST_OF_A_CLASS
@@ -71,8 +70,7 @@ def adapt(
     from trainer.adapt.network import Network
     from trainer.data.split import Parts
     from trainer.evaluate.bootstrap import Scores
-    from trainer.evaluate.gate import LoadedVersion
-    from trainer.origin import describe_origin
+    from trainer.origin import describe_data
     from trainer.tracking.tracker import new_tracker
 
     registry, err = context.registry, context.err
@@ -98,15 +96,21 @@ def adapt(
         name, before = base.manifest.name, base.manifest
         with tracker or nullcontext():
             if tracker:
-                origin = describe_origin(before.recipe, before.seed, dataset, parts)
-                tracker.on_model_begin(name, {**origin, "adapted from": base.digest}, parts)
+                settings = {
+                    "recipe": before.recipe,
+                    "seed": before.seed,
+                    "adapted_from": base.digest,
+                    "data": describe_data(dataset, parts),
+                }
+                tracker.on_model_begin(name, settings, parts)
             with err.status(f"teaching {name} {len(rows)} labels"):
                 source = registry.fetch(base, context.cache)
                 network = Network(source)
                 adapted = learn(network, dataset)
                 folder = registry.fetch(other, context.cache)
-                compared = LoadedVersion(other, folder, load_bundle(folder))
-                manifest = write_adapted(bundle, base, compared, network, adapted, dataset, source)
+                manifest = write_adapted(
+                    bundle, base, other, folder, network, adapted, dataset, source
+                )
             if tracker:
                 test = Scores(adapted.probabilities, manifest.threshold)
                 parameters = count_parameters(manifest.architecture)

@@ -122,13 +122,13 @@ def judge_recorded(candidate: Version, production: Version) -> Verdict:
     """
     names = version_name(candidate), version_name(production)
     manifests = [candidate.manifest, production.manifest]
-    for version in (candidate, production):
-        if "test" not in version.manifest.metrics:
-            told = (
-                f"{_called(version)} has learned labels since its test part was measured: "
+    for name, manifest in zip(names, manifests, strict=True):
+        if "test" not in manifest.metrics:
+            refusal = (
+                f"{name} has learned labels since its test part was measured: "
                 "compare them on labelled tweets, with --data FILE"
             )
-            return Verdict(None, [], [told])
+            return Verdict(None, [], [refusal])
     data = [manifest.data for manifest in manifests]
     if (data[0]["sha256"], data[0]["test"]) != (data[1]["sha256"], data[1]["test"]):
         refusal = (
@@ -148,11 +148,6 @@ def judge_recorded(candidate: Version, production: Version) -> Verdict:
     return Verdict(table, [], _worse(*names, differences))
 
 
-def version_name(version: Version) -> str:
-    """Return what a version is called: its number, and its model in brackets."""
-    return f"version {version.number} ({version.manifest.name})"
-
-
 def judge_adapted(candidate: Version, production: Version) -> Verdict:
     """Compare an adapted candidate with production, by labels that neither learned.
 
@@ -162,17 +157,23 @@ def judge_adapted(candidate: Version, production: Version) -> Verdict:
     Raises:
         ValueError: if the candidate was not compared with this version.
     """
+    names = version_name(candidate), version_name(production)
     adaptation = candidate.manifest.adaptation
     if adaptation is None or adaptation.compared_with != production.digest:
-        raise ValueError(f"{_called(candidate)} was not compared with {_called(production)}")
+        raise ValueError(f"{names[0]} was not compared with {names[1]}")
     figures = [adaptation.after, adaptation.before, adaptation.difference]
     rows = f"{adaptation.compared} labelled tweets of {adaptation.name}"
     notes = ["each label is predicted by an adaptation that did not learn it"]
     return Verdict(
-        _table(candidate, production, figures, rows),
+        _table(*names, figures, rows),
         notes,
-        _worse(candidate, production, adaptation.difference),
+        _worse(*names, adaptation.difference),
     )
+
+
+def version_name(version: Version) -> str:
+    """Return what a version is called: its number, and its model in brackets."""
+    return f"version {version.number} ({version.manifest.name})"
 
 
 def _recorded(manifest: Manifest, tests: int) -> dict[str, Figure]:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.bundle.files import read_manifest
 from shared.bundle.load import load_bundle
 from shared.registry.folder import FolderRegistry
 from tests.conftest import SAMPLE
 from tests.trainer.adapt.crisis import make_tweets
 from tests.trainer.conftest import Program
+from trainer.adapt import bundle
 
 NAMES = ("not-relevant", "relevant")
 
@@ -39,6 +39,8 @@ def test_labels_from_standard_input_become_a_candidate(
     assert found is not None
     assert (found.base, found.version, found.compared_with) == (base.digest, 1, base.digest)
     assert (found.labels, found.compared) == (80, 80)
+    assert version.manifest.metrics.keys() == {"labels"}
+    assert version.manifest.quality is None
     assert found.relevant == 40
     assert found.difference["roc_auc"].low > 0
     assert version.manifest.architecture == base.manifest.architecture
@@ -64,6 +66,7 @@ def test_the_gate_compares_labels_and_the_test_part(
     assert "labels" in program("list", "--json", "-").out
 
 
+@pytest.mark.slow
 def test_a_version_that_has_learned_is_compared_on_new_labels(
     program: Program, registry: FolderRegistry
 ) -> None:
@@ -81,6 +84,7 @@ def test_a_version_that_has_learned_is_compared_on_new_labels(
     assert program("promote", "candidate").code == 0
 
 
+@pytest.mark.slow
 def test_what_learned_labels_is_not_compared_with_others_by_its_training(
     program: Program, registry: FolderRegistry
 ) -> None:
@@ -92,19 +96,16 @@ def test_what_learned_labels_is_not_compared_with_others_by_its_training(
     assert registry.resolve("production").number == 2
 
 
+@pytest.mark.slow
 def test_a_candidate_that_is_worse_on_the_labels_is_refused(
     program: Program, registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def as_if_it_had_learned_the_opposite(*arguments: object) -> object:
-        adapted = learn(*arguments)  # type: ignore[arg-type]
-        return structs.replace(adapted, probabilities=1 - adapted.probabilities)
-
-    from msgspec import structs
-
-    from trainer.adapt import learn as module
-
-    learn = module.adapt
-    monkeypatch.setattr(module, "adapt", as_if_it_had_learned_the_opposite)
+    measure = bundle.measure_difference
+    monkeypatch.setattr(
+        bundle,
+        "measure_difference",
+        lambda labels, after, before, counts: measure(labels, before, after, counts),
+    )
     assert program("adapt", "--labels", "-", stdin=as_csv(80, 1)).code == 0
     ran = program("promote", "candidate")
     assert ran.code != 0
@@ -120,16 +121,10 @@ def test_too_few_labels_are_refused_and_nothing_is_registered(
     assert [version.number for version in registry.versions()] == [1]
 
 
+@pytest.mark.slow
 def test_columns_and_labels_can_be_named(program: Program, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     content = as_csv(60, 1).decode().replace("text,label", "body,class")
     path.write_text(content.replace("not-relevant", "no").replace("relevant", "yes"))
     options = ("--text-column", "body", "--label-column", "class", "--positive", "yes")
     assert program("adapt", "--labels", path, *options).code == 0
-
-
-def test_an_adapted_bundle_says_so(program: Program, registry: FolderRegistry) -> None:
-    assert program("adapt", "--labels", "-", stdin=as_csv(60, 1)).code == 0
-    manifest = read_manifest(registry.folder / "versions" / "2")
-    assert manifest.metrics.keys() == {"labels"}
-    assert manifest.quality is None

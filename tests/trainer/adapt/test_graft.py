@@ -7,7 +7,7 @@ import pytest
 from shared.arrays import Floats
 from shared.model.architecture import Architecture, Weights, weight_shapes
 from shared.model.numpy_model import NumpyModel
-from shared.text.encoder import EncodedTexts, TokenTable
+from shared.text.encoder import UNKNOWN_TOKEN, EncodedTexts, TokenTable
 from shared.text.tokens import NGRAM_BUCKETS, Featurizer, WordVectors
 from trainer.adapt.graft import Graft
 from trainer.adapt.head import Head, TextFeatures
@@ -39,7 +39,7 @@ class Small:
         }
         vectors = WordVectors(WORDS[2:], draw.normal(0, 1, (len(WORDS) - 2, 5)).astype(np.float16))
         self.featurizer = Featurizer(WORDS, vectors)
-        self.tokens = [("xxunknown", ""), *((word, word) for word in WORDS[2:])]
+        self.tokens = [UNKNOWN_TOKEN, *((word, word) for word in WORDS[2:])]
         self.head = Head(
             draw.normal(0, 2, len(WORDS)),
             draw.normal(0, 1, NGRAM_BUCKETS + 1),

@@ -55,3 +55,17 @@ def test_labels_out_of_scope_teach_nothing_and_their_texts_keep_the_prior() -> N
     np.testing.assert_allclose(one.words, other.words, atol=1e-9)
     kept = learner.logits(ROWS, LABELS)[~scope]
     np.testing.assert_allclose(kept, TRUST * PRIOR[~scope], atol=1e-9)
+
+
+def test_labels_against_a_firm_prior_and_each_other_are_learned() -> None:
+    """Newton's method diverges here with full steps."""
+    draw = np.random.default_rng(0)
+    texts = features(*([2 + n % 2, 5 + n % 3] for n in range(60)))
+    labels = (np.arange(60) % 2 == 0).astype(np.int8)
+    labels[draw.choice(60, 6, replace=False)] ^= 1
+    prior = np.where(np.arange(60) % 2 == 0, -8, 8).astype(np.float32)
+    learner = Learner(texts, prior, np.ones(60, np.bool_))
+    logits = learner.logits(np.arange(60), labels)
+    gradient = labels - 1 / (1 + np.exp(-logits))
+    found = TRUST * prior + learner._kernel @ gradient  # what holds at the mode
+    np.testing.assert_allclose(found, logits, atol=1e-3)
