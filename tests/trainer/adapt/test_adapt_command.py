@@ -10,7 +10,7 @@ from shared.registry.folder import FolderRegistry
 from tests.conftest import SAMPLE
 from tests.trainer.adapt.crisis import make_tweets
 from tests.trainer.conftest import Program
-from trainer.adapt import bundle
+from trainer.evaluate.bootstrap import measure_difference
 
 NAMES = ("not-relevant", "relevant")
 
@@ -100,11 +100,9 @@ def test_what_learned_labels_is_not_compared_with_others_by_its_training(
 def test_a_candidate_that_is_worse_on_the_labels_is_refused(
     program: Program, registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure = bundle.measure_difference
     monkeypatch.setattr(
-        bundle,
-        "measure_difference",
-        lambda labels, after, before, counts: measure(labels, before, after, counts),
+        "trainer.adapt.bundle.measure_difference",
+        lambda labels, after, before, counts: measure_difference(labels, before, after, counts),
     )
     assert program("adapt", "--labels", "-", stdin=as_csv(80, 1)).code == 0
     ran = program("promote", "candidate")
