@@ -73,7 +73,7 @@ def test_the_whole_demonstration(tmp_path: Path) -> None:
 @pytest.mark.parametrize("when", ["trains on", "loading|joins its consumer group"])
 def test_ctrl_c_ends_everything(tmp_path: Path, when: str) -> None:
     demo = Demo(tmp_path)
-    wait_for(lambda: any(demo.shows(text) for text in when.split("|")), 120)
+    wait_for(lambda: any(demo.shows(text) for text in when.split("|")), 300)
     wait_for(lambda: demo.shows("") and len(demo.started) >= 3, 120)
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(240) == 130, demo.output.read_text()
