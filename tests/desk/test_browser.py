@@ -23,7 +23,7 @@ from worker.messages.label import decode_label
 from worker.settings import Settings
 
 CHROMIUM = shutil.which("chromium")
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
