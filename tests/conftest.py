@@ -52,7 +52,7 @@ class Trained(msgspec.Struct, frozen=True):
 
 @pytest.fixture(scope="session")
 def published() -> Path:
-    """The published data set, which is not ours to ship."""
+    """Return the path of the published data set, which we may not ship."""
     if not PUBLISHED.exists():
         pytest.skip("the published data set is not beside this checkout")
     return PUBLISHED
@@ -60,7 +60,7 @@ def published() -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """The three models of the tuned recipe, trained on the sample by the program itself.
+    """Train the three models of recipe `tuned` on the sample, with the program itself.
 
     The first process of the tests that needs them trains them, the others wait for it.
     """
@@ -85,19 +85,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(scope="session")
 def bundle(trained: Trained) -> Bundle:
-    """The production bundle, loaded."""
+    """Return the production bundle, loaded."""
     return load_bundle(trained.registry.folder / "versions" / "1")
 
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[LocalKafka]:
-    """A real Apache Kafka; where it cannot start, tests are skipped, but not in CI."""
+    """Yield a real Apache Kafka. If it cannot start, skip the test, or fail it in CI."""
     yield from _running(SUSPENDED)
 
 
 @pytest.fixture
 def own_kafka() -> Iterator[LocalKafka]:
-    """One that a test may harm or change."""
+    """Yield a Kafka that a test may break or change."""
     yield from _running()
 
 
@@ -129,7 +129,7 @@ def _wandb_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbSe
 
 @pytest.fixture
 def wandb_server(_wandb_session: WandbServer) -> Iterator[WandbServer]:
-    """An empty W&B server, to which the environment leads clients, also in child processes."""
+    """Yield an empty W&B server for all clients, also those in child processes."""
     _wandb_session.reset()
     yield _wandb_session
     _wandb_session.start()

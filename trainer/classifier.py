@@ -85,7 +85,7 @@ class Classifier:
         return self.threshold_at(BALANCED)
 
     def threshold_at(self, point: str | float) -> float:
-        """The threshold of an operating point, such as `recall-90`; a number is its own.
+        """Return the threshold of an operating point such as `recall-90`, or a number unchanged.
 
         Raises:
             BundleError: if the model does not reach this operating point.
@@ -95,7 +95,7 @@ class Classifier:
     def score(
         self, texts: Iterable[Any], progress: Callable[[int], Any] = lambda _: None
     ) -> Floats:
-        """Calibrated probabilities that texts are about a real disaster.
+        """Return calibrated probabilities that texts are about a real disaster.
 
         Args:
             texts: a list, or a column of a DataFrame. What is missing or blank has no probability.
@@ -116,7 +116,7 @@ class Classifier:
     def is_relevant(
         self, texts: Iterable[Any], threshold: str | float = BALANCED
     ) -> npt.NDArray[np.bool_]:
-        """Whether texts are relevant; a missing or blank text is not.
+        """Return whether texts are relevant; a missing or blank text is not.
 
         Args:
             texts: as for `score`.

@@ -14,14 +14,14 @@ class Listener:
     """Receives the events of a training, in this order, and does nothing about them."""
 
     def on_model_begin(self, name: str, settings: dict[str, Any], parts: "Parts") -> None:
-        """The training of a model begins.
+        """Handle the start of a model's training.
 
         Args:
             settings: all that the model depends on; `data` is as in a bundle's manifest.
         """
 
     def on_fit_begin(self, number: int, fits: int) -> None:
-        """A fit of the current model begins.
+        """Handle the start of a fit of the current model.
 
         Args:
             number: of the fit, from 1.
@@ -29,7 +29,7 @@ class Listener:
         """
 
     def on_batch_end(self, done: int, batches: int) -> None:
-        """The current fit has trained on a batch.
+        """Handle a batch that the current fit has trained on.
 
         Args:
             done: batches that it has trained on.
@@ -37,7 +37,7 @@ class Listener:
         """
 
     def on_epoch_end(self, scorer: "Scorer", figures: "Metrics") -> None:
-        """An epoch of the current model has ended.
+        """Handle the end of an epoch of the current model.
 
         Args:
             scorer: the model as it is now, not calibrated.
@@ -46,7 +46,7 @@ class Listener:
         """
 
     def on_group_end(self, done: int, groups: int) -> None:
-        """The current model has been trained without a group of tweets, and measured on it."""
+        """Handle the result of a training without one group, measured on that group."""
 
     def on_model_end(
         self,
@@ -55,7 +55,7 @@ class Listener:
         test: "Scores | None" = None,
         bundle: Path | None = None,
     ) -> None:
-        """The current model is measured.
+        """Handle the end of a model's training: it is measured.
 
         Args:
             metrics: by part of the data.

@@ -45,7 +45,7 @@ def describe_settings(recipe: Recipe, name: str) -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout that this code is in, or None outside a checkout."""
+    """Return the commit of the checkout that this code is in, or None outside a checkout."""
     command = ["git", "rev-parse", "HEAD"]
     try:
         found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)

@@ -163,7 +163,7 @@ def _shown(drawn: Drawn) -> str:
 
 
 def _without_none(value: Any) -> Any:
-    """The value without None, which TOML does not have."""
+    """Return the value without None, which TOML does not have."""
     if isinstance(value, dict):
         return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
     return value

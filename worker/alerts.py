@@ -183,7 +183,7 @@ def _by_incident(settings: Settings, as_json: bool) -> Callable[[Alert, bytes], 
 
 
 def is_step(count: int) -> bool:
-    """Tell whether a count is 1, 2 or 5 times a power of ten."""
+    """Return whether a count is 1, 2 or 5 times a power of ten."""
     while count % 10 == 0:
         count //= 10
     return count in (1, 2, 5)

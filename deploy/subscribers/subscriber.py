@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS alerts (
 
 
 def main() -> None:
-    """Follows the topic until SIGTERM or Ctrl-C."""
+    """Follow the topic until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bootstrap-servers", default="localhost:9092", metavar="HOST:PORT")
     parser.add_argument("--topic", default="tweets.alerts")
@@ -48,14 +48,14 @@ def main() -> None:
 
 
 def connect(database: str) -> sqlite3.Connection:
-    """Opens the database, with its table."""
+    """Open the database, with its table."""
     db = sqlite3.connect(database)
     db.execute(TABLE)
     return db
 
 
 def keep(db: sqlite3.Connection, value: bytes) -> None:
-    """Keeps and prints an alert, unless its `alert_id` is known: then it is a repeat."""
+    """Store and print an alert, unless its `alert_id` is already in the database."""
     alert = json.loads(value)
     row = (alert["alert_id"], alert["probability"], alert["tweet"]["text"], value.decode())
     if db.execute("INSERT OR IGNORE INTO alerts VALUES (?, ?, ?, ?)", row).rowcount:

@@ -84,7 +84,7 @@ class TokenTable:
         return list(self._numbers)
 
     def numbers(self, tokens: Sequence[Token]) -> list[int]:
-        """Number tokens. `complete` computes the rows of those that are new."""
+        """Assign numbers to tokens. `complete` computes the rows of those that are new."""
         for token in tokens:
             if token not in self._numbers:
                 self._numbers[token] = len(self)
@@ -92,7 +92,7 @@ class TokenTable:
         return [self._numbers[token] for token in tokens]
 
     def renumber(self, numbers: Sequence[int]) -> list[int]:
-        """Number the tokens that have these numbers in the older table."""
+        """Assign new numbers to the tokens with these numbers in the older table."""
         return self.numbers([self._older_tokens[number - 1] for number in numbers])
 
     def complete(self) -> None:

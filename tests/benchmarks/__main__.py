@@ -41,7 +41,7 @@ _MEASUREMENTS = {
 
 
 def main() -> None:
-    """Measures, and prints tables."""
+    """Measure, and print tables."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description=__doc__,

@@ -64,21 +64,21 @@ class Bench:
         self._filled: dict[tuple[str, int], str] = {}
 
     def settings(self, partitions: int = 3, **changes: object) -> Settings:
-        """Settings with new topics and a new group."""
+        """Return settings with new topics and a new group."""
         settings = settings_of(self.kafka, f"bench-{next(self._numbers)}", partitions)
         return msgspec.structs.replace(settings, **changes)
 
     def records(self, mix: str, count: int, first: int = 0) -> list[bytes]:
-        """Values of tweets."""
+        """Return the values of tweets."""
         return values(self._data, mix, count, first)
 
     def next_text(self, count: int) -> int:
-        """The number of the first of so many distinct texts that no member has seen."""
+        """Return a start number for this many distinct texts that no member has seen."""
         self._used += count
         return self._used - count
 
     def filled(self, mix: str, count: int) -> str:
-        """An input topic that holds so many tweets of a mix; it is filled once."""
+        """Return an input topic with this many tweets of a mix, filled on the first call."""
         if (mix, count) not in self._filled:
             settings = self.settings()
             fill(settings, self.records(mix, count))
@@ -86,15 +86,15 @@ class Bench:
         return self._filled[mix, count]
 
     def environment(self, settings: Settings, model: str) -> dict[str, str]:
-        """Of a program that shall use a model by its alias."""
+        """Return the environment of a program that uses a model by its alias."""
         return environment_of(settings, self._trained) | {"TRIAGE_MODEL_ALIAS": model.lower()}
 
     def log(self, settings: Settings) -> Path:
-        """A file for what a program says."""
+        """Return a file for a program's output."""
         return self.folder / f"{settings.group_id}.log"
 
     def program(self, name: str, settings: Settings, *arguments: object) -> Run:
-        """Runs a contender that measures itself."""
+        """Run a contender that measures itself."""
         command = [sys.executable, "-m", f"tests.benchmarks.{name}", *map(str, arguments)]
         environment = environment_of(settings, self._trained)
         with self.log(settings).open("wb") as log:
@@ -107,7 +107,7 @@ class Bench:
 
 
 def fill(settings: Settings, records: Sequence[bytes]) -> None:
-    """Publishes records to the input topic."""
+    """Publish records to the input topic."""
     publisher = Publisher(settings)
     publisher.publish(Message(settings.input_topic, None, value, []) for value in records)
     publisher.close()

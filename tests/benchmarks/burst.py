@@ -35,7 +35,7 @@ class Burst(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def members(bench: Bench, settings: Settings, model: str, count: int) -> Iterator[list[Worker]]:
-    """Members that have joined the group, have its partitions, and are warm."""
+    """Yield members that have joined the group, have their partitions, and are warm."""
     with contextlib.ExitStack() as stack:
 
         def start(number: int) -> Worker:
@@ -55,7 +55,7 @@ def members(bench: Bench, settings: Settings, model: str, count: int) -> Iterato
 def generator(
     bench: Bench, settings: Settings, tweets: int, rate: float = 0
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A load generator that has its tweets ready; `begin` lets it send them."""
+    """Yield a load generator with its tweets ready. `begin` starts it."""
     command = [sys.executable, "-m", "tests.benchmarks.generator"]
     process = subprocess.Popen(
         [*command, str(bench.texts), str(bench.next_text(tweets)), str(tweets), str(rate)],
@@ -70,7 +70,7 @@ def generator(
 
 
 def begin(process: subprocess.Popen[bytes]) -> None:
-    """Lets a generator send."""
+    """Let a generator send."""
     assert process.stdin is not None
     process.stdin.write(b"go\n")
     process.stdin.flush()
@@ -79,13 +79,13 @@ def begin(process: subprocess.Popen[bytes]) -> None:
 def bursts(
     bench: Bench, settings: Settings, model: str, count: int, tweets: int, runs: int
 ) -> list[Burst]:
-    """Measures members with bursts of tweets, all of them distinct."""
+    """Measure members with bursts of distinct tweets."""
     with members(bench, settings, model, count) as workers:
         return [burst(bench, settings, workers, tweets) for _ in range(runs)]
 
 
 def burst(bench: Bench, settings: Settings, workers: Sequence[Worker], tweets: int) -> Burst:
-    """Measures members with one burst."""
+    """Measure members with one burst."""
     with generator(bench, settings, tweets) as sender:
         broker, process = broker_process(bench.kafka), psutil.Process(sender.pid)
         before, cpu_before = look(workers), (_cpu(broker), _cpu(process))

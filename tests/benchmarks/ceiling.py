@@ -19,7 +19,7 @@ from worker.settings import read_settings
 
 
 def main() -> None:
-    """Reads the settings from the environment, like the worker."""
+    """Read the settings from the environment, like the worker."""
     settings = read_settings(os.environ)
     share = float(sys.argv[3])
     consumer = new_consumer(

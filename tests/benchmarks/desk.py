@@ -43,7 +43,7 @@ _WORDS = _SAID.split()
 
 
 def alerts(chance: random.Random, start: datetime, per_second: float) -> Iterator[Alert]:
-    """Tweets of which a third tells what another one has told, as on a stream of a crisis."""
+    """Yield tweets, a third of which repeat the news of another one, as in a crisis."""
     recent: list[str] = []
     number = 0
     while True:

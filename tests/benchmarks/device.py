@@ -54,7 +54,7 @@ Steps = dict[str, float]
 
 
 def measure(bench: "Bench", tell: Callable[[str], None]) -> dict[str, Any]:
-    """What `main` writes, of the bench's models, in a process of its own."""
+    """Run `main` for the bench's models in a process of its own, and return its output."""
     tell("encode, pad and predict by the size of the batches")
     bundles = next(iter(bench.models.values())).parent
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def measure(bench: "Bench", tell: Callable[[str], None]) -> dict[str, Any]:
 
 
 def tables(found: dict[str, Any]) -> list[Table]:
-    """What was found, to be printed."""
+    """Return the results as tables."""
     title = f"Device: {found['device']}, Keras on {found['backend']}; tweets/s"
     table = Table(box=box.SIMPLE_HEAD, title=title)
     heads = ("model", "in a batch", "encode", "pad", "predict", "whole", "busy, %")
@@ -90,7 +90,7 @@ def tables(found: dict[str, Any]) -> list[Table]:
 
 
 def main() -> None:
-    """Measures all bundles of a folder."""
+    """Measure all bundles of a folder."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.device",
         description=__doc__,
@@ -132,7 +132,7 @@ def main() -> None:
 def _measure(
     bundle: Path, labelled: Sequence[str], sizes: Sequence[int], seconds: float
 ) -> dict[str, Any]:
-    """Both ways to serve a bundle, and how far their probabilities lie apart."""
+    """Measure both ways to serve a bundle, and how far their probabilities differ."""
     found: dict[str, Any] = {}
     probabilities = []
     for name, new_model in (("device", KerasModel), ("numpy", NumpyModel)):
@@ -154,7 +154,7 @@ def _go_round(
     seconds: float,
     begin: Callable[[], object] = lambda: None,
 ) -> Steps:
-    """Scores batches of a stream for so long, beginning when `begin` returns."""
+    """Score batches of a stream for this long, starting when `begin` returns."""
     texts = list(itertools.islice(stream, int(seconds * _FASTEST)))
     scored = 0
     encoding = padding = predicting = 0.0
@@ -179,7 +179,7 @@ def _go_round(
 
 
 def _together(bundle: Path, labelled: Sequence[str], seconds: float, count: int) -> Steps:
-    """Processes that go round at the same time, each for itself, on one device."""
+    """Run processes on one device at the same time, and return their summed rate."""
     context = multiprocessing.get_context("spawn")
     barrier, rates = context.Barrier(count + 1), context.SimpleQueue()
     processes = [
@@ -209,7 +209,7 @@ def _member(
 
 @contextlib.contextmanager
 def _busy() -> Iterator[list[float]]:
-    """The GPU's utilisation in per cent, from time to time; nothing where NVML is not there."""
+    """Sample the GPU's utilisation in per cent. The list stays empty without NVML."""
     samples: list[float] = []
     try:
         import pynvml

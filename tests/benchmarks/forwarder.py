@@ -21,7 +21,7 @@ from worker.settings import read_settings
 
 
 def main() -> None:
-    """Reads the settings from the environment, like the worker."""
+    """Read the settings from the environment, like the worker."""
     settings = read_settings(os.environ)
     warm_up, tweets, share = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     sys.setswitchinterval(SWITCH_SECONDS)

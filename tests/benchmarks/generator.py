@@ -23,7 +23,7 @@ _TICK = 0.002
 
 
 def main() -> None:
-    """Reads the settings from the environment, like the worker."""
+    """Read the settings from the environment, like the worker."""
     settings = read_settings(os.environ)
     texts, first, tweets, rate = sys.argv[1:]
     records = values(json.loads(Path(texts).read_text()), "distinct", int(tweets), int(first))

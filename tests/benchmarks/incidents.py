@@ -21,7 +21,7 @@ FOLDER = ROOT.parent / "shared" / "data" / "crisislex"
 
 
 def read_crises(folder: Path) -> list[tuple[str, str]]:
-    """The name of the crisis and the text of each tweet that applies to it or not."""
+    """Return the crisis and the text of each tweet that a label calls on-topic or off-topic."""
     tweets = []
     for path in sorted(folder.glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
@@ -33,7 +33,7 @@ def read_crises(folder: Path) -> list[tuple[str, str]]:
 
 
 def place(texts: Iterable[str], likeness: float) -> tuple[list[int], float]:
-    """The incident of each text, after all merges, and the seconds of CPU that it took."""
+    """Return the incident of each text after all merges, and the CPU seconds it took."""
     incidents = Incidents(likeness=likeness)
     numbers: list[int] = []
     into: dict[int, int] = {}
@@ -51,7 +51,7 @@ def place(texts: Iterable[str], likeness: float) -> tuple[list[int], float]:
 
 
 def purity(events: Sequence[str], numbers: Sequence[int]) -> tuple[float, int]:
-    """The share of pairs within an incident that belong to one event, and how many pairs."""
+    """Return the share of pairs within an incident of one event, and the number of pairs."""
     members: dict[int, Counter[str]] = defaultdict(Counter)
     for event, number in zip(events, numbers, strict=True):
         members[number][event] += 1
@@ -61,7 +61,7 @@ def purity(events: Sequence[str], numbers: Sequence[int]) -> tuple[float, int]:
 
 
 def main(folder: Path = FOLDER, likeness: float = 0.5) -> None:
-    """Prints the figures."""
+    """Print the figures."""
     tweets = read_crises(folder)
     for seed in range(3):
         random.Random(seed).shuffle(tweets)

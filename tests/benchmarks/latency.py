@@ -35,7 +35,7 @@ _AT_ONCE = 1000
 
 
 def measure(bench: Bench, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Quantiles in milliseconds by batch wait, medians of the runs; and all runs' quantiles.
+    """Return latency quantiles in ms by batch wait: medians of the runs, and all runs.
 
     The load is half of what a burst just before shows a member to take beside broker and generator.
     At one wait the same load is then forwarded without a model, which shows what of it is Kafka's.
@@ -101,7 +101,7 @@ def _forwarder(bench: Bench, settings: Settings, rate: float, share: float) -> d
 def _alerts(
     bench: Bench, settings: Settings, tweets: int, rate: float
 ) -> tuple[float, list[tuple[float, bytes]]]:
-    """Lets so many tweets come at a rate.
+    """Publish this many tweets at a rate, and follow their alerts.
 
     Returns:
         When they began, as Unix time, and their alerts, each with the time when it was seen.
@@ -123,7 +123,7 @@ def _alerts(
 
 
 def _quantiles(start: float, seen: list[float], published: list[float]) -> dict[str, float]:
-    """Milliseconds from one to the other."""
+    """Return the quantiles of the times between two moments, in milliseconds."""
     times = [
         (now - moment) * 1000
         for now, moment in zip(seen, published, strict=True)
@@ -134,7 +134,7 @@ def _quantiles(start: float, seen: list[float], published: list[float]) -> dict[
 
 
 def _reader(settings: Settings) -> Consumer:
-    """Like the generator it stands for another machine, and should take little of this one."""
+    """Return a reader of alerts that takes little CPU: it stands for another machine."""
     reader = Consumer(
         {
             "bootstrap.servers": settings.kafka_bootstrap_servers,
@@ -150,14 +150,14 @@ def _reader(settings: Settings) -> Consumer:
 
 
 def _visible(reader: Consumer) -> list[bytes]:
-    """The alerts that have become visible, or none if none does within a second."""
+    """Return the alerts that became visible, or none after a second without any."""
     first = reader.consume(1, 1)
     messages = first + reader.consume(_AT_ONCE, 0) if first else []
     return [message.value() for message in messages if message.error() is None]
 
 
 def tables(found: list[dict[str, Any]]) -> list[Table]:
-    """What was found, to be printed."""
+    """Return the results as tables."""
     table = Table(
         *("model", "tweets/s", "TRIAGE_BATCH_WAIT_MS", "p50, ms", "p99", "p99.9", "in a batch"),
         "CPU s / 10⁶",

@@ -17,7 +17,7 @@ from worker.settings import read_settings
 
 
 def main() -> None:
-    """Reads the settings from the environment, like the worker."""
+    """Read the settings from the environment, like the worker."""
     settings = read_settings(os.environ)
     model = PlainModel(Path(sys.argv[3]))
     watch = Stopwatch(int(sys.argv[1]), int(sys.argv[2]))

@@ -28,7 +28,7 @@ _REPEATS = 5
 
 
 def measure(bench: Bench, tell: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    """Tweets/s by model and part; each model in a process of its own."""
+    """Return tweets/s by model and part. Each model runs in a process of its own."""
     found = {}
     for model, bundle in bench.models.items():
         tell(f"parts of {model}")
@@ -39,7 +39,7 @@ def measure(bench: Bench, tell: Callable[[str], None]) -> dict[str, dict[str, fl
 
 
 def tables(found: dict[str, dict[str, float]]) -> list[Table]:
-    """What was found, to be printed."""
+    """Return the results as tables."""
     table = Table("part, tweets/s on one core", *found, box=box.SIMPLE_HEAD, title="Parts")
     for part in next(iter(found.values())):
         table.add_row(part, *(f"{figures[part]:,.0f}" for figures in found.values()))
@@ -47,7 +47,7 @@ def tables(found: dict[str, dict[str, float]]) -> list[Table]:
 
 
 def main() -> None:
-    """Measures one bundle on one core."""
+    """Measure one bundle on one core."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     texts, bundle = sys.argv[1:]
     scorer = load_bundle(Path(bundle)).scorer
@@ -82,7 +82,7 @@ def _batches(texts: Sequence[str], size: int) -> list[Sequence[str]]:
 
 
 def _rate(rounds: Sequence[Sequence[str]], work: Callable[[Sequence[str]], None]) -> float:
-    """Median tweets per second of CPU-bound work; the first round warms up."""
+    """Return the median of tweets per second of CPU-bound work. The first round warms up."""
     rates = []
     for texts in rounds:
         start = time.process_time()

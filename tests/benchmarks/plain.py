@@ -49,12 +49,12 @@ class PlainModel:
             weight.assign(weights[weight.path])
 
     def one(self, text: str) -> float:
-        """A tweet's probability, as a notebook computes it."""
+        """Return a tweet's probability, computed as in a notebook."""
         inputs = self._inputs([self._tokens(self._pipeline(self._rewritten(text)))], LENGTH)
         return float(self._probabilities(self._model.predict(inputs, verbose=0))[0])
 
     def many(self, texts: Sequence[str], batch_size: int) -> Floats:
-        """Many tweets' probabilities, as a knowledgeable user computes them, float32, (texts,)."""
+        """Return tweets' probabilities, computed as an expert would: float32, shape (texts,)."""
         docs = self._pipeline.pipe(map(self._rewritten, texts), batch_size=1000)
         rows = [self._tokens(doc) for doc in docs]
         inputs = self._inputs(rows, min(self._most, max(map(len, rows))))
@@ -64,7 +64,7 @@ class PlainModel:
         return " ".join(map(rewrite_chunk, text.split(" "))) if self._rewrite else text
 
     def _tokens(self, doc: Any) -> list[Token]:
-        """Lemmas with their forms, cut at the Keras tokenizer's filter characters."""
+        """Return lemmas with their forms, cut at the Keras tokenizer's filter characters."""
         tokens: list[Token] = []
         for token in doc:
             words, forms = filtered_words(token.lemma_), filtered_words(token.text)
@@ -72,7 +72,7 @@ class PlainModel:
         return tokens[: self._most] or [UNKNOWN_TOKEN]
 
     def _inputs(self, rows: Sequence[list[Token]], length: int) -> list[Any]:
-        """What the Keras model takes, padded on the right."""
+        """Return the inputs of the Keras model, padded on the right."""
         features = self._featurizer(list(chain.from_iterable(rows)))
         lengths = np.array([len(row) for row in rows])
         there = np.arange(length) < lengths[:, None]

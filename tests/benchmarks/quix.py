@@ -27,7 +27,7 @@ _ROWS = 512
 
 
 def main() -> None:
-    """Reads the settings from the environment, like the worker."""
+    """Read the settings from the environment, like the worker."""
     settings = read_settings(os.environ)
     model = PlainModel(Path(sys.argv[3]))
     watch = Stopwatch(int(sys.argv[1]), int(sys.argv[2]))
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def one_at_a_time(settings: Settings, model: PlainModel, watch: Stopwatch) -> None:
-    """A function for each message, and a topic for what it lets through."""
+    """Score each message, and publish the relevant ones."""
     application = _application(settings, processing_guarantee="exactly-once")
 
     def score(tweet: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def one_at_a_time(settings: Settings, model: PlainModel, watch: Stopwatch) -> No
 
 
 def in_batches(settings: Settings, model: PlainModel, watch: Stopwatch) -> None:
-    """A sink that scores what has gathered since the last checkpoint."""
+    """Score the messages since the last checkpoint together, in a sink."""
     application = _application(settings, commit_every=_CHECKPOINT)
     alerts = application.topic(settings.alerts_topic)
 

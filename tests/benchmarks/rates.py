@@ -21,7 +21,7 @@ run: they are a thousand times slower, and whether it is 900 or 1,100 says nothi
 
 
 def measure(bench: Bench, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Medians of the runs, by mix, and by contender and model.
+    """Return the medians of the runs, by mix, and by contender and model.
 
     A machine's speed changes within minutes: each run of the worker is followed at once by those
     that it is compared with. The ceiling forwards as large a share as its alerts were.
@@ -45,7 +45,7 @@ def measure(bench: Bench, tell: Callable[[str], None]) -> dict[str, Any]:
 
 
 def others(bench: Bench, model: str, *, first: bool) -> dict[str, Run]:
-    """A run of each of the other ways with a model; only the first is of all of them."""
+    """Run each of the other ways with a model; only those in batches unless `first`."""
     found = {}
     for name, (warm_up, tweets) in _SLOWER.items():
         program, _, form = name.partition("-")
@@ -59,7 +59,7 @@ def others(bench: Bench, model: str, *, first: bool) -> dict[str, Run]:
 
 
 def median(runs: list[Run]) -> dict[str, Any]:
-    """Each figure's median, and the rates that it was taken of."""
+    """Return each figure's median, and the rates of which it is the median."""
     return {
         name: statistics.median(getattr(run, name) for run in runs)
         for name in ("rate", "cpu", "resident", "start_up", "alerts")
@@ -72,12 +72,12 @@ def median(runs: list[Run]) -> dict[str, Any]:
 
 
 def tables(found: dict[str, Any]) -> list[Table]:
-    """What was found, to be printed."""
+    """Return the results as tables."""
     return [_rates(found), _steps(found)]
 
 
 def ratio(worker: Sequence[float], other: Sequence[float]) -> float:
-    """The median of the ratios of runs that were next to each other, from the first on."""
+    """Return the median ratio of runs that were next to each other."""
     return statistics.median(mine / its for mine, its in zip(worker, other, strict=False))
 
 

@@ -42,7 +42,7 @@ class Stopwatch:
         self._first_alert = self._start = self._cpu = 0.0
 
     def add(self, tweets: int, alerts: int) -> bool:
-        """Counts tweets that are done with, and says whether they suffice."""
+        """Count finished tweets, and return whether there are enough."""
         self._tweets_seen += tweets
         self._alerts += alerts
         if alerts and not self._first_alert:
@@ -53,7 +53,7 @@ class Stopwatch:
         return self._tweets_seen >= self._warm_up + self._tweets
 
     def tell(self) -> None:
-        """Writes the figures to standard output."""
+        """Write the figures to standard output."""
         seconds, cpu = time.perf_counter() - self._start, time.process_time() - self._cpu
         tweets = self._tweets_seen - self._first
         run = Run(

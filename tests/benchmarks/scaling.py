@@ -18,7 +18,7 @@ with batches of 1,024."""
 
 
 def measure(bench: Bench, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The medians of bursts by model, members and batch size."""
+    """Return the medians of bursts by model, members and batch size."""
     found = []
     for number, model in enumerate(bench.models):
         for members, batch_size in ((1, 1024), (2, 1024), *(_SIZES if number == 1 else ())):
@@ -38,7 +38,7 @@ def measure(bench: Bench, tell: Callable[[str], None]) -> list[dict[str, Any]]:
 
 
 def tables(found: list[dict[str, Any]]) -> list[Table]:
-    """What was found, to be printed."""
+    """Return the results as tables."""
     table = Table(
         *("model", "members", "TRIAGE_BATCH_SIZE", "tweets/s", "in a batch"),
         *("CPU s / 10⁶", "members' cores", "broker's", "generator's"),

@@ -12,7 +12,7 @@ _NEW_CHUNKS = ("https://t.co/{:x}", "@user{:x}", "{:,}")
 
 
 def mixed(texts: Sequence[str], mix: str, first: int = 0) -> Iterator[str]:
-    """Texts without end, the same each time; distinct ones from a number on."""
+    """Yield texts without end, the same each time. Distinct ones start at a number."""
     if mix == "repeating":
         draw = random.Random(1)
         while True:
@@ -23,7 +23,7 @@ def mixed(texts: Sequence[str], mix: str, first: int = 0) -> Iterator[str]:
 
 
 def values(texts: Sequence[str], mix: str, count: int, first: int = 0) -> list[bytes]:
-    """Records' values, some 300 bytes each: fields of Twitter's API v1.1, at 1,000 tweets/s."""
+    """Return records' values of some 300 bytes: fields of Twitter's API v1.1, at 1,000 tweets/s."""
     return [
         json.dumps(
             {

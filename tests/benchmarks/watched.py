@@ -22,7 +22,7 @@ _EVERY = 0.5
 
 @contextmanager
 def working(environment: dict[str, str], log: Path) -> Iterator[Worker]:
-    """A worker that consumes, however long it takes to start beside others, and leaves after."""
+    """Start a worker, yield it once it consumes, and stop it at the end."""
     worker = Worker(environment, log)
     try:
         ends = worker.process.poll
@@ -56,7 +56,7 @@ class Look(msgspec.Struct, frozen=True):
 
 
 def look(workers: Sequence[Worker]) -> Look:
-    """Reads the pages."""
+    """Read the pages."""
     sums: dict[str, float] = {}
     progress = 0.0
     steps: dict[str, float] = {}
@@ -80,7 +80,7 @@ def look(workers: Sequence[Worker]) -> Look:
 
 
 def look_at(workers: Sequence[Worker], consumed: float) -> Look:
-    """What the pages show when so many tweets have been consumed."""
+    """Wait until this many tweets are consumed, and return what the pages show."""
     looks = [look(workers)]
 
     def reached() -> bool:
@@ -92,7 +92,7 @@ def look_at(workers: Sequence[Worker], consumed: float) -> Look:
 
 
 def worker_run(bench: Bench, model: str, mix: str, warm_up: int, tweets: int) -> Run:
-    """A run over a topic that is full when it begins."""
+    """Return a run over a topic that was full when it started."""
     settings = msgspec.structs.replace(
         bench.settings(), input_topic=bench.filled(mix, warm_up + tweets)
     )
@@ -112,7 +112,7 @@ def worker_run(bench: Bench, model: str, mix: str, warm_up: int, tweets: int) ->
 
 
 def first_alert(settings: Settings) -> float:
-    """When the first alert was published, as Unix time."""
+    """Return when the first alert was published, in seconds since 1970."""
     consumer = KafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers,
         isolation_level="read_committed",

@@ -12,7 +12,7 @@ OURS = {"shared", "trainer", "worker", "tests"}
 
 
 def modules(package: str) -> list[str]:
-    """The package's source files, relative to the repository."""
+    """Return the package's source files, relative to the repository."""
     found = [str(path.relative_to(ROOT)) for path in sorted((ROOT / package).rglob("*.py"))]
     assert found
     return found
@@ -22,7 +22,7 @@ SOURCES = [*modules("shared"), *modules("trainer"), *modules("worker")]
 
 
 def imported(file: str) -> set[str]:
-    """The top-level packages that a file imports, at its head or within a function."""
+    """Return the top-level packages that a file imports, at its head or within a function."""
     names: set[str] = set()
     for node in ast.walk(ast.parse((ROOT / file).read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -34,7 +34,7 @@ def imported(file: str) -> set[str]:
 
 
 def imported_modules(file: str) -> set[str]:
-    """The modules of `shared` that a file imports, at its head or within a function."""
+    """Return the modules of `shared` that a file imports, at its head or within a function."""
     names: set[str] = set()
     for node in ast.walk(ast.parse((ROOT / file).read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:

@@ -9,7 +9,7 @@ PRIVATE = {"record_batches.py": 8, "workarounds.py": 5}
 
 
 def accesses(code: str) -> list[str]:
-    """The attributes with one leading underscore of anything but `self` and `cls`."""
+    """Return the attributes with one leading underscore of anything but `self` and `cls`."""
     return [
         node.attr
         for node in ast.walk(ast.parse(code))

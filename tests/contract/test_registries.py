@@ -38,7 +38,7 @@ class Kind(msgspec.Struct, frozen=True):
 
 @pytest.fixture(params=["folder", "wandb"])
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
-    """Each kind, with a clock that goes on by a minute from event to event."""
+    """Return a registry of each kind, with a clock that advances a minute an event."""
     times = iter(START + timedelta(minutes=n) for n in range(100))
     if request.param == "folder":
         folder = tmp_path / "registry"
@@ -68,7 +68,7 @@ def made(tmp_path: Path) -> Path:
 
 
 def aliases(registry: Registry) -> dict[str, int]:
-    """What each alias means."""
+    """Return the version that each alias names."""
     versions = registry.versions()
     found = [(alias, version.number) for version in versions for alias in version.aliases]
     assert len(found) == len(dict(found))
@@ -76,7 +76,7 @@ def aliases(registry: Registry) -> dict[str, int]:
 
 
 def told(registry: Registry) -> list[tuple[str, str, int, str, bool]]:
-    """The history without its times and people, whose presence and order are asserted."""
+    """Return the history without times and people, after checking that they are there in order."""
     events = registry.history()
     assert all(event.who for event in events)
     assert [event.time for event in events] == sorted(event.time for event in events)

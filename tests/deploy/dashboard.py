@@ -10,7 +10,7 @@ PANELS: list[dict[str, Any]] = [p for p in DASHBOARD["panels"] if p["type"] != "
 
 
 def queries(rate_interval: str) -> dict[str, str]:
-    """Every panel's queries as Prometheus gets them, by panel and letter."""
+    """Return every panel's queries as Prometheus gets them, by panel and letter."""
     return {
         f"{panel['title']}, {target['refId']}": target["expr"]
         .replace("$__rate_interval", rate_interval)

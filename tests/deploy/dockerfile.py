@@ -10,6 +10,6 @@ DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 
 
 def read() -> list[dict[str, Any]]:
-    """The instructions, in order, without comments."""
+    """Return the instructions, in order, without comments."""
     steps = [dict(step) for step in DockerfileParser(str(DOCKERFILE)).structure]
     return [step for step in steps if step["instruction"] != "COMMENT"]

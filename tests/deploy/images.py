@@ -48,7 +48,7 @@ class Images:
         self._base = ""
 
     def base(self) -> str:
-        """The base image's name; it is made by the first call."""
+        """Build the base image on the first call, and return its name."""
         if not self._base:
             root = self._folder / "base"
             command = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}"]
@@ -80,7 +80,7 @@ class Images:
         return name
 
     def size(self, name: str) -> int:
-        """Bytes of the files in an image."""
+        """Return the bytes of the files in an image."""
         container = self._run([*self._buildah, "from", "--pull-never", name])
         mounted = self._run([*self._buildah, "mount", container])
         size = int(self._run(["du", "-sxB1", mounted]).split()[0])
@@ -113,7 +113,7 @@ class Images:
             )
 
     def configuration(self, name: str) -> str:
-        """An image's configuration as JSON, as `buildah inspect` shows it."""
+        """Return an image's configuration as JSON, as `buildah inspect` shows it."""
         return self._run([*self._buildah, "inspect", "--type", "image", name])
 
     def _run(self, command: list[str]) -> str:

@@ -27,14 +27,14 @@ def class_path(*more: Path) -> str:
 
 
 def compile_java(source: Path, folder: Path) -> None:
-    """Compiles a Java file into `folder`; the runtime at hand has no compiler of its own."""
+    """Compile a Java file into `folder`: the installed runtime has no compiler of its own."""
     (compiler,) = fetch_jars(COMPILER)
     options = ["-17", "-failOnWarning", "-cp", class_path(), "-d", str(folder)]
     subprocess.run([JAVA, "-jar", compiler, *options, source], check=True)
 
 
 def install_tools(folder: Path) -> None:
-    """Writes Kafka's scripts into `folder`; like the real ones they start a class of its tools.
+    """Write Kafka's scripts into `folder`. Like the real ones, they start a class of its tools.
 
     With jars of their own: as all of them are modules, jgo takes its copies away and makes new ones
     whenever it is asked, also from under who runs them in another process.

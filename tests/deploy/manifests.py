@@ -40,14 +40,14 @@ print(model.model_dump_json(by_alias=True, exclude_none=True))
 
 @cache
 def build(folder: str) -> list[Manifest]:
-    """What kustomize makes of a folder of `deploy/kubernetes`."""
+    """Return what kustomize builds from a folder of `deploy/kubernetes`."""
     made = subprocess.run([kubectl(), "kustomize", FOLDER / folder], capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     return list(yaml.safe_load_all(made.stdout))
 
 
 def check(manifest: Manifest) -> None:
-    """Checks a manifest against its schema; fields that the schema does not know are refused.
+    """Check a manifest against its schema, and refuse unknown fields.
 
     Raises:
         kubernetes_validate.ValidationError: naming what is wrong.
@@ -57,7 +57,7 @@ def check(manifest: Manifest) -> None:
 
 
 def through_keda(scaled_object: Manifest) -> Manifest:
-    """A ScaledObject as KEDA's model reads it, which leaves out what it does not know.
+    """Return a ScaledObject as KEDA's model reads it: without fields that KEDA does not know.
 
     Raises:
         subprocess.CalledProcessError: if it is none.
@@ -78,7 +78,7 @@ def through_keda(scaled_object: Manifest) -> Manifest:
 
 @cache
 def kubectl() -> str:
-    """The path of kubectl, which is taken from a package where none is installed."""
+    """Return the path of kubectl, from a package if it is not installed."""
     return shutil.which("kubectl") or _packaged_kubectl(Path(sys.prefix, "kubectl"))
 
 

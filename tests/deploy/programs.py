@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def program(name: str) -> str:
-    """The path of a program that one of the development packages brings."""
+    """Return the path of a program that a development package contains."""
     found = shutil.which(name, path=str(Path(sys.executable).parent))
     assert found is not None, f"{name} is not installed"
     return found

@@ -29,7 +29,7 @@ scrape_configs:
 
 
 def program(name: str) -> str:
-    """The path of a program of Debian's package; without it a test is skipped, but not in CI."""
+    """Return the path of a program of Debian's package. Without it, skip, or fail in CI."""
     found = shutil.which(name)
     if found is None:
         if os.environ.get("CI"):
@@ -45,25 +45,25 @@ class Prometheus:
         self.url = url
 
     def get(self, path: str, **parameters: str) -> Any:
-        """The data that its HTTP API answers with."""
+        """Return the data of an answer of its HTTP API."""
         query = urllib.parse.urlencode(parameters)
         with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}") as answer:
             return json.load(answer)["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """What an expression gives at this moment: labels and values."""
+        """Return the present value of an expression: labels and values."""
         result: list[dict[str, Any]] = self.get("query", query=expression)["result"]
         return result
 
     def firing(self) -> set[str]:
-        """The names of the alerts that fire."""
+        """Return the names of the alerts that fire."""
         alerts = self.get("alerts")["alerts"]
         return {a["labels"]["alertname"] for a in alerts if a["state"] == "firing"}
 
 
 @contextmanager
 def scraping(targets: list[str], rules: Path, folder: Path) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes the targets each second, and evaluates the rules as often.
+    """Yield a Prometheus that scrapes the targets and evaluates the rules every second.
 
     Args:
         targets: host:port of each worker.

@@ -16,7 +16,7 @@ DEPLOY = ROOT / "deploy"
 
 @pytest.fixture(scope="module")
 def composed() -> dict[str, Any]:
-    """What Docker Compose makes of the file, which it refuses if its schema does not allow it."""
+    """Return Docker Compose's own reading of the file, which fails if it breaks the schema."""
     done = subprocess.run(
         [program("docker-compose"), "-f", DEPLOY / "compose.yaml", "config", "--format", "json"],
         capture_output=True,

@@ -124,7 +124,7 @@ def configuration(name: str) -> Any:
 
 
 def messages(name: str) -> list[bytes]:
-    """The messages of a connection, cut as the configuration says."""
+    """Return the messages of a connection, cut as the configuration says."""
     if name == "bluesky":  # a WebSocket has messages of its own
         return [json.dumps(event).encode() for event in EVENTS]
     lines = configuration(name)["input"]["http_client"]["stream"]["scanner"]["lines"]

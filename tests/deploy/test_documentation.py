@@ -23,7 +23,7 @@ SETTINGS = (ROOT / "deploy" / "settings.md").read_text("utf-8")
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors that GitHub gives a document's headings."""
+    """Return the anchors that GitHub gives a document's headings."""
     headings = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
     return {
         re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def submit() -> list[str]:
-    """The command that submits the job to Spark on this machine."""
+    """Return the command that submits the job to a local Spark."""
     missing = [] if shutil.which("java") else ["Java"]
     try:
         import pyspark  # noqa: F401  # its programs are used

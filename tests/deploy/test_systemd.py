@@ -16,7 +16,7 @@ FOLDER = ROOT / "deploy" / "systemd"
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
-    """The unit's first instance, with a program that is there."""
+    """Return the unit's first instance, with a program that exists."""
     if shutil.which("systemd-analyze") is None:
         if os.environ.get("CI"):
             raise AssertionError("systemd-analyze is not installed")

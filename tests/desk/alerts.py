@@ -12,7 +12,7 @@ _numbers = count()
 
 
 def new_alert(text: str, *, at: datetime = NOON, **values: Any) -> Alert:
-    """An alert of a tweet; `values` are those of the alert, or of its tweet."""
+    """Return an alert of a tweet. `values` are fields of the alert or of its tweet."""
     number = next(_numbers)
     source = Source("tweets.raw", number % 3, number, at)
     tweet = {name: values.pop(name) for name in AlertTweet.__struct_fields__ if name in values}
@@ -31,12 +31,12 @@ def new_alert(text: str, *, at: datetime = NOON, **values: Any) -> Alert:
 
 
 def added(*alerts: Alert, queue: str = "alert") -> list[tuple[Alert, bytes, str]]:
-    """Alerts as the store takes them."""
+    """Return alerts in the form that the store takes."""
     return [(alert, encode_alert(alert), queue) for alert in alerts]
 
 
 def new_label(alert: Alert, verdict: Verdict, by: str = "mei", *, seconds: int = 0) -> Label:
-    """A label of an alert's tweet."""
+    """Return a label of an alert's tweet."""
     return Label(
         alert_id=alert.alert_id,
         label=verdict,

@@ -20,7 +20,7 @@ from worker.settings import Settings
 
 
 def desk_settings(kafka: LocalKafka, name: str, folder: Path) -> Settings:
-    """Settings with topics and a store of their own; the topics are created."""
+    """Return settings with their own topics and store. Create the topics."""
     settings = msgspec.structs.replace(
         settings_of(kafka, name), labels_topic=f"{name}.labels", cache=str(folder), desk_port=0
     )
@@ -69,7 +69,7 @@ class DeskProcess:
         wait_for(lambda: self.status("/readyz") == 200)
 
     def status(self, path: str) -> int:
-        """The status of a page, or 0 if nothing answers."""
+        """Return the status of a page, or 0 if nothing answers."""
         try:
             with urllib.request.urlopen(self.url + path, timeout=10) as answer:
                 return int(answer.status)

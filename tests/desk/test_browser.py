@@ -79,7 +79,7 @@ class Setup:
         publish(self.settings, alerts)
 
     def labels(self) -> list[tuple[str, str, str]]:
-        """Text, label and person of what is in the topic."""
+        """Return text, label and person of each label in the topic."""
         said = [
             decode_label(r.value or b"") for r in read(self.settings, self.settings.labels_topic)
         ]

@@ -23,7 +23,7 @@ SYNONYMS = {"hits": "strikes", "killed": "dead", "Strong": "Powerful", "several"
 
 
 def variants(text: str, count: int, chance: random.Random) -> list[str]:
-    """Retweets, copies and rewordings of a text, as they are seen on a stream."""
+    """Return retweets, copies and rewordings of a text, as in a stream."""
     made = []
     for number in range(count):
         words = [
@@ -45,7 +45,7 @@ def variants(text: str, count: int, chance: random.Random) -> list[str]:
 
 
 def place(texts: list[str], incidents: Incidents | None = None) -> list[int]:
-    """The incident of each text, after all merges."""
+    """Return the incident of each text, after all merges."""
     incidents = Incidents() if incidents is None else incidents
     numbers: list[int] = []
     into: dict[int, int] = {}

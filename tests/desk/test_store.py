@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def found(store: Store, **wanted: object) -> list[str]:
-    """The texts of the incidents that a filter finds, on all pages."""
+    """Return the texts of the incidents that a filter finds, on all pages."""
     page = queries.find_incidents(store.reader(), Filter(**wanted))  # type: ignore[arg-type]
     rows = page.incidents
     while page.after is not None:

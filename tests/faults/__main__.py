@@ -30,7 +30,7 @@ from worker.settings import Settings
 
 
 def main() -> int:
-    """Runs, prints the report, and returns 1 if a promise was broken."""
+    """Run, print the report, and return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults",
         description=__doc__,
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def train(folder: Path) -> Path:
-    """Trains the three models on the sample; returns the folder of their bundles."""
+    """Train the three models on the sample, and return the folder of their bundles."""
     bundles = folder / "bundles"
     train = [sys.executable, "-m", "trainer.cli", "train", "--data", str(SAMPLE)]
     subprocess.run(

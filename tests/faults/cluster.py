@@ -63,19 +63,19 @@ class Cluster:
 
     @contextmanager
     def admin(self) -> Iterator[Any]:
-        """A client that asks about everything; what it raises is Kafka's."""
+        """Yield an admin client. Let Kafka's errors pass."""
         servers = self.settings.kafka_bootstrap_servers.split(",")
         client = KafkaAdminClient(bootstrap_servers=servers, request_timeout_ms=10_000)
         with closing(client):
             yield client
 
     def partitions(self, admin: Any, topic: str) -> list[TopicPartition]:
-        """The partitions that a topic has now."""
+        """Return the partitions that a topic has now."""
         (described,) = admin.describe_topics([topic])
         return [TopicPartition(topic, p["partition_index"]) for p in described["partitions"]]
 
     def add_partitions(self, count: int) -> int:
-        """Adds partitions to the input topic; returns how many it has then."""
+        """Add partitions to the input topic, and return their number."""
         with self.admin() as admin:
             total = len(self.partitions(admin, self.settings.input_topic)) + count
             admin.create_partitions({self.settings.input_topic: total}, timeout_ms=10_000)
@@ -84,7 +84,7 @@ class Cluster:
     def ends(
         self, admin: Any, topic: str, isolation: Literal["read_committed", "read_uncommitted"]
     ) -> dict[int, int]:
-        """The offset behind the last record of each partition that such a reader would see."""
+        """Return the end offset of each partition for a reader of this isolation level."""
         found = admin.list_partition_offsets(
             dict.fromkeys(self.partitions(admin, topic), OffsetSpec.LATEST),
             IsolationLevel[isolation.upper()],
@@ -92,7 +92,7 @@ class Cluster:
         return {partition.partition: offset.offset for partition, offset in found.items()}
 
     def committed(self, admin: Any) -> dict[int, int]:
-        """The offset that the group has committed for each partition of the input topic."""
+        """Return the offset that the group has committed for each partition of the input topic."""
         (found,) = admin.list_group_offsets(self.settings.group_id).values()
         return {
             partition.partition: offset.offset
@@ -101,7 +101,7 @@ class Cluster:
         }
 
     def read(self, topic: str) -> list[Record]:
-        """Every committed record of a topic.
+        """Return every committed record of a topic.
 
         Raises:
             AssertionError: if they cannot all be read in time.
@@ -125,7 +125,7 @@ class Cluster:
 
 
 def patiently(call: Callable[[], Given], seconds: float = PATIENCE) -> Given:
-    """Calls again and again until Kafka can do it."""
+    """Call again and again until Kafka can answer."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(KafkaError, DependencyError):

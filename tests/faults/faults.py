@@ -56,7 +56,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 def plan(choose: random.Random, seconds: float, session: float) -> list[Fault]:
-    """The faults of a run in order of time: rounds of all kinds, each in an order of its own.
+    """Return a run's faults by time: rounds of all kinds, each in its own order.
 
     Args:
         seconds: how long the run is.
@@ -103,7 +103,7 @@ class Faults:
         self.done = dict.fromkeys(KINDS, 0)
 
     def run(self, faults: Sequence[Fault], seconds: float) -> None:
-        """Does it all, then mends what is not mended yet."""
+        """Cause all faults, then undo those that are still in force."""
         begun = time.monotonic()
         coming = list(reversed(faults))
         while time.monotonic() < begun + seconds:
@@ -171,7 +171,7 @@ class Faults:
         return self._group.join() if len(self._group.running()) < _MOST else None
 
     def _can_be_frozen(self, name: str) -> bool:
-        """Not while a process that it has supplanted may wake up, and be a member in its stead."""
+        """Return False while a process that the member supplanted may wake up and replace it."""
         return not self._group.is_supplanted(name)
 
     def _freeze_worker(self, fault: Fault) -> str | None:
@@ -186,7 +186,7 @@ class Faults:
         self._later(fault.lasts, partial(self._thaw, name))
 
     def _freeze_worker_as_another_joins(self, fault: Fault) -> str | None:
-        """Which may be one that is killed, and comes back."""
+        """Freeze a worker while another one joins. It may be one that is killed and restarted."""
         name = self._some_member(fault, fit=self._can_be_frozen)
         if name is None:
             return None

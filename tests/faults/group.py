@@ -99,15 +99,15 @@ class Group:
         self.exits: list[Exit] = []
 
     def running(self) -> list[str]:
-        """The members to which nothing is being done, in order of joining."""
+        """Return the members without a fault at present, in order of joining."""
         return [name for name, process in self._members.items() if process.state == "runs"]
 
     def consumes(self, name: str) -> bool:
-        """Whether a member has started, and nothing is being done to it."""
+        """Return whether a member has started and has no fault at present."""
         return name in self.running() and self._members[name].consumes()
 
     def settle(self) -> None:
-        """Waits until every member has joined the group, and no supplanted one is left.
+        """Wait until every member has joined the group and no supplanted process is left.
 
         A static member is told by Kafka that it is supplanted, but kafka-python does not say so
         before it delivers something. So records have to flow meanwhile.
@@ -121,44 +121,44 @@ class Group:
         self._wait_for(lambda: not self._supplanted)
 
     def join(self) -> str:
-        """Starts a new member; returns its name."""
+        """Start a new member, and return its name."""
         name = f"worker-{len(self._lives) + 1}"
         self._start(name)
         return name
 
     def kill(self, name: str) -> None:
-        """Ends a member as a power cut would; it is started anew."""
+        """Kill a member, as a power cut would. It is restarted."""
         process = self._members[name]
         process.state, process.cause = "ends", "killed"
         process.signal(signal.SIGKILL)
 
     def terminate(self, name: str, cause: Cause = "terminated", *, leave: bool = False) -> None:
-        """Asks a member to end; it is started anew unless it is to leave."""
+        """Ask a member to stop. It is restarted unless it is to leave."""
         process = self._members[name]
         process.state, process.cause, process.leaves = "ends", cause, leave
         self._bound(process)
         process.signal(signal.SIGTERM)
 
     def freeze(self, name: str) -> None:
-        """Stops a member's process in the midst of whatever it does."""
+        """Suspend a member's process at any point of its work."""
         self._members[name].state = "frozen"
         self._members[name].signal(signal.SIGSTOP)
 
     def thaw(self, name: str) -> None:
-        """Lets a frozen member go on."""
+        """Resume a frozen member."""
         self._members[name].signal(signal.SIGCONT)
         self._members[name].state = "runs"
 
     def is_supplanted(self, name: str) -> bool:
-        """Whether a process that was supplanted in its name is still there."""
+        """Return whether a process that was supplanted still runs."""
         return any(process.member == name for process in self._supplanted)
 
     def can_be_supplanted(self, name: str) -> bool:
-        """Whether it is a static member that has joined the group."""
+        """Return whether this is a static member that has joined the group."""
         return _is_static(name) and self._members[name].consumes()
 
     def supplant(self, name: str) -> Callable[[], None]:
-        """Freezes a static member and starts another process in its name.
+        """Freeze a static member and start another process with its instance id.
 
         Returns:
             What lets the frozen one go on, which is to find out that it is a member no more.
@@ -176,7 +176,7 @@ class Group:
         return wake
 
     def tend(self) -> None:
-        """Notes who has ended, starts them anew, and ends by force whose time is up."""
+        """Record who has ended, restart members, and abort those past their deadline."""
         for process in [*self._members.values(), *self._supplanted]:
             code = process.worker.process.poll()
             if code is not None:
@@ -191,7 +191,7 @@ class Group:
             self._next_probe = time.monotonic() + _PROBE_EVERY
 
     def accounts(self) -> dict[str, dict[str, int]]:
-        """What each member says of itself: what it consumed and how that ended."""
+        """Return each member's own counts: what it consumed and how that ended."""
         accounts = {}
         for name in self.running():
             found = self._members[name].worker.metrics()
@@ -206,12 +206,12 @@ class Group:
         return accounts
 
     def refused(self) -> int:
-        """How often a delivery was refused to a member that had lost its partitions or its name."""
+        """Count how often delivery was refused to a member that had lost its partitions or id."""
         logs = self._folder.glob("worker-*.log")
         return sum(len(_REFUSED.findall(log.read_text())) for log in logs)
 
     def end(self) -> None:
-        """Terminates all members, and waits until they have ended."""
+        """Stop all members, and wait until they have ended."""
         for name, process in self._members.items():
             if process.state != "ends":
                 self.terminate(name, "run's end")
@@ -219,7 +219,7 @@ class Group:
         self._wait_for(lambda: not self._members)
 
     def kill_all(self) -> None:
-        """Ends whatever still runs, when the run itself has failed."""
+        """Kill all members after the run itself has failed."""
         for process in [*self._members.values(), *self._supplanted]:
             process.signal(signal.SIGKILL)
             process.worker.process.wait()

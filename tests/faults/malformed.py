@@ -90,6 +90,6 @@ MALFORMED: dict[str, tuple[Callable[[random.Random], bytes], ...]] = {
 
 
 def malformed(choose: random.Random) -> tuple[str, bytes]:
-    """A reason, each as likely as the others, and a value that is refused for it."""
+    """Return a reason, all equally likely, and a value that is refused for it."""
     reason = choose.choice(list(MALFORMED))
     return reason, choose.choice(MALFORMED[reason])(choose)

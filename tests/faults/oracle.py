@@ -83,7 +83,7 @@ def judge(
     promoted: Collection[int],
     exits: Iterable[Exit],
 ) -> Verdict:
-    """Holds everything against everything.
+    """Compare everything that was sent with everything that was published.
 
     The truth is what lies in the input topic: a send that was never confirmed may have succeeded.
 
@@ -157,7 +157,7 @@ def _truth(
     inputs: Sequence[Record],
     wrong: _Violations,
 ) -> dict[str, Sent]:
-    """What was sent, by the place where it lies; Kafka's and the producer's part is checked too."""
+    """Return what was sent, by its place in the input topic. Check Kafka and the producer, too."""
     truth: dict[str, Sent] = {}
     places: dict[bytes, list[tuple[int, int]]] = {}
     for record in inputs:
@@ -187,7 +187,7 @@ def _truth(
 def _compare(
     what: str, got: Sequence[tuple[str, Record]], expected: set[str], wrong: _Violations
 ) -> None:
-    """Holds what there is against what there should be; who came twice is told with its copies."""
+    """Compare what exists with what should exist, and report duplicates with their copies."""
     copies: dict[str, list[Record]] = {}
     for place, record in got:
         copies.setdefault(place, []).append(record)
@@ -244,7 +244,7 @@ def _check_alert(
 
 
 def _check_dead_letter(place: str, record: Record, given: Sent, wrong: _Violations) -> None:
-    """The record as it was sent, byte for byte, with our headers behind its own."""
+    """Check that a dead letter is the record as it was sent, with our headers after its own."""
     own = record.headers[: len(given.headers)]
     if (record.key, record.value, own) != (given.key, given.value, given.headers):
         wrong.note("dead letter changed", place)
@@ -265,7 +265,7 @@ def _source_of(alert: Alert) -> str:
 
 
 def _alert_id(alert: Alert) -> str:
-    """The id by its definition: where its record lies, and since when."""
+    """Return the id by its definition: the record's coordinates and timestamp."""
     source = alert.source
     moment = "0" if source.timestamp is None else f"{source.timestamp.timestamp() * 1000:.0f}"
     index = "" if source.index is None else f".{source.index}"

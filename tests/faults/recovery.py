@@ -46,7 +46,7 @@ class Recovery(msgspec.Struct, frozen=True):
 
 
 def measure(times: int, bundles: Path, folder: Path, say: Callable[[str], object]) -> Recovery:
-    """Kills a worker of three and the only broker in turn.
+    """Kill a worker of three, then the only broker.
 
     Args:
         times: that each is done.
@@ -86,7 +86,7 @@ def measure(times: int, bundles: Path, folder: Path, say: Callable[[str], object
 
 
 def _kill_worker(cluster: Cluster, group: Group) -> tuple[float, float]:
-    """Kills the first worker; returns seconds to its partitions' first and last move."""
+    """Kill the first worker; return the seconds until its first and last partition moved."""
     with cluster.admin() as admin:
         before = _wait_until_balanced(cluster, admin, len(group.running()))
         offsets = cluster.committed(admin)
@@ -110,7 +110,7 @@ def _kill_worker(cluster: Cluster, group: Group) -> tuple[float, float]:
 
 
 def _wait_until_balanced(cluster: Cluster, admin: Any, members: int) -> dict[str, set[int]]:
-    """Waits until the group is stable and each member has its share; returns what each has."""
+    """Wait until the group is stable and balanced, and return each member's partitions."""
     owned: dict[str, set[int]] = {}
 
     def balanced() -> bool:
@@ -125,7 +125,7 @@ def _wait_until_balanced(cluster: Cluster, admin: Any, members: int) -> dict[str
 
 
 def _members(cluster: Cluster, admin: Any) -> dict[str, set[int]]:
-    """The partitions of each member, by Kafka's name for it."""
+    """Return the partitions of each member, by Kafka's name for it."""
     (described,) = admin.describe_groups([cluster.settings.group_id]).values()
     return {
         member["member_id"]: {
@@ -138,7 +138,7 @@ def _members(cluster: Cluster, admin: Any) -> dict[str, set[int]]:
 
 
 def _kill_broker(cluster: Cluster, scored: list[datetime]) -> tuple[float, float]:
-    """Kills the only broker and starts it; returns seconds to its return and to a new alert."""
+    """Kill and restart the only broker; return seconds until it answers and until an alert."""
     killed, moment = time.monotonic(), datetime.now(UTC)
     cluster.kafka.kill_broker(1)
     cluster.kafka.start_broker(1)
@@ -150,7 +150,7 @@ def _kill_broker(cluster: Cluster, scored: list[datetime]) -> tuple[float, float
 
 @contextmanager
 def _subscriber(cluster: Cluster) -> Iterator[list[datetime]]:
-    """Follows the alerts; gives the moments at which they were scored, as they arrive."""
+    """Follow the alerts, and yield a growing list of the times at which they were scored."""
     scored: list[datetime] = []
     stop = threading.Event()
     topic = cluster.settings.alerts_topic

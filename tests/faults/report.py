@@ -13,7 +13,7 @@ from tests.faults.soak import Soak
 
 
 def table(report: Report | Recovery | Soak) -> Table:
-    """A report as a table."""
+    """Return a report as a table."""
     if isinstance(report, Recovery):
         return _recovery(report)
     return _soak(report) if isinstance(report, Soak) else _run(report)

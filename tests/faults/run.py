@@ -58,7 +58,7 @@ def run(
     folder: Path,
     say: Callable[[str], object],
 ) -> Report:
-    """Runs brokers and workers through faults, and holds the outcome against the truth.
+    """Put brokers and workers through faults, and compare the outcome with the truth.
 
     Args:
         seed: everything that is chosen follows from it.
@@ -126,7 +126,7 @@ def run(
 
 
 def _drain(cluster: Cluster, group: Group) -> float:
-    """Waits until all is consumed, or nothing has been for a long time; returns the seconds."""
+    """Wait until all is consumed or nothing changes for long; return the seconds."""
     for number in cluster.kafka.running():
         cluster.kafka.wait_for_broker(number)
     begun = moved = time.monotonic()
@@ -147,7 +147,7 @@ def _drain(cluster: Cluster, group: Group) -> float:
 
 
 def _find(cluster: Cluster, accounts: Mapping[str, Mapping[str, int]]) -> Found:
-    """Reads everything, once no transaction of a worker that was killed is open any more."""
+    """Read everything, once no transaction of a killed worker is open any more."""
     settings = cluster.settings
     topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
     deadline = time.monotonic() + PATIENCE

@@ -51,7 +51,7 @@ class Soak(msgspec.Struct, frozen=True):
 
 
 def soak(tweets: int, bundles: Path, folder: Path, say: Callable[[str], object]) -> Soak:
-    """Sends tweets, all of them distinct, through one worker and samples its resident memory.
+    """Send distinct tweets through one worker, and sample its resident memory.
 
     Args:
         tweets: so many; the first quarter of them is the warm-up.
@@ -92,7 +92,7 @@ def soak(tweets: int, bundles: Path, folder: Path, say: Callable[[str], object])
 
 
 def distinct_texts(choose: random.Random) -> Iterator[str]:
-    """Texts without end, all of them distinct, with as many new chunks as a live stream brings.
+    """Yield distinct texts without end, with as many new chunks as a live stream.
 
     To the sample's words come what is new all the time in one: in every text a URL, in half of them
     a mention, a number in a third, and a misspelling in a fifth.
@@ -113,7 +113,7 @@ def _word(choose: random.Random, length: int) -> str:
 
 
 def slope(samples: list[tuple[int, float]]) -> tuple[float, tuple[float, float], float]:
-    """MB for a million tweets by least squares, its 95 % interval, and the correlation left.
+    """Return MB per million tweets by least squares, with its 95 % interval and autocorrelation.
 
     Samples that follow each other are almost the same, so that the usual interval of all of them
     would be far too narrow. The samples are therefore averaged over blocks of as many tweets, which

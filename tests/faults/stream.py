@@ -83,12 +83,12 @@ class Stream(threading.Thread):
         self._finish = threading.Event()
 
     def finish(self) -> None:
-        """Stops publishing, and waits until each send has been confirmed or refused."""
+        """Stop publishing, and wait until each send is confirmed or refused."""
         self._finish.set()
         self.join()
 
     def run(self) -> None:
-        """Publishes; it is called by `start`."""
+        """Publish until told to stop. `start` calls it in a thread."""
         producer = self._new_producer()
         last, owed = time.monotonic(), 0.0
         while not self._finish.wait(_TICK):
@@ -102,7 +102,7 @@ class Stream(threading.Thread):
         producer.close(timeout=180)
 
     def _publish(self, producer: Any, record: Sent) -> Any:
-        """Gives a record to the producer; returns the producer to go on with."""
+        """Give a record to the producer, and return the producer to continue with."""
         self.sent[record.key] = record
         try:
             future = producer.send(
@@ -165,7 +165,7 @@ class Stream(threading.Thread):
         return Sent(key, json.dumps(made).encode(), headers, text, identifier=identifier)
 
     def _several(self, key: bytes, headers: Headers) -> Sent:
-        """A JSON array of posts, of which some are skipped or broken."""
+        """Return a JSON array of posts, some of them skipped or broken."""
         posts: list[Sent] = []
         records: list[Any] = []
         for number in range(self._choose.randint(1, 4)):

@@ -9,7 +9,7 @@ from tests.faults.soak import distinct_texts, slope
 
 
 def memory(seed: int, growth: float) -> list[tuple[int, float]]:
-    """1,500 samples of 1.5 million tweets, each of them nearly the one before."""
+    """Return 1,500 samples over 1.5 million tweets, each close to the one before."""
     noise = np.random.default_rng(seed).normal(0, 1, 1_500)
     level, samples = 0.0, []
     for number, shock in enumerate(noise):

@@ -8,7 +8,7 @@ from tests.conftest import SAMPLE
 
 
 def mixed_texts(choose: random.Random) -> Iterator[str]:
-    """Texts without end: the head of one of the sample's tweets with the head of another.
+    """Yield texts without end: the start of one sample tweet and the start of another.
 
     Many of them lie near the threshold, which no tweet of the sample does by itself.
     """

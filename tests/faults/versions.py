@@ -46,12 +46,12 @@ class Versions(msgspec.Struct, frozen=True):
     place: Mapping[str, int]
 
     def probability(self, version: int, text: str) -> float:
-        """What a version says of a text."""
+        """Return a version's probability of a text."""
         return float(self.scores[version].probabilities[self.place[text]])
 
 
 def register_all(bundles: Path, registry: FolderRegistry) -> None:
-    """Registers every bundle below a folder, the first of them in production and one before it."""
+    """Register all bundles below a folder. Put the first in production, the last before it."""
     numbers = [
         registry.register(path.parent).number for path in sorted(bundles.glob(f"*/{MANIFEST}"))
     ]
@@ -60,7 +60,7 @@ def register_all(bundles: Path, registry: FolderRegistry) -> None:
 
 
 def score_all(registry: FolderRegistry, choose: random.Random, count: int) -> Versions:
-    """Scores texts with every version, and keeps `count` of those on which all of them agree."""
+    """Score texts with every version, and keep `count` of those on which all versions agree."""
     bundles = {
         version.number: load_bundle(registry.folder / "versions" / str(version.number))
         for version in registry.versions()

@@ -22,7 +22,7 @@ from tests.fuzz.run import fuzz
 
 
 def main() -> int:
-    """Runs, prints the report, and returns 1 if a promise was broken."""
+    """Run, print the report, and return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz",
         description=__doc__,

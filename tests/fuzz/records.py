@@ -98,7 +98,7 @@ _BYTES = (
 
 
 def inputs(seed: int) -> Iterator[Record]:
-    """Records of the input topic without end, the same for the same seed."""
+    """Yield records of the input topic without end, the same for the same seed."""
     choose = random.Random(seed)
     texts = mixed_texts(choose)
     offset = 0
@@ -141,7 +141,7 @@ def _text(choose: random.Random, texts: Iterator[str]) -> str:
 
 
 def _status(choose: random.Random, texts: Iterator[str], depth: int = 0) -> list[tuple[str, Any]]:
-    """The members of an object, names perhaps twice."""
+    """Return the members of an object, some names twice."""
     text, number = _text(choose, texts), choose.randrange(10**18)
     reference = {"type": "retweeted", "id": str(number)}
     whole: dict[str, Any] = choose.choice(
@@ -167,7 +167,7 @@ def _status(choose: random.Random, texts: Iterator[str], depth: int = 0) -> list
 
 
 def _post(choose: random.Random, texts: Iterator[str]) -> str:
-    """A post of another network or tool, a notice, or several posts, in envelopes."""
+    """Return a post of another network or tool, a notice, or several posts, in envelopes."""
     text, number = _text(choose, texts), str(choose.randrange(10**18))
     html = f"<p>{text}<br /><a href='https://a.example'>more</a> &amp; more</p>"
     account = {"acct": "a", "username": "a"}
@@ -219,7 +219,7 @@ def _post(choose: random.Random, texts: Iterator[str]) -> str:
 
 
 def _any(choose: random.Random, texts: Iterator[str], depth: int = 0) -> Any:
-    """Any JSON; a number is given as it is to be written."""
+    """Return any JSON value. Numbers are given as they are to be written."""
     kinds: list[Callable[[], Any]] = [
         lambda: None,
         lambda: choose.random() < 0.5,
@@ -243,7 +243,7 @@ class _Written(str):
 
 
 def _written(choose: random.Random, data: Any) -> str:
-    """JSON, in which a list of pairs is an object and spaces and escapes are as they may be."""
+    """Return JSON text: a list of pairs is an object; spaces and escapes vary."""
     if isinstance(data, _Written):
         return str(data)
     if isinstance(data, dict):
@@ -258,7 +258,7 @@ def _written(choose: random.Random, data: Any) -> str:
 
 
 def _mutated(choose: random.Random, value: bytes) -> bytes:
-    """A few bytes lost, doubled, turned over or put in between."""
+    """Lose, double, replace, flip or insert a few bytes."""
     start = choose.randrange(len(value) + 1)
     end = min(len(value), start + choose.choice((1, 1, 2, 8, 100)))
     middle = choose.choice(
@@ -276,7 +276,7 @@ def _mutated(choose: random.Random, value: bytes) -> bytes:
 
 
 def _large(choose: random.Random, texts: Iterator[str]) -> bytes:
-    """What is long, deep or many."""
+    """Return a value that is long, deep or has many parts."""
     drawn = choose.choice(_CHARACTERS)
     length = choose.choice((MAX_TEXT_LENGTH, MAX_TEXT_LENGTH + 1, 5_000, choose.randrange(10**5)))
     deep = choose.choice((50, 900, 5_000, 50_000))

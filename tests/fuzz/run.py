@@ -51,7 +51,7 @@ class Fuzzed(msgspec.Struct):
 
 
 def fuzz(bundle: Bundle, count: int, seed: int) -> Fuzzed:
-    """Sends so many records through a bundle's triage."""
+    """Send this many records through a bundle's triage."""
     triage = Triage(
         bundle.scorer,
         Model("fuzzed", 1, bundle.digest),
@@ -94,7 +94,7 @@ def fuzz(bundle: Bundle, count: int, seed: int) -> Fuzzed:
 
 
 def violations(batch: Sequence[Record], outcome: Outcome) -> Iterator[str]:
-    """What does not hold of a batch's outcome."""
+    """Yield the promises that a batch's outcome breaks."""
     expected = {place: end for record in batch for place, end in _expected(record)}
     ends: dict[Place, str] = {}
     for message in outcome.messages:
@@ -146,7 +146,7 @@ def _letter(message: Message) -> DeadLetter | None:
 
 
 def _holds(letter: DeadLetter, record: Record, index: int | None) -> bool:
-    """Whether a dead letter can be put back as its record was, or as the post in it was."""
+    """Return whether a dead letter restores its record, or the post in it."""
     value = record.value
     if index is not None:
         items = _decode(value)
@@ -157,7 +157,7 @@ def _holds(letter: DeadLetter, record: Record, index: int | None) -> bool:
 
 
 def _expected(record: Record) -> list[tuple[Place, str]]:
-    """How each post of a record has to end."""
+    """Return how each post of a record must end."""
     try:
         found = _decode(record.value)
     except RecordError as error:

@@ -39,7 +39,7 @@ class Feed:
         )
 
     def __call__(self, partition: int, values: int, bad_headers: int = 0) -> list[Place]:
-        """Publishes some values, the last ones with a bad header."""
+        """Publish values; the last ones have an invalid header."""
         good = values - bad_headers
         sent = [
             self.producer.send(
@@ -60,7 +60,7 @@ def drain(
     seconds: float = 60,
     most: int = 1000,
 ) -> Batch:
-    """Receives, up to so many records at a time, until it is enough; returns the last batch."""
+    """Receive batches of at most this size until it is enough, and return the last batch."""
     deadline = time.monotonic() + seconds
     while True:
         assert time.monotonic() < deadline, "waited in vain"
@@ -70,7 +70,7 @@ def drain(
 
 
 def sink_of(settings: Settings, source: KafkaSource) -> KafkaSink:
-    """A connected sink that commits what the source has received."""
+    """Return a connected sink that commits what the source has received."""
     sink = KafkaSink(settings, source.commit)
     sink.connect()
     return sink

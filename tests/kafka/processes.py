@@ -26,7 +26,7 @@ from worker.settings import Settings
 
 
 def settings_of(kafka: LocalKafka, name: str, partitions: int = 3) -> Settings:
-    """Settings with topics of their own, which are created; tweets of any language are scored."""
+    """Return settings with their own topics, created now. Tweets of any language are scored."""
     settings = Settings(
         kafka_bootstrap_servers=kafka.bootstrap_servers,
         input_topic=f"{name}.raw",
@@ -43,7 +43,7 @@ def settings_of(kafka: LocalKafka, name: str, partitions: int = 3) -> Settings:
 
 
 def environment_of(settings: Settings, trained: Trained | None = None) -> dict[str, str]:
-    """The environment that gives a program these settings."""
+    """Return the environment that gives a program these settings."""
     given = {k: v for k, v in os.environ.items() if not k.startswith("TRIAGE_")}
     for name, value in msgspec.structs.asdict(settings).items():
         if value is not None:
@@ -79,7 +79,7 @@ class Worker:
         assert self.process.poll() is None, self.log()
 
     def page(self, path: str) -> tuple[int, str]:
-        """Status and body of a page, such as /readyz."""
+        """Return status and body of a page, such as /readyz."""
         found = re.findall(r"(http://\S+)/metrics", self.log())
         try:
             with urllib.request.urlopen(found[-1] + path) as answer:
@@ -94,7 +94,7 @@ class Worker:
         return [sample for family in families for sample in family.samples]
 
     def metrics(self) -> dict[str, float]:
-        """The sum of each metric over its labels."""
+        """Return the sum of each metric over its labels."""
         sums: dict[str, float] = {}
         for sample in self.samples():
             sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
@@ -104,19 +104,19 @@ class Worker:
         return int(self.metrics()["triage_tweets_consumed_total"])
 
     def partitions(self) -> set[int]:
-        """The partitions that it reads, as its lag shows them; looked for every 5 s."""
+        """Return the partitions that the worker reports lag for, which it updates every 5 s."""
         lags = [s for s in self.samples() if s.name == "triage_consumer_lag_records"]
         return {int(sample.labels["partition"]) for sample in lags}
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal and returns the exit code."""
+        """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(30)
 
 
 @contextmanager
 def running(environment: dict[str, str], log: Path) -> Iterator[Worker]:
-    """A worker that consumes; it is killed at the end if it still runs."""
+    """Yield a worker that consumes. Kill it at the end if it still runs."""
     worker = Worker(environment, log)
     try:
         worker.wait_until_consuming()
@@ -127,7 +127,7 @@ def running(environment: dict[str, str], log: Path) -> Iterator[Worker]:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60, every: float = 0.05) -> None:
-    """Waits until a condition holds, looking at it again and again; times are in seconds."""
+    """Wait until a condition holds. Times are in seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -135,7 +135,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60, every: float = 
 
 
 def broker_process(kafka: LocalKafka) -> psutil.Process:
-    """The process of a local Kafka of one broker."""
+    """Return the process of a local Kafka with one broker."""
     servers = kafka.bootstrap_servers
     for child in psutil.Process().children():
         with suppress(psutil.Error):  # it has ended meanwhile
@@ -146,19 +146,19 @@ def broker_process(kafka: LocalKafka) -> psutil.Process:
 
 
 def log_of(kafka: LocalKafka, topic: str, partition: int) -> Path:
-    """The file in which the broker keeps a partition's first records."""
+    """Return the file that holds the first records of a partition."""
     properties = Path(broker_process(kafka).cmdline()[-1]).read_text()
     (folder,) = re.findall(r"^log\.dirs=(.+)$", properties, re.MULTILINE)
     return Path(folder) / f"{topic}-{partition}" / f"{0:020}.log"
 
 
 def source_of(alert: Alert) -> str:
-    """Topic, partition and offset of an alert's record, without which of its posts it was."""
+    """Return topic, partition and offset of an alert's record, without the post's index."""
     return f"{alert.source.topic}-{alert.source.partition}-{alert.source.offset}"
 
 
 def read_all(settings: Settings, topic: str) -> list[tuple[bytes, dict[str, bytes]]]:
-    """Every committed record of a topic that there is now: values and headers."""
+    """Return every committed record that a topic has now: values and headers."""
     consumer = KafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers,
         isolation_level="read_committed",

@@ -108,7 +108,7 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{protoco
         )
 
     def environment(self, listener: str) -> dict[str, str]:
-        """The settings that a listener wants, but for certificates, tokens and passwords."""
+        """Return the settings of a listener, without certificates, tokens and passwords."""
         protocol = _PROTOCOLS[listener]
         given = {"BOOTSTRAP_SERVERS": self.servers[listener], "SECURITY_PROTOCOL": protocol}
         if protocol.endswith("SSL"):
@@ -116,7 +116,7 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{protoco
         return {f"TRIAGE_KAFKA_{name}": value for name, value in given.items()}
 
     def add_user(self, name: str, password: str = PASSWORD) -> None:
-        """Lets a user in who knows the password, by SCRAM."""
+        """Create a SCRAM user with a password."""
         mechanisms = (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)
         with closing(self._admin()) as admin:
             for mechanism in mechanisms:
@@ -124,7 +124,7 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{protoco
                 assert admin.alter_user_scram_credentials([credential]) == {name: None}
 
     def allow(self, user: str, *rights: tuple[str, str, str]) -> None:
-        """Gives rights: operation, type of resource, and its name, which may end in `*`."""
+        """Grant rights: operation, type of resource, and its name, which may end in `*`."""
         acls = []
         for operation, kind, name in rights:
             pattern = ACLResourcePatternType.LITERAL
@@ -142,7 +142,7 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{protoco
 
 @contextmanager
 def secured_kafka(certificates: Path) -> Iterator[SecuredKafka]:
-    """Such a broker, which runs; where it cannot start, tests are skipped, but not in CI."""
+    """Yield a broker with TLS and SASL. If it cannot start, skip the test, or fail it in CI."""
     with ExitStack() as stack:
         held = [stack.enter_context(hold_port()) for _ in _PROTOCOLS]
         try:
@@ -192,7 +192,7 @@ class Forwarder:
 
 @contextmanager
 def forwarding(server: str) -> Iterator[Forwarder]:
-    """Forwards until the end of the `with`."""
+    """Forward connections until the end of the `with`."""
     forwarder = Forwarder(server)
     thread = threading.Thread(target=forwarder.run)
     thread.start()
@@ -233,7 +233,7 @@ def _write_certificates(folder: Path) -> None:
 
 
 def _write(path: Path, leaf: trustme.LeafCert, encryption: KeySerializationEncryption) -> None:
-    """Writes key and certificates to one file; the key as PKCS #8, which is what Java reads."""
+    """Write key and certificates to one file; the key as PKCS #8, which Java reads."""
     key = load_pem_private_key(leaf.private_key_pem.bytes(), None)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
     path.write_bytes(pem + b"".join(part.bytes() for part in leaf.cert_chain_pems))

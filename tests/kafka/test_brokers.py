@@ -20,7 +20,7 @@ pytestmark = [
 
 @pytest.fixture
 def sockets_of_vain_attempts() -> Iterator[None]:
-    """kafka-python leaves them to the garbage collector, which has to warn of them here."""
+    """Collect the sockets that kafka-python leaves behind, so that they warn in this test."""
     yield
     gc.collect()
 
@@ -32,7 +32,7 @@ def test_a_partition_without_a_leader_is_waited_for() -> None:
         with closing(KafkaSource(settings)) as source:
 
             def lag() -> str:
-                """Of all partitions, or what is told instead."""
+                """Return the lag of all partitions, or the error's message."""
                 try:
                     source.receive(0.1, 10)
                     return str([lag.records for lag in source.lag().values()])

@@ -36,7 +36,7 @@ def wrong_port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def strict(wrong_port: int) -> Iterator[LocalKafka]:
-    """A broker with narrow limits, and a listener that is advertised at a port where nobody is."""
+    """Yield a broker with low limits, and a listener whose advertised port is closed."""
     broker = LocalKafka(properties=_PROPERTIES.format(wrong=wrong_port))
     try:
         broker.start()
@@ -60,7 +60,7 @@ def create(settings: Settings, topic: str, **config: str) -> None:
 
 
 def deliver(settings: Settings, topic: str) -> None:
-    """Delivers a record and one message to a topic, without transactions."""
+    """Deliver a record and one message to a topic, without transactions."""
     settings = msgspec.structs.replace(settings, delivery="at-least-once")
     feed = Feed(settings)
     with closing(feed.producer), closing(KafkaSource(settings)) as source:

@@ -34,7 +34,7 @@ class Demo:
         self.started: set[psutil.Process] = set()
 
     def shows(self, text: str) -> bool:
-        """Whether it has shown a text by now, or has ended."""
+        """Return whether the demonstration has printed a text or ended."""
         if self.process.poll() is None:
             self.started |= set(psutil.Process(self.process.pid).children(recursive=True))
         return text in self.output.read_text() or self.process.poll() is not None

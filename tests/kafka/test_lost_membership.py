@@ -38,7 +38,7 @@ def static(settings: Settings, name: str = "name") -> Settings:
 
 
 def members(admin: KafkaAdminClient, group: str) -> set[str]:
-    """The ids that Kafka gave the members of the group."""
+    """Return the ids that Kafka gave the group's members."""
     described = admin.describe_groups([group])[group]
     return {member["member_id"] for member in described["members"]}
 

@@ -64,17 +64,17 @@ class Traffic:
                     self.seen += [(source_of(decode_alert(r.value)), now) for r in records]
 
     def times(self, partition: int) -> list[float]:
-        """When alerts of a partition's tweets were seen."""
+        """Return when alerts of a partition's tweets were seen."""
         of = f"{self._settings.input_topic}-{partition}-"
         return [moment for identifier, moment in list(self.seen) if identifier.startswith(of)]
 
     def longest_gap(self, partition: int, start: float) -> float:
-        """The longest time without an alert of a partition from a moment on, in seconds."""
+        """Return the longest time in seconds without an alert of a partition, from a moment on."""
         times = [start, *(moment for moment in self.times(partition) if moment > start)]
         return max(b - a for a, b in zip(times, [*times[1:], time.monotonic()], strict=True))
 
     def finish(self) -> None:
-        """Ends the traffic; every tweet must have become one alert."""
+        """Stop publishing, and check that every tweet became one alert."""
         self._quiet.set()
         self._threads[0].join()
         wait_for(lambda: len(self.seen) >= len(self.sent))
@@ -90,7 +90,7 @@ class Traffic:
 
 @contextmanager
 def members(environments: list[dict[str, str]], folder: Path) -> Iterator[list[Worker]]:
-    """Workers that start at the same time; those in the list at the end are killed."""
+    """Yield workers that start at the same time, and kill those that still run at the end."""
     workers = [Worker(each, folder / f"log-{n}") for n, each in enumerate(environments)]
     try:
         for worker in workers:

@@ -44,7 +44,7 @@ class Feed:
         """By topic, partition and offset."""
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Publishes tweets all the time until it holds, some more, and waits for their alerts."""
+        """Publish tweets until the condition holds, and some more, and wait for their alerts."""
         deadline, last = time.monotonic() + 90, False
         while not last:
             assert time.monotonic() < deadline, self._worker.log()
@@ -58,7 +58,7 @@ class Feed:
 
 
 def value(worker: Worker, name: str, **labels: str) -> float:
-    """The only sample of this name with these labels among its own."""
+    """Return the only sample of this name whose labels include these."""
     (found,) = [
         sample.value
         for sample in worker.samples()
@@ -69,7 +69,7 @@ def value(worker: Worker, name: str, **labels: str) -> float:
 
 @pytest.fixture
 def registry(trained: Trained, tmp_path: Path) -> FolderRegistry:
-    """Version 1 is in production."""
+    """Return a registry with version 1 in production."""
     registry = FolderRegistry(tmp_path / "registry")
     for name in NAMES:
         registry.register(trained.bundles / name)

@@ -35,7 +35,7 @@ class Monitored:
         self._published = itertools.count()
 
     def publish(self) -> None:
-        """Publishes some tweets, as they are made now, and a record that is none."""
+        """Publish some tweets, created now, and a record that is not a tweet."""
         now = datetime.now(UTC).isoformat()
         texts = [f"{text} {next(self._published)}" for text in TWEETS * 10]  # none comes again
         values = [json.dumps({"text": text, "created_at": now}).encode() for text in texts]
@@ -46,7 +46,7 @@ class Monitored:
         publisher.close()
 
     def with_tweets(self, found: set[str], wanted: set[str]) -> bool:
-        """Whether all is found; else publishes more."""
+        """Return whether everything is found; otherwise publish more."""
         if found >= wanted:
             return True
         self.publish()

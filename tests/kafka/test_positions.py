@@ -35,7 +35,7 @@ def feed(settings: Settings) -> Iterator[Feed]:
 
 
 def commit(settings: Settings, offset: int) -> None:
-    """Commits for the group, as an operator's tool does."""
+    """Commit for the group, as an operator's tool does."""
     consumer = KafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers, group_id=settings.group_id
     )
@@ -46,7 +46,7 @@ def commit(settings: Settings, offset: int) -> None:
 
 
 def delete_before(settings: Settings, offset: int) -> None:
-    """Deletes the oldest records, as retention does."""
+    """Delete the oldest records, as retention does."""
     with closing(new_admin(settings)) as admin:
         admin.delete_records({TopicPartition(settings.input_topic, 0): offset})
 

@@ -27,7 +27,7 @@ MODELS = ("LSTM", "Bidirectional-RNN")
 
 @pytest.fixture(params=["folder", "wandb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty registry of each kind."""
+    """Return the address of an empty registry of each kind."""
     if request.param == "folder":
         return f"file:{tmp_path / 'registry'}"
     request.getfixturevalue("wandb_server")
@@ -36,7 +36,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @contextmanager
 def flowing(settings: Settings) -> Iterator[list[str]]:
-    """Publishes 20 tweets a second until the end; yields the texts that are out."""
+    """Publish 20 tweets a second until the end; yield the growing list of their texts."""
     stop = threading.Event()
     out: list[str] = []
 
@@ -57,7 +57,7 @@ def flowing(settings: Settings) -> Iterator[list[str]]:
 
 
 def trainer(environment: dict[str, str], *arguments: str | Path) -> str:
-    """Calls `triage-trainer` as a process, and returns what it printed."""
+    """Call `triage-trainer` as a process, and return its output."""
     done = subprocess.run(
         [sys.executable, "-m", "trainer.cli", *map(str, arguments)],
         capture_output=True,
@@ -82,7 +82,7 @@ def test_each_alert_comes_once_from_the_version_it_names(
     trainer(environment, "promote", "candidate")
 
     def scoring(name: str) -> bool:
-        """Whether the newest alert there is names this model."""
+        """Return whether the newest alert names this model."""
         alerts = [decode_alert(value) for value, _ in read_all(settings, settings.alerts_topic)]
         newest = max(alerts, key=lambda alert: alert.scored_at, default=None)
         return newest is not None and newest.model.name == name
@@ -103,7 +103,7 @@ def test_each_alert_comes_once_from_the_version_it_names(
 def expect_each_alert_once(
     settings: Settings, registry: Registry, texts: list[str], cache: Path
 ) -> None:
-    """Holds the alerts against what each version says of the texts."""
+    """Compare the alerts with each version's probabilities of the texts."""
     versions = {version.number: version for version in registry.versions()}
     bundles = {n: load_bundle(registry.fetch(version, cache)) for n, version in versions.items()}
     said = {

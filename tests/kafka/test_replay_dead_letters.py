@@ -30,7 +30,7 @@ from worker.settings import Settings
 
 
 def letter(settings: Settings, number: int, reason: str, **changes: object) -> Message:
-    """A dead letter of a record of its own."""
+    """Return a dead letter of a record of its own."""
     record = record_of(
         json.dumps({"id": number, "text": f"forest fire {number}"}).encode(),
         number,
@@ -57,12 +57,12 @@ def run(settings: Settings, *options: str) -> subprocess.Popen[str]:
 
 
 def ids(settings: Settings) -> list[int]:
-    """Of the records in the input topic."""
+    """Return the ids of the records in the input topic."""
     return sorted(json.loads(value)["id"] for value, _ in read_all(settings, settings.input_topic))
 
 
 def put_back_until_killed(settings: Settings) -> int:
-    """How many records a run has put back that is killed when the first are there."""
+    """Kill a run when its first records are there, and return how many it has put back."""
     with run(settings, "--send") as program:
         wait_for(lambda: bool(ids(settings)), every=0.01)
         program.kill()

@@ -50,7 +50,7 @@ OAUTH = {"TRIAGE_KAFKA_SASL_MECHANISM": "OAUTHBEARER"}
 
 
 def rights(settings: Settings) -> list[tuple[str, str, str]]:
-    """What deploy/README.md says that a worker must be allowed."""
+    """Return the access rights that deploy/README.md lists for a worker."""
     return [
         ("READ", "TOPIC", settings.input_topic),
         ("WRITE", "TOPIC", settings.alerts_topic),
@@ -69,7 +69,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
 
 @pytest.fixture(scope="module")
 def settings(secured: SecuredKafka) -> Settings:
-    """Topics that the user may use as far as a worker must."""
+    """Return settings whose topics the user may use as a worker must."""
     settings = settings_of(secured.kafka, "secured")
     secured.allow(USER, *rights(settings))
     return settings
@@ -87,7 +87,7 @@ def publish(settings: Settings, count: int) -> None:
 
 
 def secured_settings(settings: Settings, environment: dict[str, str]) -> Settings:
-    """The settings, with the way to Kafka that the environment says."""
+    """Return the settings with the connection to Kafka that the environment describes."""
     way = read_settings(
         {name: value for name, value in environment.items() if name.startswith("TRIAGE_KAFKA_")}
     )
@@ -229,7 +229,7 @@ def test_neither_tweets_nor_secrets_are_logged(
 
 @contextmanager
 def rotated(path: Path, life: float) -> Iterator[None]:
-    """Keeps a file of tokens that live for so many seconds, a new one each second."""
+    """Keep a token of this life in a file, and renew it each second."""
     stop = threading.Event()
 
     def rotate() -> None:
@@ -369,7 +369,7 @@ def test_a_missing_right_is_named(secured: SecuredKafka, lacking: list[int], nam
 
 
 def refused(settings: Settings, environment: dict[str, str], named: str) -> str:
-    """Expects that a worker cannot start, for a reason that names what to correct."""
+    """Check that a worker cannot start, with an error that names what to correct."""
     settings = secured_settings(settings, environment)
 
     def start() -> None:

@@ -35,7 +35,7 @@ def settings(kafka: LocalKafka, request: pytest.FixtureRequest) -> Settings:
 
 
 def noise(size: int) -> bytes:
-    """Bytes that cannot be compressed."""
+    """Return bytes that cannot be compressed."""
     return random.Random(size).randbytes(size)
 
 
@@ -46,7 +46,7 @@ def admin(settings: Settings) -> Iterator[KafkaAdminClient]:
 
 
 def limited(settings: Settings, delivery: str = "exactly-once", largest: int = LARGEST) -> Settings:
-    """The settings with other topics for what is published, which take only so large messages."""
+    """Return the settings with output topics that limit the size of messages."""
     settings = msgspec.structs.replace(
         settings,
         alerts_topic=f"{settings.alerts_topic}-limited",
@@ -67,7 +67,7 @@ class Delivering(msgspec.Struct):
     batch: Batch
 
     def committed(self) -> int:
-        """How many records of the source the group has done with."""
+        """Return how many records of the source the group has committed."""
         consumer = self.source._consumer
         return sum(
             consumer.committed(partition, timeout_ms=60_000) or 0

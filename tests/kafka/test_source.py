@@ -34,7 +34,7 @@ def feed(settings: Settings) -> Iterator[Feed]:
 
 
 def corrupt(kafka: LocalKafka, settings: Settings, places: list[Place]) -> None:
-    """Turns a byte over in the producer's batch that holds these places, on the broker's disk."""
+    """Flip a byte of the batch that holds these offsets, on the broker's disk."""
     partition, first = places[0]
     path = log_of(kafka, settings.input_topic, partition)
     content, position = bytearray(path.read_bytes()), 0

@@ -77,7 +77,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(
     request: pytest.FixtureRequest, kafka: LocalKafka, tmp_path: Path, classes: Path
 ) -> list[str]:
-    """Starts a subscriber to a topic of its own, which is the last argument."""
+    """Start a subscriber to a topic of its own, which is the last argument."""
     language: str = request.param
     name = f"{language}-{request.function.__name__}"
     topic = settings_of(kafka, name, partitions=1).alerts_topic
@@ -93,7 +93,7 @@ def command(
 
 @contextmanager
 def subscribed(command: list[str], folder: Path, output: Path) -> Iterator[Callable[[str], None]]:
-    """A subscriber that runs, is asked to end by SIGTERM, and ends well.
+    """Yield a running subscriber, stop it by SIGTERM, and check that it exits well.
 
     It comes as a function that waits until it has shown a text.
     """

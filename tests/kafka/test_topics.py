@@ -39,7 +39,7 @@ WORKER, SUBSCRIBER, REPLAYER = (
 
 
 def script_environment(folder: Path, servers: str) -> dict[str, str]:
-    """What the script finds in the job's container, of which `folder` takes the place."""
+    """Return the variables that the script has in the job's container, with tools in `folder`."""
     install_tools(folder)
     (folder / "client.properties").touch()  # who comes without a name is the administrator
     return (
@@ -56,7 +56,7 @@ def script_environment(folder: Path, servers: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
-    """A Kafka in which the job's script ran, twice, as after a change."""
+    """Yield a Kafka in which the job's script ran twice, as after a change."""
     folder: Path = tmp_path_factory.mktemp("topics")
     with secured_kafka(tmp_path_factory.mktemp("certificates")) as secured:
         for user in (WORKER, SUBSCRIBER, REPLAYER):
@@ -68,7 +68,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
 
 
 def credentials(secured: SecuredKafka, user: str) -> dict[str, str]:
-    """How kafka-python comes in as a user."""
+    """Return kafka-python's options to connect as a user."""
     return {
         "bootstrap_servers": secured.servers["SCRAM"],
         "security_protocol": "SASL_SSL",

@@ -89,7 +89,7 @@ class Pipe:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Nobody reads, and nothing more can be written without waiting."""
+        """Fill the pipe while nobody reads, so that the next write would block."""
         self._flows.clear()
         time.sleep(0.2)
         # Opened anew, so that only our own end does not wait.

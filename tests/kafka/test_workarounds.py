@@ -28,7 +28,7 @@ def settings(kafka: LocalKafka, request: pytest.FixtureRequest) -> Settings:
 
 @contextmanager
 def hanging(kafka: LocalKafka) -> Iterator[None]:
-    """A broker that answers nobody."""
+    """Yield a broker that never answers."""
     broker = broker_process(kafka)
     broker.suspend()
     try:

@@ -35,7 +35,7 @@ OTHER = b'{"id": 1, "text": "Incendio en la sierra", "lang": "es"}'
 
 
 def some_texts(count: int, seed: int) -> list[str]:
-    """Texts made of the sample's words, so that many lie near the threshold; each one distinct."""
+    """Return distinct texts of the sample's words, many of them near the threshold."""
     with SAMPLE.open(newline="", encoding="utf-8") as file:
         sample = [row["text"] for row in csv.DictReader(file)]
     choose = random.Random(seed)
@@ -48,7 +48,7 @@ def some_texts(count: int, seed: int) -> list[str]:
 
 
 def publish(settings: Settings, values: list[bytes]) -> list[str]:
-    """Publishes records and returns topic, partition and offset of each, as `source_of` does."""
+    """Publish records, and return topic, partition and offset of each, as `source_of` does."""
     publisher = Publisher(settings)
     places = publisher.publish(Message(settings.input_topic, None, value, []) for value in values)
     publisher.close()
@@ -56,7 +56,7 @@ def publish(settings: Settings, values: list[bytes]) -> list[str]:
 
 
 def predicted(trained: Trained, texts: list[str]) -> list[dict[str, object]]:
-    """What `triage-trainer predict --json` says of the texts."""
+    """Return the probabilities that `triage-trainer predict --json` prints for the texts."""
     answer = subprocess.run(
         [sys.executable, "-m", "trainer.cli", "predict", "--json"],
         input="\n".join(texts),

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def unsecured_token(subject: str, life: float = 3600) -> str:
-    """A token without signature (RFC 7515, appendix A.5), as Kafka's test validator takes them."""
+    """Return an unsigned token (RFC 7515, appendix A.5), which Kafka's test validator takes."""
     claims = {"sub": subject, "iat": time.time() - 1, "exp": time.time() + life}
     parts = (
         base64.urlsafe_b64encode(json.dumps(part).encode()) for part in ({"alg": "none"}, claims)
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def token_server(client: str, secret: str) -> Iterator[TokenServer]:
-    """The endpoint, until the end of the `with`."""
+    """Yield a running token endpoint."""
     server = TokenServer(client, secret)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

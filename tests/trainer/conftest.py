@@ -24,7 +24,7 @@ class Ran(msgspec.Struct, frozen=True):
     err: str
 
     def is_refused(self, code: int, *named: str) -> None:
-        """Asserts that it failed with this code, saying so in one line that names what is wrong."""
+        """Assert that it failed with this code and one line that names the problem."""
         assert (self.code, self.out) == (code, "")
         assert self.err.startswith("error: ")
         assert self.err.endswith("\n")
@@ -38,13 +38,13 @@ Program = Callable[..., Ran]
 
 @pytest.fixture
 def registry(trained: Trained, tmp_path: Path) -> FolderRegistry:
-    """A copy of the trained registry, which a test may change."""
+    """Return a copy of the trained registry, for a test to change."""
     return FolderRegistry(Path(shutil.copytree(trained.registry.folder, tmp_path / "registry")))
 
 
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
-    """The first 100 tweets of the sample."""
+    """Return the first 100 tweets of the sample."""
     with SAMPLE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))[:101]
     path = tmp_path / "few.csv"
@@ -55,7 +55,7 @@ def few(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The environment variables, which name the copied registry and nothing else of ours."""
+    """Return environment variables that name the copied registry and no other setting of ours."""
     for name in list(os.environ):
         if name.startswith("TRIAGE_"):
             monkeypatch.delenv(name)
@@ -66,7 +66,7 @@ def environment(registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch) -> py
 
 @pytest.fixture
 def program(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
-    """Calls the program with some arguments and standard input."""
+    """Call the program with some arguments and standard input."""
 
     def call(*arguments: str | Path, stdin: bytes = b"") -> Ran:
         environment.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))

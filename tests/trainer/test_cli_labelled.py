@@ -18,7 +18,7 @@ CLASSES = {"Relevant": ["fire", "flood"], "Not Relevant": ["advert", "chat"]}
 
 
 def own_table() -> pd.DataFrame:
-    """The sample with other columns, four labels, and a fifth of which nobody is sure."""
+    """Return the sample with other columns, four labels, and a fifth that means "unsure"."""
     table = pd.read_csv(SAMPLE, dtype=str)
     kinds = [CLASSES[label][row % 2] for row, label in enumerate(table["choose_one"])]
     kinds[:20] = ["unsure"] * 20
@@ -34,7 +34,7 @@ def own(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def registered(program: Program, trained: Trained, tmp_path: Path) -> str:
-    """A version whose bundle says that it was trained on such a file."""
+    """Return a version whose bundle records that it was trained on such a file."""
     folder = Path(shutil.copytree(trained.registry.folder / "versions" / "1", tmp_path / "other"))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["labelling"] = {

@@ -25,7 +25,7 @@ def in_wandb(
     environment: pytest.MonkeyPatch,
     wandb_server: WandbServer,  # noqa: ARG001
 ) -> Program:
-    """The program, whose registry is in W&B."""
+    """Return the program, with its registry in W&B."""
     environment.setenv("TRIAGE_REGISTRY", URL)
     return program
 

@@ -22,7 +22,7 @@ MODEL = f"{ORG_ENTITY}/{REGISTRY}"
 
 @pytest.fixture
 def run(wandb_server: WandbServer) -> Iterator[wandb.Run]:  # noqa: ARG001
-    """A run that is under way."""
+    """Yield a run in progress."""
     with wandb.init(project="triage", settings=wandb.Settings(init_timeout=20)) as started:
         yield started
 

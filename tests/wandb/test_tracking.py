@@ -52,12 +52,12 @@ class Tracked(msgspec.Struct, frozen=True):
         return verify_bundle(self.bundles / name)
 
     def table(self, name: str, key: str, row: int = -1) -> list[dict[str, Any]]:
-        """The rows of a table that a run has logged."""
+        """Return the rows of a table that a run has logged."""
         return rows_of(self.run(name), key, row)
 
 
 def rows_of(run: Run, key: str, row: int = -1) -> list[dict[str, Any]]:
-    """The rows of a table that a run has logged."""
+    """Return the rows of a table that a run has logged."""
     told = [line[key] for line in run.history if key in line][row]
     content = json.loads(run.files[told["path"]])
     return [dict(zip(content["columns"], line, strict=True)) for line in content["data"]]

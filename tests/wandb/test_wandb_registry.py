@@ -39,7 +39,7 @@ def made(tmp_path: Path) -> Path:
 def two(
     registry: WandbRegistry, made: Path, tmp_path: Path, wandb_server: WandbServer
 ) -> WandbRegistry:
-    """A registry whose version 0 is in production, by hand, and 1 a candidate."""
+    """Return a registry with version 0 in production, set by hand, and 1 as the candidate."""
     registry.register(made)
     collection(wandb_server).aliases[PRODUCTION] = stored(wandb_server)[0]
     registry.register(make_bundle(tmp_path / "two", "FF"))
@@ -48,7 +48,7 @@ def two(
 
 @contextmanager
 def refused(error: type[TriageError], *named: str) -> Iterator[None]:
-    """Expects the error in time, naming what it should and never the key."""
+    """Expect the error in time. It names what it should, and never the key."""
     begun = time.monotonic()
     with pytest.raises(error) as caught:
         yield
@@ -69,12 +69,12 @@ def collection(server: WandbServer) -> Collection:
 
 
 def stored(server: WandbServer) -> list[Artifact]:
-    """The models, the oldest first."""
+    """Return the models, the oldest first."""
     return collection(server).members
 
 
 def change(artifact: Artifact, **metadata: object) -> None:
-    """Changes the metadata of an artifact in W&B."""
+    """Change the metadata of an artifact in W&B."""
     artifact.metadata = json.dumps(json.loads(artifact.metadata or "{}") | metadata)
 
 
@@ -88,7 +88,7 @@ def test_address() -> None:
 class TestLineage:
     @pytest.fixture
     def made(self, tmp_path: Path) -> Path:
-        """A bundle that names its labelled data."""
+        """Return a bundle that names its labelled data."""
         made = make_bundle(tmp_path / "made")
         manifest = json.loads((made / MANIFEST).read_bytes()) | {"data": DATA}
         (made / MANIFEST).write_bytes(json.dumps(manifest).encode())

@@ -31,7 +31,7 @@ SHORT_WAITS = {
 
 
 def write_recipe(recipe: Recipe, path: Path) -> Path:
-    """Writes a recipe as the TOML file that `--recipe` takes."""
+    """Write a recipe as the TOML file that `--recipe` takes."""
 
     def there(value: Any) -> Any:
         if isinstance(value, dict):
@@ -44,7 +44,7 @@ def write_recipe(recipe: Recipe, path: Path) -> Path:
 
 @contextlib.contextmanager
 def surroundings(folder: Path, **variables: str | None) -> Iterator[FolderRegistry]:
-    """Gives an empty registry, which the environment names, and a client that sees the variables.
+    """Yield an empty registry, in an environment with these variables.
 
     The current folder is the given one, and W&B's client keeps its files there.
     """
@@ -64,7 +64,7 @@ def surroundings(folder: Path, **variables: str | None) -> Iterator[FolderRegist
 
 
 def call(*arguments: str | Path) -> Ran:
-    """Calls the program."""
+    """Call the program."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = cli.main([str(argument) for argument in arguments])
@@ -72,7 +72,7 @@ def call(*arguments: str | Path) -> Ran:
 
 
 def sync(told: str) -> None:
-    """Runs the `wandb sync` that the program has told its user to run."""
+    """Run the `wandb sync` that the program told its user to run."""
     _, _, command = told.strip().rpartition(": ")
     program, *arguments = shlex.split(command)
     assert program == "wandb"

@@ -107,7 +107,7 @@ class Worker:
         return [message.value for message in self.sink.published]
 
     def published_by(self) -> list[str]:
-        """Which triage decided about each message, without repetitions."""
+        """Return the name of the triage that decided each message, without repetitions."""
         by = [message.headers[0][1].decode() for message in self.sink.published]
         return [name for name, _ in itertools.groupby(by)]
 

@@ -138,7 +138,7 @@ def _spool(folder: Path) -> Path:
 
 
 def _summary(manifest: Manifest) -> Group:
-    """What the labels are worth, and for which tweets opinions change."""
+    """Show the figures before and after, and which tweets' decisions may change."""
     from trainer.evaluate.metrics import NAMES, figures_table
 
     adaptation = manifest.adaptation

@@ -83,7 +83,7 @@ def _table(*columns: str) -> Table:
 
 
 def _minute(time: str) -> str:
-    """A time of ISO 8601 to the minute."""
+    """Return an ISO 8601 time to the minute."""
     return time[: len("2024-05-06T07:08")].replace("T", " ")
 
 

@@ -129,6 +129,6 @@ def _open(version: str, context: Context) -> "Classifier":
 
 
 def _read_lines() -> list[str]:
-    """The lines of standard input, cut at line ends alone, as a tweet may hold U+2028."""
+    """Return the lines of standard input. Only "\\n" ends a line, as a tweet may hold U+2028."""
     content = sys.stdin.buffer.read().decode("utf-8", "replace").replace("\r\n", "\n")
     return content.removesuffix("\n").split("\n") if content else []

@@ -106,7 +106,7 @@ def load_models(
 def _rows(
     models: "Sequence[LoadedModel]", dataset: "Dataset", *, other_data: bool
 ) -> "tuple[Indices, bool]":
-    """The rows to measure on, and whether they are the test part of a model's own data.
+    """Return the rows to measure on, and whether they are the test part of a model's own data.
 
     Of rows of other data that repeat each other, only the first is used.
     """

@@ -145,7 +145,7 @@ def train(
 
 
 def _codes(languages: Iterable[str]) -> tuple[str, ...]:
-    """The languages in lower case.
+    """Return the languages in lower case.
 
     Raises:
         UsageError: if one of them is not a language code.
@@ -182,7 +182,7 @@ def _next_steps(labelled: LabelledData, bundles: Path) -> str:
 
 
 def _tables(candidates: "list[Candidate]", title: str, leave_out_by: str | None) -> Group:
-    """The figures of all models."""
+    """Return the figures of all models."""
     from trainer.evaluate.baseline import baseline_row, verdict
     from trainer.evaluate.behaviour import table as behaviour_table
     from trainer.evaluate.leave_one_group_out import table as groups_table
@@ -205,7 +205,7 @@ def _tables(candidates: "list[Candidate]", title: str, leave_out_by: str | None)
 
 
 def _rows_of(manifest: Manifest) -> "Iterator[tuple[str, Metrics]]":
-    """The figures of each part, and of the slices of the test part that say most."""
+    """Yield the figures of each part, and of the slices of the test part that say most."""
     from trainer.data.slices import NO_NEAR_DUPLICATE, UNANIMOUS
 
     yield from manifest.metrics.items()
@@ -215,7 +215,7 @@ def _rows_of(manifest: Manifest) -> "Iterator[tuple[str, Metrics]]":
 
 
 def _as_json(candidate: "Candidate", version: int | None) -> dict[str, Any]:
-    """A model in the file of `--json`, with its version if it is registered."""
+    """Return a model as in the file of `--json`, with its version if it is registered."""
     return {
         "name": candidate.name,
         **candidate.manifest.metrics,

@@ -55,7 +55,7 @@ def _count_records(
     label_index: int,
     known: Collection[str],
 ) -> int:
-    """How many lines of a text end or are a record of the file, with a label that others have.
+    """Count the lines of a text that end or are a record, with a label that other rows have.
 
     A single line that ends in a number, such as the score of a match, may be a post's own.
     """

@@ -55,18 +55,18 @@ class Dataset(msgspec.Struct, frozen=True):
         return self.sha256 == PUBLISHED
 
     def texts_of(self, rows: Indices) -> list[str]:
-        """The texts of some rows."""
+        """Return the texts of some rows."""
         return [self.texts[row] for row in rows]
 
 
 def soft_targets(dataset: Dataset, rows: Indices) -> Floats:
-    """The share of the annotators' trust that holds each tweet relevant: float32, shape (rows,)."""
+    """Return the annotators' trust that each tweet is relevant: float32, shape (rows,)."""
     agreement = dataset.agreement[rows]
     return np.where(dataset.labels[rows] == 1, agreement, 1 - agreement)
 
 
 def write_rows(dataset: Dataset, rows: Indices, path: Path) -> None:
-    """Writes some rows as a CSV file that `read_dataset` reads with its defaults.
+    """Write some rows as a CSV file that `read_dataset` reads with its defaults.
 
     Raises:
         DataError: if the file cannot be written.

@@ -40,7 +40,7 @@ class Records(msgspec.Struct, frozen=True):
     notes: list[str] = []
 
     def table(self) -> pd.DataFrame:
-        """The records as a table of strings, whose index is `lines`."""
+        """Return the records as a table of strings, whose index is `lines`."""
         return pd.DataFrame(
             self.rows,
             index=pd.Index(self.lines, name="line"),
@@ -76,7 +76,7 @@ def read_delimited(text: str, wanted: Sequence[str]) -> Records:
 
 
 def _others(lines: list[str], delimiter: str) -> dict[str, tuple[list[str], dict[str, bool | int]]]:
-    """Other ways to read the lines, and what to say of each."""
+    """Return other ways to read the lines, by the note that each needs."""
     ways: dict[str, tuple[list[str], dict[str, bool | int]]] = {
         "blanks between a delimiter and a quote are ignored": (lines, {"skipinitialspace": True})
     }
@@ -89,7 +89,7 @@ def _others(lines: list[str], delimiter: str) -> dict[str, tuple[list[str], dict
 
 
 def _fit(lines: list[str], delimiter: str, wanted: Sequence[str]) -> tuple[int, int]:
-    """How many wanted columns, and how many columns, the first line has by this delimiter."""
+    """Count the wanted columns, and all columns, in the first line with this delimiter."""
     header = _strip(next((r for r in csv.reader(lines[:100], delimiter=delimiter) if r), []))
     return len(set(wanted) & set(header)), len(header)
 
@@ -130,7 +130,7 @@ def _read(
 
 
 def _fault(record: list[str], header: list[str], needed: int, start: int, stop: int) -> str | None:
-    """What is wrong with the fields of a record, if anything is."""
+    """Return what is wrong with the fields of a record, or None."""
     count = len(record)
     while count > len(header) and not record[count - 1].strip():
         count -= 1
@@ -173,7 +173,7 @@ def _records(
 
 
 def _explain(lines: list[str], start: int, stop: int, error: str) -> str:
-    """What is wrong with the quotes of these lines, of which `csv` says the error."""
+    """Return what is wrong with the quotes of these lines, given the error of `csv`."""
     if '\\"' in lines[-1] and stop == start:
         return '\\" does not escape a quote in CSV; write ""'
     if sum(map(len, lines)) > _LONGEST:
@@ -188,5 +188,5 @@ def _explain(lines: list[str], start: int, stop: int, error: str) -> str:
 
 
 def delimiter_name(delimiter: str) -> str:
-    """The delimiter in words."""
+    """Return the delimiter in words."""
     return _NAMES.get(delimiter, repr(delimiter))

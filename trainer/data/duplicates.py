@@ -31,7 +31,7 @@ all of them would fill the memory."""
 
 
 def held_out_rows(dataset: Dataset, manifests: Sequence[Manifest]) -> tuple[Indices, bool]:
-    """The test part, if the data is what one of the models was trained on; or else every row.
+    """Return the test part if one of the models was trained on this data, or else every row.
 
     Returns:
         Row numbers, and whether they are the test part.
@@ -42,7 +42,7 @@ def held_out_rows(dataset: Dataset, manifests: Sequence[Manifest]) -> tuple[Indi
 
 
 def trained_on(manifest: Manifest, dataset: Dataset) -> bool:
-    """Whether the model was trained on the training part of this data.
+    """Return whether the model was trained on the training part of this data.
 
     A model of version 0.1 was trained on another part of the same rows where these hold copies of a
     tweet, which it left on both sides of the cut.
@@ -55,7 +55,7 @@ def trained_on(manifest: Manifest, dataset: Dataset) -> bool:
 def near_duplicates(
     dataset: Dataset, rows: Indices, manifest: Manifest, bundle: Path
 ) -> Mask | None:
-    """Which of the rows have the words of a text that the model was trained on.
+    """Return a mask of the rows that repeat the words of a training text.
 
     Links, mentions, numbers, punctuation, "RT" and case do not count. A bundle that carries no
     `word_hashes` yet is asked by `normalized_hashes` as well, which find fewer.
@@ -84,7 +84,7 @@ def near_duplicates(
 
 
 def without_repeats(dataset: Dataset, rows: Indices) -> Indices:
-    """The rows without those that have the words of an earlier one.
+    """Return the rows without those that repeat the words of an earlier row.
 
     They are no evidence of their own: intervals and tests take rows for independent.
     """

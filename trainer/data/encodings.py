@@ -80,7 +80,7 @@ def decode(content: bytes) -> Decoded:
 
 
 def _utf16_without_mark(content: bytes) -> str | None:
-    """UTF-16, if every second byte is mostly NUL, as in European languages."""
+    """Return the UTF-16 codec if every second byte is mostly NUL, as in European languages."""
     beginning = content[:4096]
     pairs = len(beginning) // 2
     for encoding, zeros, others in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):

@@ -82,7 +82,7 @@ class Table(msgspec.Struct, frozen=True):
         return [str(name) for name in self.frame.columns]
 
     def column(self, name: str) -> list[str]:
-        """The values of a column as text; "" where there is none."""
+        """Return the values of a column as text, with "" for missing ones."""
         # JSON may hold half of a character, which cannot be written anywhere.
         values = [_HALVES.sub("\ufffd", as_text(value)) for value in self.frame[name]]
         if self.decoded and self.decoded.damaged_by:
@@ -90,7 +90,7 @@ class Table(msgspec.Struct, frozen=True):
         return values
 
     def where(self, row: int) -> str:
-        """Where a row is in its file, such as `line 7`."""
+        """Return the row's location in its file, such as `line 7`."""
         return f"{self.frame.index.name} {self.frame.index[row]}"
 
 
@@ -212,7 +212,7 @@ def _read_arrow(content: bytes) -> Table:
 
 
 def _categories(metadata: bytes | None) -> dict[str, list[str]]:
-    """The names of labels that the package `datasets` keeps with the schema (`ClassLabel`)."""
+    """Return the label names that the package `datasets` stores in the schema (`ClassLabel`)."""
     try:
         features = json.loads(metadata or b"{}")["info"]["features"]
         return {name: list(kind["names"]) for name, kind in features.items() if "names" in kind}
@@ -265,7 +265,7 @@ def _read_json_lines(text: str) -> tuple[list[tuple[int, dict[str, Any]]], list[
 
 
 def _records_of(found: Any) -> list[tuple[int, dict[str, Any]]]:
-    """The objects of a JSON document, each with its number from 1."""
+    """Return the objects of a JSON document, each with its number from 1."""
     if isinstance(found, dict):
         lists = [value for value in found.values() if _is_objects(value)]
         if len(lists) == 1:  # {"data": […]}, or {"rows": […]} of the Hugging Face viewer
@@ -293,7 +293,7 @@ def _is_objects(value: Any) -> bool:
 
 
 def _flatten(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a record, of which a task of Label Studio has one for each annotation."""
+    """Return the rows of a record. A Label Studio task has one for each annotation."""
     data, annotations = record.get("data"), record.get("annotations", record.get("completions"))
     if isinstance(data, dict) and isinstance(annotations, list):
         labels = [_choices(one) for one in annotations if not one.get("was_cancelled")]
@@ -306,7 +306,7 @@ def _flatten(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _answered(record: dict[str, Any]) -> dict[str, Any]:
-    """A record of Prodigy with its answer in its label: rejected is "not …", ignored has none."""
+    """Apply Prodigy's answer to a record: a rejected label is "not …", an ignored text has none."""
     answer = record.get("answer")
     if answer == "accept":
         return record
@@ -316,7 +316,7 @@ def _answered(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _choices(annotation: dict[str, Any]) -> dict[str, Any]:
-    """What an annotator chose, by the name of the control (`from_name`)."""
+    """Return the annotator's choices by the name of the control (`from_name`)."""
     return {
         result["from_name"]: result["value"]["choices"]
         for result in annotation.get("result", ())
@@ -325,7 +325,7 @@ def _choices(annotation: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_text(value: Any) -> str:
-    """A value of a table as text; several as one, with `#` between, as doccano writes them."""
+    """Return a table's value as text. Join several by `#`, like doccano."""
     if isinstance(value, str):
         return value
     if value is None or value is pd.NA or value is pd.NaT:

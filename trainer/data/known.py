@@ -48,7 +48,7 @@ _KNOWN = (
 
 
 def advice(columns: Collection[str]) -> str:
-    """How to read a file with these columns, as the end of a message; "" if it is not known."""
+    """Return how to read a file with these columns, as the end of a message, or ""."""
     there = set(columns)
     for needed, name, options in _KNOWN:
         if needed <= there:

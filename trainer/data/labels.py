@@ -26,7 +26,7 @@ def interpret_labels(
     hint: str = "",
     fewest: int = FEWEST,
 ) -> npt.NDArray[np.int8]:
-    """What each label means: 1 for relevant, 0 for not relevant, -1 for left out.
+    """Return the meaning of each label: 1 relevant, 0 not relevant, -1 left out.
 
     Without negative labels, the only label that is neither positive nor left out is negative.
 
@@ -77,7 +77,7 @@ def interpret_labels(
 
 
 def _shown(counts: Counter[str], labels: Sequence[str]) -> str:
-    """Some labels with their counts, the most frequent first."""
+    """Return the labels with their counts, the most frequent first."""
     if len(labels) > _MOST:
         return f"{len(labels)} different labels"
     ordered = sorted(labels, key=lambda label: -counts[label])
@@ -86,7 +86,7 @@ def _shown(counts: Counter[str], labels: Sequence[str]) -> str:
 
 
 def _short(label: str) -> str:
-    """A label, of which a long one may be a text."""
+    """Return a label in quotes, or the length of a long one, which may be a text."""
     return repr(label) if len(label) <= 60 else f"a label of {len(label)} characters"
 
 
@@ -95,7 +95,7 @@ def _quoted(labels: Sequence[str]) -> str:
 
 
 def _several(labels: Sequence[str]) -> str:
-    """What to say of a label that is several, as doccano joins them."""
+    """Return advice about a label that doccano joined from several, or ""."""
     for label in labels[:_MOST]:
         parts = [part for part in label.split("#") if part]
         if len(parts) > 1 and len(label) <= 60:

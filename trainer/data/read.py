@@ -131,7 +131,7 @@ def read_dataset(
 def _rows_of(
     path: Path, table: Table, labelling: Labelling, keyword_column: str | None, prefix: str
 ) -> tuple[list[_Row], list[str]]:
-    """The rows of a file that have a text and a label, and notes about the others.
+    """Return the rows of a file that have a text and a label, and notes about the others.
 
     Args:
         prefix: what the place of a row begins with.
@@ -184,7 +184,7 @@ def _expect_no_damage(
 
 
 def _agreement(table: Table, labelling: Labelling) -> list[float]:
-    """The share of the trust behind each label: 1 where the file does not say."""
+    """Return the share of trust behind each label; 1 if the file has none."""
     if labelling.label_column == Labelling().label_column and _AGREEMENT_COLUMN in table.names:
         stated = pd.to_numeric(pd.Series(table.column(_AGREEMENT_COLUMN)), errors="coerce")
         return stated.fillna(1.0).clip(0, 1).astype(float).tolist()
@@ -209,7 +209,7 @@ def _expect_columns(path: Path, table: Table, wanted: Sequence[str]) -> None:
 
 
 def _line_of(fault: str) -> int:
-    """The line that a fault names, to sort by."""
+    """Return the line that a fault names, as a sort key."""
     return int(fault.split(":")[0].split()[1])
 
 
@@ -247,7 +247,7 @@ def _count(count: int) -> str:
 
 
 def _first(places: Iterable[str]) -> str:
-    """The first places, such as `line 3, line 7, …`."""
+    """Return the first locations, such as `line 3, line 7, …`."""
     found = list(islice(places, _SHOWN + 1))
     return ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
 

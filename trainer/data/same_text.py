@@ -20,7 +20,7 @@ Hashes = npt.NDArray[np.uint64]
 
 
 def normalized_texts(texts: Sequence[str]) -> list[str]:
-    """The texts in lower case, with the same word for every link, mention and number.
+    """Return the texts in lower case, with one word for all links, mentions and numbers.
 
     A link in another place, or in one of two texts alone, makes them differ; see `word_hashes`.
     """
@@ -28,7 +28,7 @@ def normalized_texts(texts: Sequence[str]) -> list[str]:
 
 
 def normalized_hashes(texts: Sequence[str]) -> Hashes:
-    """A number for each text, the same for those that `normalized_texts` makes the same.
+    """Hash the normalized texts: equal texts have equal numbers.
 
     The first 64 bits of the SHA-256 of that, uint64, shape (texts,). Validation and folds are cut
     by them, and bundles carry them (`shared.bundle.files.TRAINED_ON`): a change of what is hashed
@@ -38,7 +38,7 @@ def normalized_hashes(texts: Sequence[str]) -> Hashes:
 
 
 def word_hashes(texts: Sequence[str]) -> Hashes:
-    """A number for each text, the same for texts of the same words.
+    """Hash the words of each text: texts with the same words have equal numbers.
 
     As `normalized_hashes`, but of the text without links, mentions, numbers, punctuation and "RT"
     at its beginning. Bundles carry them too. A text that is nothing else, such as a link, keeps its
@@ -51,7 +51,7 @@ def word_hashes(texts: Sequence[str]) -> Hashes:
 
 
 def group_copies(texts: Sequence[str]) -> npt.NDArray[np.intp]:
-    """Number the texts from 0 in order, with the same number for copies of a text.
+    """Assign a number from 0 to each text in order, the same to its copies.
 
     Copies have the same words as `word_hashes` sees them. A copy that is cut off, as old retweets
     are, has the first words of its original.
@@ -84,7 +84,7 @@ def group_copies(texts: Sequence[str]) -> npt.NDArray[np.intp]:
 
 
 def _words(texts: Sequence[str]) -> Iterator[tuple[list[str], str]]:
-    """The words of each text, as `word_hashes` counts them, and its normalized text."""
+    """Yield each text's words, as `word_hashes` counts them, and its normalized text."""
     for text in normalized_texts(texts):
         words = [word for word in _WORD.findall(text) if word not in _PLACEHOLDERS]
         while words and words[0] == "rt":

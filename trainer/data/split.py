@@ -20,7 +20,7 @@ class Parts(msgspec.Struct, frozen=True):
 
 
 def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
-    """Divides the rows as the article did, and cuts validation off the training part.
+    """Divide the rows as the article did, and cut validation off the training part.
 
     Copies of a tweet never stand on both sides of a cut, so that no part is a memory test; but the
     published set keeps the article's test part.
@@ -39,7 +39,7 @@ def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
 
 
 def expect_both_labels(dataset: Dataset, parts: Parts) -> None:
-    """Checks that each part can be measured.
+    """Check that each part has both labels, so that it can be measured.
 
     Raises:
         DataError: if a part holds one label alone.
@@ -55,7 +55,7 @@ def expect_both_labels(dataset: Dataset, parts: Parts) -> None:
 def cut_validation(
     dataset: Dataset, rows: Indices, size: float, seed: int
 ) -> tuple[Indices, Indices]:
-    """Divides rows into those to train on and a share to validate on, as `split` says.
+    """Divide rows into a part to train on and a share to validate on, as `split` does.
 
     Raises:
         DataError: if the rows are too much alike.
@@ -71,7 +71,7 @@ def cut_validation(
 
 
 def cut_test(dataset: Dataset) -> tuple[Indices, Indices]:
-    """Row numbers outside and inside of the test part, which depends on the data alone.
+    """Return the row numbers outside and inside the test part, which depends only on the data.
 
     It is the article's: 30 % by `train_test_split(…, random_state=1024)`, but of groups of copies
     instead of tweets, if the data is not the published set.
@@ -91,7 +91,7 @@ def cut_test(dataset: Dataset) -> tuple[Indices, Indices]:
 
 
 def grouped_folds(dataset: Dataset, rows: Indices, count: int) -> Ids:
-    """Divides rows into folds with the same share of relevant tweets, which depend on these alone.
+    """Divide rows into folds with equal shares of relevant tweets, depending only on the rows.
 
     Copies of a tweet never stand in two folds.
 
@@ -118,7 +118,7 @@ def grouped_folds(dataset: Dataset, rows: Indices, count: int) -> Ids:
 
 
 def _groups(dataset: Dataset, rows: Indices) -> npt.NDArray[np.intp] | Hashes:
-    """A number for each row, the same for copies, shape (rows,).
+    """Return a number for each row, equal for copies, shape (rows,).
 
     Of the published set these are the hashes that its validation part, its folds and so its soft
     labels were made by; both cuts depend on their order.

@@ -69,7 +69,7 @@ def count_votes(
 
 
 def find_near_conflicts(texts: Sequence[str], labels: npt.NDArray[np.int8]) -> list[int]:
-    """The first row of each group of near-identical texts that has both labels."""
+    """Return the first row of each group of near-identical texts with both labels."""
     groups: dict[int, list[int]] = defaultdict(list)
     for row, group in enumerate(group_copies(texts).tolist()):
         groups[group].append(row)

@@ -106,7 +106,7 @@ def _replaced(chunk: str, neighbours: Mapping[str, Sequence[str]], draw: random.
 
 
 def _in_another_form(text: str, draw: random.Random) -> str:
-    """The text with other place names, and mostly with one or two of `_FORMS`."""
+    """Change the text's place names and, mostly, one or two things of `_FORMS`."""
     text = _PLACE.sub(lambda found: _another_place(found[0], draw), text)
     for share, change in _FORMS:
         if draw.random() < share:

@@ -103,7 +103,7 @@ class Teacher:
         return found[score]
 
     def _batches(self, rows: Indices, draw: np.random.Generator | None = None) -> Iterator[Indices]:
-        """Batches of rows of about the same length, in random order if `draw` is given."""
+        """Yield batches of rows of similar length, in random order if `draw` is given."""
         size = _SCORED_AT_ONCE if draw is None else _BATCH_SIZE
         portion = len(rows) if draw is None else 16 * size
         if draw is not None:

@@ -56,7 +56,7 @@ def compare_with_baseline(
 
 
 def baseline_row(manifests: Sequence[Manifest]) -> list[tuple[str, str, Metrics]]:
-    """The baseline as a row of `trainer.evaluate.metrics.comparison`; none if nobody has it."""
+    """Return the baseline as a row of `trainer.evaluate.metrics.comparison`, if there is one."""
     for manifest in manifests:
         if manifest.quality and manifest.quality.baseline:
             figures = manifest.quality.baseline.figures

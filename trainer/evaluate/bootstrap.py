@@ -147,7 +147,7 @@ def share_difference(first: Figure, second: Figure) -> Figure:
 
 
 def _figures(values: Metrics, resampled: dict[str, Values]) -> dict[str, Figure]:
-    """Percentile intervals; metrics that the rows or all resamples do not allow are left out."""
+    """Return percentile intervals, without metrics that are undefined on the rows or resamples."""
     tail = (1 - CONFIDENCE) / 2
     figures = {}
     for name, value in values.items():

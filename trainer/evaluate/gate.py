@@ -177,7 +177,7 @@ def version_name(version: Version) -> str:
 
 
 def _recorded(manifest: Manifest, tests: int) -> dict[str, Figure]:
-    """What training measured on the test part, which has so many tweets, with intervals."""
+    """Return the figures with intervals that training measured on a test part of this size."""
     accuracy = manifest.metrics["test"]["accuracy"]
     figures = {"accuracy": share(round(accuracy * tests), tests)}
     if manifest.quality and "roc_auc" in manifest.quality.test:
@@ -194,7 +194,7 @@ def _worse(candidate: str, production: str, differences: dict[str, Figure]) -> l
 
 
 def _table(candidate: str, production: str, figures: list[dict[str, Figure]], rows: str) -> Table:
-    """Both models' figures and their difference, 80 columns wide."""
+    """Show both models' figures and their difference, 80 columns wide."""
     table = figures_table(f"{candidate} against {production} in production, on {rows}", "version")
     shown = [metric for metric in _JUDGED if all(metric in values for values in figures)]
     for metric in shown:

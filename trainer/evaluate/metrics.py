@@ -111,7 +111,7 @@ def decisions(labels: Labels, probabilities: Floats, threshold: float) -> Metric
 
 
 def _once(labels: Labels) -> Counts:
-    """The one resample that holds each row once."""
+    """Return a resample that holds each row once."""
     return np.ones((1, len(labels)), np.uint8)
 
 
@@ -120,7 +120,7 @@ def _of_all_rows(figures: dict[str, Values]) -> Metrics:
 
 
 def _rank_resamples(labels: Labels, probabilities: Floats, counts: Counts) -> dict[str, Values]:
-    """ROC AUC and average precision, rows of the same probability taken together."""
+    """Return ROC AUC and average precision; rows of equal probability count together."""
     order = np.argsort(-probabilities, kind="stable")
     starts = np.flatnonzero(np.diff(probabilities[order], prepend=np.inf))
     positive = labels[order] == 1
@@ -146,13 +146,13 @@ def _rank_resamples(labels: Labels, probabilities: Floats, counts: Counts) -> di
 
 
 def _sums(counts: Counts, columns: Sequence[npt.NDArray[Any]]) -> Values:
-    """Each column's sum over each resample's rows, shape (columns, resamples)."""
+    """Return each column's sum over each resample's rows, shape (columns, resamples)."""
     table = np.column_stack(columns).astype(np.float64)
     return np.concatenate([chunk.astype(np.float64) @ table for chunk in _chunks(counts)]).T
 
 
 def _chunks(counts: Counts) -> list[Counts]:
-    """The resamples in portions of a million draws: as 64-bit numbers they fit into a cache."""
+    """Return the resamples in portions of a million draws, which fit a cache as 64-bit numbers."""
     return np.array_split(counts, -(-counts.size // 2**20))
 
 
@@ -162,7 +162,7 @@ def bins(probabilities: Floats) -> npt.NDArray[np.intp]:
 
 
 def _surplus(labels: Labels, probabilities: Floats) -> Values:
-    """Label minus probability in the column of the row's bin, shape (rows, BINS)."""
+    """Return label minus probability in the column of the row's bin, shape (rows, BINS)."""
     surplus = np.zeros((len(labels), BINS))
     surplus[np.arange(len(labels)), bins(probabilities)] = labels - probabilities.astype(np.float64)
     return surplus

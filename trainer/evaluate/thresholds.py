@@ -55,7 +55,7 @@ def thresholds(labels: Labels, probabilities: Floats, *, calibrated: bool) -> di
 
 
 def _balanced(probabilities: Floats) -> float:
-    """The best threshold by the figures that are expected if the probabilities are right.
+    """Return the threshold with the best expected figures, if the probabilities are right.
 
     Labels give the same threshold with thirty times the spread (0.03 instead of 0.001 on 7,600
     tweets), because a few tweets near the threshold decide.

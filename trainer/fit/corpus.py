@@ -16,7 +16,7 @@ _VECTORS = 60_000
 
 
 def no_rows(features: Features) -> Floats:
-    """Rows of a token table of which only the tokens are used."""
+    """Return empty rows for a token table of which only the tokens are used."""
     return np.zeros((len(features.words), 0), np.float32)
 
 
@@ -64,7 +64,7 @@ class Corpus:
         return self._tokens
 
     def vocabulary(self, rows: Indices) -> list[str]:
-        """The words of some rows, in the order of `shared.text.lemmas.fit_vocabulary`."""
+        """Return the words of some rows, in the order of `shared.text.lemmas.fit_vocabulary`."""
         key = rows.tobytes()
         if key not in self._vocabularies:
             found = fit_vocabulary(self.dataset.texts_of(rows), self.pipeline, self.settings)
@@ -72,7 +72,7 @@ class Corpus:
         return self._vocabularies[key]
 
     def targets(self, rows: Indices, *, soft: bool) -> Floats:
-        """Labels, or the annotators' soft targets: float32, shape (rows,)."""
+        """Return labels, or the annotators' soft targets: float32, shape (rows,)."""
         if soft:
             return soft_targets(self.dataset, rows)
         return self.dataset.labels[rows].astype(np.float32)

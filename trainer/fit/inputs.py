@@ -64,7 +64,7 @@ class WordInputs(_Batches):
             self.lengths = np.minimum(self._encoded_lengths, spec.length)
 
     def batch(self, texts: Indices, draw: np.random.Generator) -> Ids:  # noqa: ARG002
-        """The ids of some texts, int32, shape (texts, the longest's length)."""
+        """Return the ids of some texts, int32, shape (texts, the longest's length)."""
         lengths = self._encoded_lengths[texts]
         ids = _gather(self._ids, self._starts[texts], lengths)
         length = int(self.lengths[texts].max())
@@ -95,7 +95,7 @@ class TokenInputs(_Batches):
         self._features = featurizer(tokens.table.tokens).after_padding()  # by token number
 
     def batch(self, texts: Indices, draw: np.random.Generator) -> list[Any]:
-        """Word ids, n-gram ids and vectors of some texts, each (texts, the longest's length, …)."""
+        """Return word ids, n-gram ids and vectors, each (texts, the longest's length, …)."""
         lengths = self.lengths[texts]
         ids = _gather(self._ids, self._starts[texts], lengths)
         for kind in self._place_names:
@@ -117,13 +117,13 @@ def new_inputs(spec: Architecture, corpus: Corpus, vocabulary: list[str]) -> Inp
 
 
 def _spans(lengths: Ids) -> tuple[Lengths, Lengths]:
-    """Where each text starts in the ids of all, and its length, both int64."""
+    """Return where each text starts in the concatenated ids, and its length, both int64."""
     wide = lengths.astype(np.int64)
     return np.cumsum(wide) - wide, wide
 
 
 def _gather(ids: Ids, starts: Lengths, lengths: Lengths) -> Ids:
-    """The ids of some texts, one behind the other, as a copy."""
+    """Return the ids of some texts, concatenated, as a copy."""
     flat = np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
     gathered: Ids = ids[flat + np.arange(lengths.sum())]
     return gathered

@@ -137,7 +137,7 @@ class Fitter:
         return FittedModel(scorer(), get_weights(model), vocabulary, history)
 
     def _examples(self, rows: Indices, held_out: int | None) -> Examples:
-        """The texts of some rows, and the variants that are made of these rows alone.
+        """Return the texts of some rows, and the variants that are made of these rows alone.
 
         Variants that keep the meaning have their text's target, the others the teacher's.
         """
@@ -166,7 +166,7 @@ class Fitter:
         )
 
     def _epochs(self, examples: int) -> tuple[int, int]:
-        """The number of epochs, and of batches in each."""
+        """Return the number of epochs, and of batches in each."""
         training = self.training
         steps = -(-examples // training.batch_size)
         epochs = training.epochs
@@ -176,12 +176,12 @@ class Fitter:
 
 
 def _loss(logits: Floats, targets: Floats) -> float:
-    """Mean binary cross-entropy of logits against targets between 0 and 1."""
+    """Return the mean binary cross-entropy of logits against targets between 0 and 1."""
     return float(np.mean(np.logaddexp(0, logits) - targets * logits))
 
 
 def _rate(training: Training, step: int, steps: int) -> float:
-    """The learning rate; AdamW's rises over a tenth of the steps and falls along a cosine.
+    """Return the learning rate. AdamW's rises for a tenth of the steps, then falls as a cosine.
 
     Schedule: Loshchilov and Hutter, "SGDR", 2017, without restarts.
     """

@@ -72,7 +72,7 @@ def load_space(path: Path | None) -> Space:
 
 
 def parameters_of(space: Space, recipe: Recipe, name: str) -> dict[str, Parameter]:
-    """The parameters that a model has: a feed-forward one has no units.
+    """Return the parameters of a model; a feed-forward one has no units.
 
     Raises:
         UsageError: if the model cannot be trained with a value of one of them.

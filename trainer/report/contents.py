@@ -276,7 +276,7 @@ def _any(masks: Sequence[Mask | None]) -> Mask | None:
 
 
 def _similar(models: Sequence[LoadedModel], dataset: Dataset, rows: Indices) -> Mask | None:
-    """Which rows are near-duplicates of a training text, if a model was trained on this data."""
+    """Return a mask of near-duplicates of training texts; None if no model knows this data."""
     if not any(trained_on(model.bundle.manifest, dataset) for model in models):
         return None
     seen, _ = cut_test(dataset)
@@ -338,7 +338,7 @@ def _model(
 
 
 def _share(value: float, rows: int) -> Figure:
-    """A share that was measured on so many rows, with its interval."""
+    """Return a share of this many rows, with its interval."""
     return share(round(value * rows), rows)
 
 

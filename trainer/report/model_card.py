@@ -44,5 +44,5 @@ def _interval(figure: Figure | jinja2.Undefined) -> str:
 
 
 def _plain(text: str) -> str:
-    """A user's text without characters that would end a table cell or a piece of code."""
+    """Remove the characters of a user's text that would end a table cell or inline code."""
     return "".join(" " if letter in "`|\r\n" else letter for letter in text)

@@ -57,7 +57,7 @@ def page(report: Report, pictures: dict[str, list[Picture]]) -> str:
 
 
 def _like_the_first(models: list[Model]) -> list[Model]:
-    """The models whose behaviour was tested on the same pairs and changes as the first one's."""
+    """Return the models whose behaviour was tested on the same pairs and changes as the first."""
 
     def tests(model: Model) -> list[tuple[str, str, int]]:
         return [(one.group, one.kind, one.texts) for one in model.behaviour]
@@ -66,7 +66,7 @@ def _like_the_first(models: list[Model]) -> list[Model]:
 
 
 def _ranked(comparison: Comparison, metric: str) -> tuple[str, str]:
-    """The names of the better and the worse model, both empty if the difference may be chance."""
+    """Return the better and the worse model's names, or "" for both if it may be chance."""
     difference = comparison.differences[metric]
     if difference.low > 0:
         return comparison.first, comparison.second
@@ -80,7 +80,7 @@ def _base64(picture: Picture) -> str:
 
 
 def _marked(mistake: Mistake) -> list[tuple[str, bool]]:
-    """The text in pieces, each with whether it is a word that drove the mistake."""
+    """Return the text in pieces, each with whether it is a word that drove the mistake."""
     pieces = []
     end = 0
     drivers: list[Word] = sorted(mistake.drivers, key=lambda word: word.start)

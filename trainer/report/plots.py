@@ -50,7 +50,7 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 def learning_curves(report: Report) -> list[Picture]:
-    """Loss and accuracy after each epoch, of each model that says; their scales are the same."""
+    """Plot loss and accuracy after each epoch, for each model that has them, on equal scales."""
     models = [model for model in report.models if model.epochs]
     values = {
         metric: [epoch[key] for m in models for epoch in m.epochs for key in _keys(metric)]
@@ -100,7 +100,7 @@ def _learning_curve(model: Model, limits: dict[str, tuple[float, float]]) -> Pic
 
 
 def confusion_matrix(model: Model) -> Picture:
-    """Tweets by label and decision, with the share of the label's tweets."""
+    """Plot the confusion matrix of each model, with shares of each label's tweets."""
     confusion = model.confusion
 
     def paint(canvas: Canvas) -> None:
@@ -138,7 +138,7 @@ def confusion_matrix(model: Model) -> Picture:
 
 
 def roc_curves(report: Report, measured: Measured) -> Picture:
-    """Share of relevant tweets found against share of the others that become alerts."""
+    """Plot the share of relevant tweets found against the share of false alarms."""
 
     def curve(labels: Labels, probabilities: Floats, weights: Values | None) -> Values:
         alarms, found, _ = roc_curve(labels, probabilities, sample_weight=weights)
@@ -157,7 +157,7 @@ def roc_curves(report: Report, measured: Measured) -> Picture:
 
 
 def precision_recall_curves(report: Report, measured: Measured) -> Picture:
-    """Share of the alerts that are relevant against share of relevant tweets found."""
+    """Plot the share of relevant alerts against the share of relevant tweets found."""
 
     def curve(labels: Labels, probabilities: Floats, weights: Values | None) -> Values:
         precision, recall, _ = precision_recall_curve(
@@ -181,7 +181,7 @@ def precision_recall_curves(report: Report, measured: Measured) -> Picture:
 
 
 def calibration_plot(report: Report, measured: Measured) -> Picture:
-    """Share of relevant tweets against probability, and how the probabilities are spread."""
+    """Plot the share of relevant tweets against probability, and a histogram of probabilities."""
 
     def paint(canvas: Canvas) -> None:
         axes, below = canvas.subplots(2, sharex=True, height_ratios=[3, 1])

@@ -106,7 +106,7 @@ class Access:
         )
 
     def is_expected_host(self, request: HTTPConnection) -> bool:
-        """Tell whether the browser was told this machine's own name, if anybody on it may enter.
+        """Return whether the browser was told this machine's own name, if anybody on it may enter.
 
         Otherwise a foreign page whose name resolves to 127.0.0.1 could read the desk.
         """
@@ -125,7 +125,7 @@ class Access:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether only this machine can reach the address."""
+    """Return whether only this machine can reach the address."""
     try:
         return ip_address(address).is_loopback
     except ValueError:
@@ -165,7 +165,7 @@ def csrf_token(request: Request) -> str:
 
 
 def is_own_request(request: Request, given: str) -> bool:
-    """Tell whether a request that changes something comes from a page of ours."""
+    """Return whether a request that changes something comes from a page of ours."""
     site = request.headers.get("sec-fetch-site", "same-origin")
     expected = request.session.get("csrf", "")
     return (

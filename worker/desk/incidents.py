@@ -117,10 +117,10 @@ class Incidents:
         return number in self._incidents
 
     def add(self, text: str, time: float) -> Placement:
-        """Places an alert.
+        """Assign an alert to an incident.
 
         Args:
-            time: seconds; the latest of all alerts so far is what the window ends at.
+            time: of the alert, in seconds. The window ends at the latest one so far.
         """
         self._now = max(self._now, time)
         self._forget()
@@ -159,15 +159,15 @@ class Incidents:
         return Placement(number, tuple(merged), representative)
 
     def start_at(self, number: int) -> None:
-        """Number new incidents from here on; numbers of earlier ones are not used again."""
+        """Start the numbers of new incidents here, so that earlier numbers are not reused."""
         self._next_incident = max(self._next_incident, number)
 
     def restore(self, number: int, last: float, representatives: Sequence[str]) -> None:
-        """Takes an incident back that an earlier process knew; the quietest has to come first.
+        """Restore an incident of an earlier process. Call it in order of the last alert.
 
         Args:
-            last: when something joined it last, in seconds.
-            representatives: texts of the alerts that were placed as such, in their order.
+            last: the time of its last alert, in seconds.
+            representatives: texts of its representatives, in their order.
         """
         self._now = max(self._now, last)
         self._incidents[number] = _Incident(last, [])
@@ -201,7 +201,7 @@ class Incidents:
             self._representatives[key] = (into, self._representatives[key][1])
 
     def _forget(self) -> None:
-        """Forgets what has been quiet for the window, and what is too many."""
+        """Forget incidents that were quiet for the window, and the quietest beyond `most`."""
         while self._incidents:
             number, incident = next(iter(self._incidents.items()))
             if incident.last >= self._now - self.window and len(self._incidents) <= self.most:
@@ -260,7 +260,7 @@ def alike(one: Text, other: Text, likeness: float) -> float:
 
 
 def _name_swapped(one: Text, other: Text) -> bool:
-    """Tell whether a name of one text stands where the other text has another one."""
+    """Return whether a name of one text stands where the other text has another one."""
     left, right = one.names - other.content, other.names - one.content
     if not left or not right:
         return False

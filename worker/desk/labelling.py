@@ -95,7 +95,7 @@ class Labelling:
 
 
 def is_verdict(text: str) -> bool:
-    """Tell whether a text is one of the labels that a person can give."""
+    """Return whether a text is one of the labels that a person can give."""
     try:
         msgspec.convert(text, Verdict)
     except msgspec.ValidationError:

@@ -113,7 +113,7 @@ def _search(db: sqlite3.Connection, wanted: Filter, words: str, after: str | Non
 
 
 def _newer_match(db: sqlite3.Connection, words: str, incident: int, before: int) -> bool:
-    """Tell whether one of an incident's newest 200 alerts matches and is on an earlier page."""
+    """Return whether one of an incident's newest 200 alerts matches and is on an earlier page."""
     found = db.execute(
         "SELECT 1 FROM (SELECT id FROM alert WHERE incident = ? AND id >= ? LIMIT 200) AS newer "
         "CROSS JOIN alert_words ON alert_words.rowid = newer.id WHERE alert_words MATCH ? LIMIT 1",

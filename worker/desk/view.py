@@ -54,7 +54,7 @@ def read_filter(parameters: Parameters) -> tuple[Filter, list[str]]:
 
 
 def is_filtered(wanted: Filter) -> bool:
-    """Tell whether a filter leaves anything out."""
+    """Return whether a filter leaves anything out."""
     return msgspec.structs.replace(wanted, sort="newest") != Filter()
 
 

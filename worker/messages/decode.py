@@ -349,7 +349,7 @@ def _text_of(value: bytes) -> str:
 
 
 def _is_utf16(value: bytes) -> bool:
-    """Tell whether every other byte of the beginning is 0, as in UTF-16 without a mark."""
+    """Return whether every other byte of the beginning is 0, as in UTF-16 without a mark."""
     start = value[:64]
     return (
         b"\0" in start
@@ -461,7 +461,7 @@ def _server_sent_event(text: str) -> Any:
 
 
 def _is_fragment(text: str) -> bool:
-    """Tell whether a text is a line out of the middle of indented JSON."""
+    """Return whether a text is a line out of the middle of indented JSON."""
     if len(text) > MAX_TEXT_LENGTH:
         return False
     bare = text.removesuffix(",")

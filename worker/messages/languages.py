@@ -55,7 +55,7 @@ class Languages:
             log.warning("eldc is not installed: tweets that name no language are all scored")
 
     def accept(self, tweet: Tweet) -> bool:
-        """Tell whether a tweet is to be scored."""
+        """Return whether a tweet is to be scored."""
         if self.is_any:
             return True
         if tweet.lang is not None:

@@ -53,7 +53,7 @@ events: Mastodon's are `:)` and `:thump`."""
 
 
 def is_keep_alive(text: str) -> bool:
-    """Tell whether a text is blank or a word that only keeps a connection open."""
+    """Return whether a text is blank or a word that only keeps a connection open."""
     text = text.strip()
     return not text or (len(text) <= 12 and text.lower() in _KEEP_ALIVES)
 
@@ -96,7 +96,7 @@ def _of_one_key(record: dict[str, Any]) -> str | None:
 
 
 def _is_problem(record: dict[str, Any]) -> bool:
-    """Tell whether a record is one of v2's errors (RFC 7807)."""
+    """Return whether a record is one of v2's errors (RFC 7807)."""
     kind = record.get("type")
     return (
         {"title", "detail"} <= record.keys()

@@ -49,7 +49,7 @@ class ArrayHistogram(Collector):
         registry.register(self)
 
     def observe(self, values: npt.ArrayLike) -> None:
-        """Counts the values, of any shape; each belongs to the first bucket that is not below."""
+        """Count values of any shape, each in the first bucket whose bound is not below it."""
         values = np.asarray(values, np.float64).ravel()
         places = np.searchsorted(self._buckets, values, side="left")
         with self._lock:
@@ -57,7 +57,7 @@ class ArrayHistogram(Collector):
             self._sum += float(values.sum())
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """What Prometheus scrapes."""
+        """Yield the histogram for Prometheus."""
         with self._lock:
             counts, total = np.cumsum(self._counts), self._sum
         bounds = [*map(str, self._buckets.tolist()), "+Inf"]
@@ -191,7 +191,7 @@ class Metrics:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measures a step of the way of a batch."""
+        """Measure the time of one step of a batch."""
         start = time.perf_counter()
         yield
         self.step_seconds.labels(name).observe(time.perf_counter() - start)

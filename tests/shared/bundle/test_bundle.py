@@ -40,13 +40,13 @@ FILES = [*LOADED, TRAINED_ON, MODEL_CARD, VECTORS]
 
 @pytest.fixture
 def original(trained: Trained) -> Path:
-    """The bundle that `bundle` was loaded from; not to be changed."""
+    """Return the folder that `bundle` was loaded from. Do not change it."""
     return trained.registry.folder / "versions" / "1"
 
 
 @pytest.fixture
 def folder(original: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be changed."""
+    """Return a copy of the bundle, for a test to change."""
     return shutil.copytree(original, tmp_path / "bundle")
 
 
@@ -56,7 +56,7 @@ def edit_manifest(folder: Path, **changes: Any) -> None:
 
 
 def replace_file(folder: Path, name: str, content: bytes) -> None:
-    """Changes a file and its hash, as only somebody with intent would."""
+    """Change a file and its hash, as an attacker would."""
     (folder / name).write_bytes(content)
     files = json.loads((folder / MANIFEST).read_text())["files"]
     edit_manifest(folder, files={**files, name: hashlib.sha256(content).hexdigest()})

@@ -37,7 +37,7 @@ FILES = [MANIFEST, WEIGHTS, VOCABULARY, PIPELINE, GOLDEN, MODEL_CARD, VECTORS]
 
 @pytest.fixture
 def folder(trained: Trained, tmp_path: Path) -> Path:
-    """A copy of a good bundle, to be changed."""
+    """Return a copy of a good bundle, for a test to change."""
     return shutil.copytree(trained.bundles / "Bidirectional-RNN", tmp_path / "bundle")
 
 
@@ -288,7 +288,7 @@ def test_what_a_pipeline_says_beside_rules_and_lemmas_is_not_read(folder: Path) 
 
 
 def peak() -> int:
-    """The most memory that this process has had at once, in kilobytes."""
+    """Return this process's peak memory in kilobytes."""
     (found,) = re.findall(r"VmHWM:\s+(\d+) kB\n", Path("/proc/self/status").read_text())
     return int(found)
 

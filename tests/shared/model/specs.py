@@ -60,7 +60,7 @@ def name_of(spec: Architecture) -> str:
 
 
 def new_weights(spec: Architecture, scale: float = 0.6) -> Weights:
-    """Random weights; fresh ones are so small that errors would not show."""
+    """Return random weights. Fresh ones are so small that they would hide errors."""
     draw = np.random.default_rng(4)
     shapes = weight_shapes(spec)
     return {path: draw.normal(0, scale, shape).astype(np.float32) for path, shape in shapes.items()}
@@ -72,7 +72,7 @@ def new_featurizer(spec: Architecture) -> Featurizer:
 
 
 def new_keras_model(spec: Architecture, weights: Weights) -> Any:
-    """The model that is trained."""
+    """Return the model that is trained."""
     model = build_model(spec)
     for weight in model.weights:
         weight.assign(weights[weight.path])
@@ -82,7 +82,7 @@ def new_keras_model(spec: Architecture, weights: Weights) -> Any:
 def keras_logits(
     model: Any, spec: Architecture, featurizer: Featurizer, encoded: EncodedTexts
 ) -> Floats:
-    """The logits of the model that is trained, which is fed words, n-grams and vectors."""
+    """Return the logits of the trained model, from words, n-grams and vectors."""
     features = featurizer(encoded.table.tokens).after_padding()
     ids = pad(encoded.ids, encoded.lengths, spec.length, left=not spec.masked)
     inputs = [features.words[ids], features.ngrams[ids], features.vectors[ids]]

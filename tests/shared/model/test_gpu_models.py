@@ -43,7 +43,7 @@ SPECS = [*TOKENS, UNMASKED[0], UNMASKED[4], MASKED[3]]
 
 
 def rounds() -> list[list[str]]:
-    """Texts of mixed lengths, which bring more words each time, and the first again at the end."""
+    """Return rounds of texts of mixed lengths: ever more words, then the first round again."""
     draw = np.random.default_rng(6)
     found = []
     for words in (WORDS[:40], WORDS, [f"new{word}{n}" for n in range(4) for word in WORDS]):
@@ -55,7 +55,7 @@ def rounds() -> list[list[str]]:
 
 
 def check(spec: Architecture) -> None:
-    """Compares logits over all rounds."""
+    """Compare logits over all rounds."""
     weights, featurizer, pipeline = new_weights(spec), new_featurizer(spec), new_pipeline()
     keras_model = new_keras_model(spec, weights)
     models = NumpyModel(spec, weights), KerasModel(spec, weights, rows=1100)

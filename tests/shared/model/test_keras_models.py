@@ -26,7 +26,7 @@ PATHS_OF_FORMAT_1 = {
 
 
 def inputs(rows: int, length: int, seed: int = 0) -> Ids:
-    """Rows padded on the right, of every length from 1 on."""
+    """Return rows padded on the right, of every length from 1 on."""
     ids = np.random.default_rng(seed).integers(1, WORDS, (rows, length), np.int32)
     lengths = 1 + np.arange(rows) % length
     ids[np.arange(length) >= lengths[:, None]] = 0

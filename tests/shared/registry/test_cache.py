@@ -20,12 +20,12 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bundles(tmp_path: Path) -> Iterator[Path]:
-    """Bundles, each another one, as many as are asked for."""
+    """Return this many different bundles."""
     return (make_bundle(tmp_path / f"model {n}", f"model {n}") for n in range(100))
 
 
 def keep(cache: Path, bundle: Path, used: float) -> Path:
-    """Brings a bundle into the cache, as if it were done at `used` seconds since 1970."""
+    """Add a bundle to the cache, as if at `used` seconds since 1970."""
     kept = keep_in_cache(cache, digest_of(bundle), lambda new: copy_bundle(bundle, new))
     os.utime(kept, (used, used))
     return kept

@@ -24,7 +24,7 @@ START = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 
 def make_bundle(folder: Path, name: str = "LSTM") -> Path:
-    """A bundle whose hashes agree; its other content does not matter to a registry."""
+    """Return a bundle whose hashes agree. A registry does not read its other content."""
     folder.mkdir()
     hashes = {}
     for file in (WEIGHTS, VOCABULARY, PIPELINE, GOLDEN):
@@ -60,7 +60,7 @@ def made(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> FolderRegistry:
-    """A registry whose clock goes on by a minute from event to event."""
+    """Return a registry whose clock advances by a minute an event."""
     times = iter(START + timedelta(minutes=n) for n in range(100))
     return FolderRegistry(tmp_path / "to be made" / "registry", lambda: next(times))
 

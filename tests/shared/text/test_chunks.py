@@ -62,7 +62,7 @@ def test_a_chunk_is_rewritten_as_it_is_behind_a_bracket(chunk: str) -> None:
 
 
 def words_of_whole(pipeline: Language, text: str) -> list[str]:
-    """The words of a text that spaCy is given as a whole."""
+    """Return the words that spaCy finds in a whole text."""
     return filtered_words(" ".join(token.lemma_ for token in pipeline(text)))
 
 
@@ -80,7 +80,7 @@ def test_spacys_special_cases_hold_within_a_chunk(pipeline: Language) -> None:
 
 @pytest.fixture(scope="module")
 def cut_at_a_quote(pipeline: Language) -> Callable[[str], bool]:
-    """Whether a space cuts a special case at a quote, and another one begins with its rest."""
+    """Return a check: does a space cut a special case at a quote that begins another one?"""
     tokenizer: Any = pipeline.tokenizer
     cases = [case for case in tokenizer.rules if len(case) > 1]
     cuts = {
@@ -178,7 +178,7 @@ LOG: list[str] = []
 
 @pytest.fixture
 def logging_pipeline(pipeline: Language) -> Language:
-    """A pipeline that leaves every text it is given in `LOG`."""
+    """Return a pipeline that appends each of its texts to `LOG`."""
     copy = pipeline_from_bytes(pipeline_to_bytes(pipeline))
     copy.add_pipe("test_log")
     LOG.clear()

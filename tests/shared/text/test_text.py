@@ -63,7 +63,7 @@ def sample() -> list[str]:
 def word_encoder(
     pipeline: Language, vocabulary: Sequence[str], choice: TextSettings, memo_size: int = MEMO_SIZE
 ) -> Encoder:
-    """An encoder whose table holds the word id of each token."""
+    """Return an encoder whose table holds the word id of each token."""
     featurizer = Featurizer(vocabulary, None, keep_unknown=choice.keep_unknown)
     return Encoder(pipeline, choice, featurizer, word_ids, memo_size)
 
@@ -73,7 +73,7 @@ def word_ids(features: Features) -> Floats:
 
 
 def rows_of(encoded: EncodedTexts) -> list[list[int]]:
-    """The word ids of each text."""
+    """Return the word ids of each text."""
     assert encoded.ids.dtype == encoded.lengths.dtype == np.int32
     assert encoded.lengths.sum() == len(encoded.ids)
     ids = encoded.table.rows[encoded.ids, 0].astype(int)
@@ -81,7 +81,7 @@ def rows_of(encoded: EncodedTexts) -> list[list[int]]:
 
 
 def looked_up(words: list[str], vocabulary: Sequence[str], keep_unknown: bool) -> list[int]:
-    """What `TextSettings` says of a text's words, in its plainest form."""
+    """Return the word ids of a text by the plainest reading of `TextSettings`."""
     if not keep_unknown:
         ids = {word: place for place, word in enumerate(vocabulary) if place > 0}
         return [ids[word] for word in words if word in ids]

@@ -34,14 +34,14 @@ def pipeline() -> Language:
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    """Tweets, awkward strings, and all awkward strings in one text."""
+    """Return tweets, awkward strings, and all awkward strings in one text."""
     with SAMPLE.open(encoding="utf-8", newline="") as file:
         tweets = [row["text"] for row in csv.DictReader(file)]
     return [*tweets, *AWKWARD, " ".join(AWKWARD), "", "  "]
 
 
 def columns_of(features: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """All that a token is fed, side by side."""
+    """Return all features of tokens, side by side."""
     columns = (features.words[:, None], features.ngrams, features.vectors)
     return np.concatenate(columns, axis=1).astype(np.float32)
 

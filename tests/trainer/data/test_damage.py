@@ -23,7 +23,7 @@ def lines_of(
     row: Callable[[str, str], tuple[str, ...]] = lambda text, label: (text, label),
     quoting: int = csv.QUOTE_MINIMAL,
 ) -> list[str]:
-    """The lines of a CSV file, of which the first is the header."""
+    """Return the lines of a CSV file, the header first."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n", quoting=quoting)  # type: ignore[arg-type]
     writer.writerow(header)

@@ -23,7 +23,7 @@ def read(path: Path, rows: list[tuple[str, ...]], labelling: Labelling, *more: s
 
 
 def rows_of(**labels: int) -> list[tuple[str, ...]]:
-    """Rows with different texts, so many of each label."""
+    """Return rows with different texts, this many of each label."""
     return [
         (f"{label} {WORDS[number % 12]} {WORDS[number // 12]}", label.replace("_", " "))
         for label, count in labels.items()

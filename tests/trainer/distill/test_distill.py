@@ -56,7 +56,7 @@ BertModel(
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    """An interpreter with the extra `distill`."""
+    """Return a Python interpreter that has the extra `distill`."""
     if not PYTHON.exists():
         if os.environ.get("CI"):
             raise FileNotFoundError(PYTHON)

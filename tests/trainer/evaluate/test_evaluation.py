@@ -21,7 +21,7 @@ PROBABILITIES = np.array([0.9, 0.4, 0.5, 0.6, 0.1, 0.2, 0.3, 0.7], np.float32)
 
 
 def by_scikit_learn(labels: Labels, probabilities: Floats, threshold: float) -> Metrics:
-    """The figures in `METRICS` by scikit-learn, which has no calibration error."""
+    """Return the metrics that scikit-learn has: all but the calibration error."""
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         labels, probabilities >= threshold, average="binary"
     )

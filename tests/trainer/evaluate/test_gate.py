@@ -41,18 +41,18 @@ def as_it_is(calibration: Calibration) -> Calibration:
 
 
 def turned_round(calibration: Calibration) -> Calibration:
-    """The most probable tweets become the least probable."""
+    """Reverse the order: the most probable tweets become the least probable."""
     return Calibration(-calibration.scale, -calibration.offset)
 
 
 def never_relevant(calibration: Calibration) -> Calibration:
-    """The order stays, and nothing reaches the threshold."""
+    """Keep the order, but let no probability reach the threshold."""
     return Calibration(calibration.scale, calibration.offset - 8)
 
 
 @pytest.fixture
 def make(trained: Trained, registry: FolderRegistry, tmp_path: Path) -> Make:
-    """Registers a version made from a trained bundle, and returns its number."""
+    """Register a version made from a trained bundle, and return its number."""
 
     def make_version(
         run: str = "LSTM",
@@ -101,7 +101,7 @@ def make(trained: Trained, registry: FolderRegistry, tmp_path: Path) -> Make:
 
 
 def refused(ran: Ran, registry: FolderRegistry, *named: str) -> None:
-    """Asserts that the gate refused, saying why in one line, and that no alias moved."""
+    """Assert that the gate refused with one line of reason, and that no alias moved."""
     assert ran.code == 5
     assert ran.err.startswith("error: version ")
     assert len(ran.err.splitlines()) == 1

@@ -23,7 +23,7 @@ from trainer.evaluate.leave_one_group_out import leave_groups_out
 
 
 def found_by(keywords: list[str]) -> Dataset:
-    """The sample, as if its tweets had been found by these, in turn."""
+    """Return the sample with these keywords, in turn."""
     dataset = read_dataset(SAMPLE)
     return msgspec.structs.replace(
         dataset, keywords=[keywords[row % len(keywords)] for row in range(len(dataset.texts))]

@@ -9,7 +9,7 @@ from trainer.evaluate.thresholds import F1_WEIGHT, FEWEST, operating_points, thr
 
 
 def scored(rows: int, seed: int = 1) -> tuple[Labels, np.ndarray[tuple[int], np.dtype[np.float32]]]:
-    """Probabilities, and labels that they are right about."""
+    """Return labels drawn from probabilities, and these probabilities."""
     random = np.random.default_rng(seed)
     probabilities = random.beta(0.5, 0.6, rows).astype(np.float32)
     return (random.random(rows) < probabilities).astype(np.int8), probabilities

@@ -19,7 +19,7 @@ from trainer.evaluate.metrics import METRICS, Labels
 
 
 def simulate(rows: int, seed: int, *, noise: float = 1.0) -> tuple[Labels, Scores]:
-    """Labels, half of them relevant, and the scores of a model that sees them through noise."""
+    """Return labels, half of them relevant, and the scores of a noisy model."""
     random = np.random.default_rng(seed)
     labels = random.integers(2, size=rows).astype(np.int8)
     logits = 2 * labels - 1 + noise * random.standard_normal(rows)

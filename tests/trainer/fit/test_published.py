@@ -32,7 +32,7 @@ Figures = dict[str, dict[str, float]]
 
 @pytest.fixture(scope="module")
 def figures(published: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figures]:
-    """Recipe → part → metric of its feed-forward model, as the program reports them."""
+    """Return the reported metrics of a feed-forward model by recipe and part."""
     folder = tmp_path_factory.mktemp("published")
     environment = os.environ | {
         "TRIAGE_REGISTRY": f"file:{folder / 'registry'}",

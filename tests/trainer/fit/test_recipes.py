@@ -91,7 +91,7 @@ def test_recipe_from_a_file(tmp_path: Path) -> None:
 
 
 def refusal(folder: Path, recipe: str, given: str, other: str) -> str:
-    """What is said of a shipped recipe in which something else is given."""
+    """Return the error for a shipped recipe in which `other` replaces `given`."""
     shipped = (ROOT / "trainer" / "fit" / "recipes" / f"{recipe}.toml").read_text("utf-8")
     assert given in shipped
     path = folder / "own.toml"

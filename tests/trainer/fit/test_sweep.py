@@ -37,7 +37,7 @@ max = 0.02
 
 
 def sweep(folder: Path, *options: str, recipe: Recipe | None = None) -> Ran:
-    """Sweeps over the sample in the surroundings that there are."""
+    """Run a sweep over the sample in the given environment."""
     path = write_recipe(recipe or tiny_recipe(), folder / os.fsdecode(b"b\xe4se.toml"))
     (folder / "space.toml").write_text(SPACE)
     space = ("--space", folder / "space.toml")
@@ -45,13 +45,13 @@ def sweep(folder: Path, *options: str, recipe: Recipe | None = None) -> Ran:
 
 
 def found(ran: Ran, folder: Path) -> Recipe:
-    """The recipe that a sweep has printed, and nothing else, on standard output."""
+    """Return the recipe that a sweep printed as its only standard output."""
     (folder / "best.toml").write_text(ran.out)
     return load_recipe(str(folder / "best.toml"))
 
 
 def tried(ran: Ran, model: str) -> list[float]:
-    """ROC AUC of a model's trials, in their order."""
+    """Return the ROC AUC of a model's trials, in order."""
     lines = [line for line in ran.err.splitlines() if line.startswith(f"{model} ")]
     lines = [line for line in lines if ": ROC AUC " in line]
     assert [line.split(":")[0] for line in lines] == [f"{model} {n}" for n in range(len(lines))]

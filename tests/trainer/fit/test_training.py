@@ -170,7 +170,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def tiny_recipe(*runs: str, **changes: object) -> Recipe:
-    """The tuned recipe with small models, the feed-forward one if none is named, and two epochs."""
+    """Return recipe `tuned` with small models (by default one, feed-forward) and two epochs."""
     recipe = load_recipe("tuned")
     small = {
         name: msgspec.structs.replace(
@@ -186,7 +186,7 @@ def tiny_recipe(*runs: str, **changes: object) -> Recipe:
 
 
 def tiny_dataset(agreement: float = 1.0) -> Dataset:
-    """The first 120 tweets of the sample."""
+    """Return the first 120 tweets of the sample."""
     dataset = read_dataset(SAMPLE)
     return msgspec.structs.replace(
         dataset,
@@ -201,7 +201,7 @@ Runner = Callable[..., Run]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    """Trains a recipe on tweets of the sample, into a folder of its own."""
+    """Train a recipe on tweets of the sample, into a folder of its own."""
 
     def run_tiny(recipe: Recipe, dataset: Dataset | None = None, seed: int = 1) -> Run:
         folder: Path = tmp_path_factory.mktemp("tiny")
@@ -215,7 +215,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Runner:
 
 @pytest.fixture(scope="module")
 def first(run: Runner) -> Run:
-    """The training that the others are compared with: seed 1, agreement 1."""
+    """Return the training that others are compared with: seed 1, agreement 1."""
     return run(tiny_recipe(FEED_FORWARD, "LSTM"))
 
 

@@ -28,7 +28,7 @@ def manifest(trained: Trained) -> Manifest:
 
 
 def values(data: Any) -> Iterator[Any]:
-    """Everything in JSON's types that is no container, names included."""
+    """Yield every value and name that is not a container, in JSON's types."""
     if isinstance(data, dict):
         yield from data
     if isinstance(data, dict | list):
@@ -43,7 +43,7 @@ def numbers(text: str) -> list[str]:
 
 
 def unknown(card: str, manifest: Manifest) -> set[str]:
-    """Numbers of the card that the manifest does not have."""
+    """Return the numbers of the card that the manifest lacks."""
     known = set(OF_THE_TEXT)
     for value in values(msgspec.to_builtins(manifest)):
         if isinstance(value, str):

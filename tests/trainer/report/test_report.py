@@ -23,7 +23,7 @@ RUNS = ["Vanilla-Feedforward-NN", "LSTM", "Bidirectional-RNN"]
 
 @pytest.fixture(scope="module")
 def folder(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report on the training's three models."""
+    """Return the report on the training's three models."""
     path = tmp_path_factory.mktemp("report") / "made" / "by the program"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAGE_REGISTRY", trained.registry.url)

@@ -65,7 +65,7 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 def browse(folder: Path) -> Opened:
-    """Opens `report.html` of a folder in Chromium, with no way out of this machine."""
+    """Open `report.html` of a folder in Chromium, without a network."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         if os.environ.get("CI"):
@@ -89,7 +89,7 @@ def browse(folder: Path) -> Opened:
 
 @pytest.fixture(scope="module")
 def folder(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report on the training's models, with one tweet that is no ordinary text."""
+    """Return the report on the training's models, with one tweet of unusual characters."""
     path = tmp_path_factory.mktemp("page")
     dataset = read_dataset(SAMPLE)
     names = ["Vanilla-Feedforward-NN", "LSTM", "Bidirectional-RNN"]

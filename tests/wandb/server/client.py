@@ -5,7 +5,7 @@ import subprocess
 
 
 def kill_client() -> None:
-    """Kills it with -9, and lets the object that stands for it know that it has ended.
+    """Kill the client with -9, and mark the object that represents it as ended.
 
     The client forgets that object, which would warn later, in any test, of a process that runs.
     """

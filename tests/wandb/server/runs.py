@@ -174,7 +174,7 @@ class Runs:
         }
 
     def stream(self, run: Run, body: Answer) -> None:
-        """Takes in what a run posts while it goes on."""
+        """Store what a run posts while it goes on."""
         for name, chunk in (body.get("files") or {}).items():
             lines = chunk["content"]
             if name == "wandb-history.jsonl":
@@ -236,12 +236,12 @@ class Runs:
 
 
 def _put(kept: list[Any], offset: int, new: list[Any]) -> None:
-    """A line sent again, after an answer that was lost, replaces itself."""
+    """Replace or append lines: a repeated request replaces its own lines."""
     kept[offset : offset + len(new)] = new
 
 
 def _telemetry(run: Run) -> Answer:
-    """What a client looks for to know that a run has ever begun, and may be resumed."""
+    """Return what tells a client that a run has begun and may be resumed."""
     told: Answer = run.raw_config.get("_wandb", {}).get("value", {})
     return {name: value for name, value in told.items() if name == "t"}
 
@@ -253,7 +253,7 @@ def _history_keys(run: Run) -> Answer:
 
 
 def matcher(filters: Answer) -> Callable[[Run], bool]:
-    """The part of MongoDB's language that runs are asked for with: fields, `$in`, `$and`, `$or`."""
+    """Return a filter for the MongoDB queries of runs: fields, `$in`, `$and`, `$or`."""
     fields: dict[str, Callable[[Run], Any]] = {
         "group": lambda run: run.group,
         "jobType": lambda run: run.job_type,

@@ -53,7 +53,7 @@ class WandbServer:
         self.start()
 
     def reset(self) -> None:
-        """Forgets everything, switches the faults off, and lets go of requests that hang."""
+        """Delete everything, switch faults off, and release hanging requests."""
         self._let_go()
         with self._lock:
             self.key = KEY
@@ -66,7 +66,7 @@ class WandbServer:
             self.failures: list[str] = []
 
     def start(self) -> None:
-        """Begins to answer, after `stop` at the same address and with everything still there."""
+        """Answer requests, also after `stop`, at the same address with the same data."""
         if self._answering:
             return
         if self._http.socket.fileno() == -1:
@@ -76,7 +76,7 @@ class WandbServer:
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Goes away at once: open connections break, new ones are refused; the port stays ours."""
+        """Stop at once: break connections and refuse new ones, but keep the port."""
         if not self._answering:
             return
         self._answering = False
@@ -87,12 +87,12 @@ class WandbServer:
         self._http.break_connections()
 
     def close(self) -> None:
-        """Stops for good, and lets go of the port."""
+        """Stop for good, and release the port."""
         self.stop()
         self._held.close()
 
     def fault(self, operation: str, kind: Kind, times: int | None = None, after: int = 0) -> None:
-        """Lets requests go wrong from now on.
+        """Make requests fail from now on.
 
         Args:
             operation: as in `requests`, or with a `*`; `upload` and `download` alone mean every
@@ -107,13 +107,13 @@ class WandbServer:
             self._faults[operation] = Fault(kind, times, after)
 
     def mend(self) -> None:
-        """Switches the faults off, and keeps everything."""
+        """Switch the faults off, and keep all data."""
         with self._lock:
             self._faults.clear()
         self._let_go()
 
     def begin(self, operation: str) -> Kind | None:
-        """Notes a request, and says what is to go wrong with it."""
+        """Record a request, and return the fault that it must have."""
         with self._lock:
             self.requests.append(operation)
             asked = (operation, operation.partition(" ")[0])
@@ -131,7 +131,7 @@ class WandbServer:
             return fault.kind
 
     def hang(self) -> None:
-        """Returns when the requests that hang are let go of."""
+        """Wait until hanging requests are released."""
         self._released.wait()
 
     def _let_go(self) -> None:
@@ -139,7 +139,7 @@ class WandbServer:
         self._released = threading.Event()
 
     def graphql(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """Answers a GraphQL operation with more fields than any client asks for."""
+        """Answer a GraphQL operation, with more fields than clients ask for."""
         method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
         with self._lock:
             found = [getattr(part, method, None) for part in self._operations]
@@ -157,12 +157,12 @@ class WandbServer:
             return {"errors": [{"message": message}], "data": None}
 
     def stream(self, path: list[str], body: dict[str, Any]) -> None:
-        """Takes in what a run posts to `files/ENTITY/PROJECT/RUN/file_stream`."""
+        """Store what a run posts to `files/ENTITY/PROJECT/RUN/file_stream`."""
         with self._lock:
             self._runs.stream(self.store.run(*path), body)
 
     def put(self, path: str, content: bytes) -> None:
-        """Stores an uploaded file."""
+        """Store an uploaded file."""
         kind, _, rest = path.partition("/")
         with self._lock:
             if kind == "manifest":
@@ -175,7 +175,7 @@ class WandbServer:
                 self.store.run(entity, project, run).files[name] = content
 
     def get(self, path: str) -> bytes:
-        """A stored file; KeyError if there is none."""
+        """Return a stored file, or raise KeyError."""
         kind, _, rest = path.partition("/")
         with self._lock:
             if kind == "manifest-of":
@@ -188,7 +188,7 @@ class WandbServer:
 
 
 def environment(url: str, folder: str) -> dict[str, str]:
-    """What a client needs in its environment, before it imports `wandb`.
+    """Return the variables that a client needs before it imports `wandb`.
 
     Args:
         folder: where the client keeps its own files.

@@ -119,7 +119,7 @@ class Collection:
     aliases: dict[str, Artifact] = field(default_factory=dict)
 
     def add(self, artifact: Artifact) -> int:
-        """The artifact's index in the collection, in which it is only once."""
+        """Add the artifact unless it is there, and return its index in the collection."""
         if artifact not in self.members:
             self.members.append(artifact)
             self.linked.append(now())
@@ -127,7 +127,7 @@ class Collection:
         return self.members.index(artifact)
 
     def find(self, alias: str) -> Artifact | None:
-        """The member that an alias or a version such as `v0` means."""
+        """Return the member that an alias, or a version such as `v0`, names."""
         if alias.startswith("v") and alias[1:].isdigit():
             return self.members[int(alias[1:])] if int(alias[1:]) < len(self.members) else None
         return self.aliases.get(alias)

@@ -25,7 +25,7 @@ def words(size: int) -> bytes:
 
 
 def bomb(name: str, mebibytes: int) -> bytes:
-    """So many MiB of zeros, packed."""
+    """Return this many MiB of zeros, compressed."""
     if name == "snappy":
         block: bytes = snappy.compress(MEBIBYTE)
         return b"\x82SNAPPY\0" + bytes(8) + (struct.pack("!i", len(block)) + block) * mebibytes

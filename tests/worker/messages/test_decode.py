@@ -517,7 +517,7 @@ def outcome(value: bytes) -> Decoded | RecordError:
 
 
 def hold(value: bytes) -> Decoded | RecordError:
-    """Any value becomes tweets fit for the encoder, notices, or errors of a known reason."""
+    """Check that any value becomes tweets for the encoder, notices, or a known error."""
     decoded = outcome(value)
     items = decoded if isinstance(decoded, list) else [Item(None, decoded)]  # type: ignore[arg-type]
     for item in items:

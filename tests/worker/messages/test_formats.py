@@ -22,12 +22,12 @@ decode = Decoder()
 
 
 def post(**more: Any) -> dict[str, Any]:
-    """A post of Bluesky."""
+    """Return a post of Bluesky."""
     return {"$type": "app.bsky.feed.post", "createdAt": TIME, "langs": ["en"], "text": FIRE} | more
 
 
 def event(collection: str, record: Any, operation: str = "create") -> dict[str, Any]:
-    """An event of Jetstream."""
+    """Return an event of Jetstream."""
     commit = {"rev": "3l", "operation": operation, "collection": collection, "rkey": "3lkq"}
     if record is not None:
         commit |= {"record": record, "cid": "bafyrei"}
@@ -35,7 +35,7 @@ def event(collection: str, record: Any, operation: str = "create") -> dict[str, 
 
 
 def status(**more: Any) -> dict[str, Any]:
-    """A status of Mastodon."""
+    """Return a status of Mastodon."""
     return {
         "id": "110842",
         "created_at": TIME,
@@ -85,7 +85,7 @@ OF_VIEW = Tweet(
 
 
 def activity(**more: Any) -> dict[str, Any]:
-    """An activity of GNIP."""
+    """Return an activity of GNIP."""
     return {
         "id": "tag:search.twitter.com,2005:1687",
         "objectType": "activity",
@@ -114,7 +114,7 @@ GNIP = Tweet(
 
 
 def v1(**more: Any) -> dict[str, Any]:
-    """A tweet of Twitter's API v1.1."""
+    """Return a tweet of Twitter's API v1.1."""
     return {
         "created_at": V1_TIME,
         "id": 1687,
@@ -135,7 +135,7 @@ USERS = {"users": [{"id": "8", "username": "bo"}, {"id": "9", "username": "ana",
 
 
 def graphql(text: str = FIRE, retweeted: Any = None, **more: Any) -> dict[str, Any]:
-    """A tweet of the API of X's web client."""
+    """Return a tweet of the API of X's web client."""
     legacy: dict[str, Any] = {"full_text": text, "created_at": V1_TIME, "id_str": "1687"}
     legacy["lang"] = "en"
     if retweeted is not None:
@@ -153,7 +153,7 @@ ACTOR = "https://social.example/users/ana"
 
 
 def note(**more: Any) -> dict[str, Any]:
-    """A note of ActivityPub."""
+    """Return a note of ActivityPub."""
     return {
         "id": f"{ACTOR}/statuses/110842",
         "type": "Note",

@@ -35,7 +35,7 @@ class Place(msgspec.Struct):
     told: list[str]
 
     def add(self, name: str, threshold: float = 0.5, **points: float) -> str:
-        """Registers a copy of a trained bundle, and returns its number."""
+        """Register a copy of a trained bundle, and return its number."""
         folder = self.bundles.parent / "changed"
         shutil.copytree(self.bundles / name, folder)
         stated = {f"{point}-90": {"threshold": at, "figures": {}} for point, at in points.items()}
@@ -45,7 +45,7 @@ class Place(msgspec.Struct):
         return str(number)
 
     def add_one_that_forgot(self, name: str) -> str:
-        """Registers a bundle that verifies, but does not score its golden texts as it says."""
+        """Register a bundle that verifies but does not reproduce its golden probabilities."""
         folder = shutil.copytree(self.bundles / name, self.bundles.parent / "changed")
         golden = json.loads((folder / GOLDEN).read_text())
         golden[3]["probability"] = 1 - golden[3]["probability"]
@@ -60,7 +60,7 @@ class Place(msgspec.Struct):
 
 @pytest.fixture
 def place(trained: Trained, tmp_path: Path) -> Place:
-    """Version 1, the feed-forward model, is in production."""
+    """Return a registry with version 1, the feed-forward model, in production."""
     shutil.copytree(trained.bundles, tmp_path / "bundles")
     registry = FolderRegistry(tmp_path / "registry")
     place = Place(registry, tmp_path / "cache", tmp_path / "bundles", [])
@@ -70,7 +70,7 @@ def place(trained: Trained, tmp_path: Path) -> Place:
 
 @pytest.fixture
 def following(place: Place) -> Iterator[Follower]:
-    """A follower that has loaded version 1 and looks often."""
+    """Yield a follower that has loaded version 1 and polls often."""
     follower = place.follower()
     assert follower.load_initial().number == 1
     follower.start(0.02)

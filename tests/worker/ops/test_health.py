@@ -30,7 +30,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def health(clock: Clock) -> Health:
-    """Of a worker that has started and whose loop has come round."""
+    """Return the health of a worker that has started and made one turn of its loop."""
     health = Health(60, clock)
     health.mark_ready("worker")
     health.tick()
@@ -193,7 +193,7 @@ def registry() -> CollectorRegistry:
 
 
 def ask(port: int, method: str, path: str, address: str = "127.0.0.1") -> tuple[int, str, str]:
-    """Status, content type and body."""
+    """Return status, content type and body."""
     connection = http.client.HTTPConnection(address, port, timeout=10)
     connection.request(method, path)
     answer = connection.getresponse()

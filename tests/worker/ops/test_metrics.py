@@ -13,7 +13,7 @@ from worker.ops.metrics import ArrayHistogram, Metrics
 
 
 def named_in(text: str) -> set[str]:
-    """The worker's metrics that a text names, without the suffix of their samples."""
+    """Return the worker's metrics that a text names, without the suffix of their samples."""
     names = re.findall(r"\b(triage_[a-z_]+)\b", text)
     return {re.sub(r"_(total|info|bucket|sum|count)$", "", name) for name in names}
 

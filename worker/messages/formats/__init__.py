@@ -4,7 +4,7 @@ To add a format, add a module here and its records to `tests/worker/messages/tes
 two formats may detect the same record, so that their order does not matter. `twitter` detects none:
 it reads what the others leave.
 
-`detect` gets a JSON object and tells whether it is of the format. `read` returns its `Tweet`, a
+`detect` gets a JSON object and returns whether it is of the format. `read` returns its `Tweet`, a
 `Notice` for what is no post, or None if it has no text.
 """
 
@@ -23,7 +23,7 @@ class Format(msgspec.Struct, frozen=True):
 
     Attributes:
         name: the module's.
-        detect: tells whether a JSON object is of this format.
+        detect: returns whether a JSON object is of this format.
         read: reads such an object.
     """
 

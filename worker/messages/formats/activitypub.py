@@ -26,7 +26,7 @@ _ACTIVITIES = frozenset(("Create", "Update", "Undo", "Add", "Remove", "Flag", *_
 
 
 def detect(record: dict[str, Any]) -> bool:
-    """Tell whether a record is an activity or a note."""
+    """Return whether a record is an activity or a note."""
     kind = record.get("type")
     if not isinstance(kind, str):
         return False

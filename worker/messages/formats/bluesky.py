@@ -25,7 +25,7 @@ _NOTICES = {
 
 
 def detect(record: dict[str, Any]) -> bool:
-    """Tell whether a record is an event of Jetstream, or a post or another object of Bluesky."""
+    """Return whether a record is an event of Jetstream, or a post or another object of Bluesky."""
     if isinstance(record.get("did"), str):
         return bool({"commit", "identity", "account", "handle"} & record.keys())
     kind = record.get("$type")

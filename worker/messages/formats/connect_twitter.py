@@ -11,7 +11,7 @@ from worker.messages.tweet import Notice, Tweet, checked_text
 
 
 def detect(record: dict[str, Any]) -> bool:
-    """Tell whether a record is a status of the connector, or its notice of a deletion."""
+    """Return whether a record is a status of the connector, or its notice of a deletion."""
     return ("Text" in record and bool({"Id", "User", "CreatedAt"} & record.keys())) or (
         record.keys() == {"StatusId", "UserId"}
     )

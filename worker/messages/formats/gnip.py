@@ -13,7 +13,7 @@ _NOTICES = {"delete": "delete", "scrub_geo": "scrub_geo", "status_withheld": "wi
 
 
 def detect(record: dict[str, Any]) -> bool:
-    """Tell whether a record is an activity."""
+    """Return whether a record is an activity."""
     return record.get("objectType") == "activity" and "verb" in record
 
 

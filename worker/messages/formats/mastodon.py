@@ -11,7 +11,7 @@ from worker.messages.tweet import Notice, Tweet, checked_text
 
 
 def detect(record: dict[str, Any]) -> bool:
-    """Tell whether a record is a status."""
+    """Return whether a record is a status."""
     return (
         "content" in record
         and "text" not in record

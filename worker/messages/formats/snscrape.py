@@ -14,7 +14,7 @@ _TEXTS = ("rawContent", "renderedContent", "content")
 
 
 def detect(record: dict[str, Any]) -> bool:
-    """Tell whether a record is an item of snscrape."""
+    """Return whether a record is an item of snscrape."""
     kind = record.get("_type")
     return "rawContent" in record or (isinstance(kind, str) and kind.startswith("snscrape."))
 

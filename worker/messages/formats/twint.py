@@ -11,7 +11,7 @@ from worker.messages.tweet import Tweet, checked_text
 
 
 def detect(record: dict[str, Any]) -> bool:
-    """Tell whether a record is a tweet of twint."""
+    """Return whether a record is a tweet of twint."""
     return isinstance(record.get("tweet"), str) and bool({"username", "link"} & record.keys())
 
 

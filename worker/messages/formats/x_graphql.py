@@ -11,7 +11,7 @@ from worker.messages.tweet import Tweet, checked_text
 
 
 def detect(record: dict[str, Any]) -> bool:
-    """Tell whether a record is a tweet of GraphQL, or the object around one."""
+    """Return whether a record is a tweet of GraphQL, or the object around one."""
     return "full_text" in child(_tweet(record), "legacy")
 
 
