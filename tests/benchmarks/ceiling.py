@@ -8,14 +8,18 @@ the worker's; it looks at nothing, and checks nothing.
 
 import os
 import sys
+import time
 from contextlib import closing
 from typing import Any
 
-from kafka import OffsetAndMetadata
+from kafka import OffsetAndMetadata, TopicPartition
 
 from tests.benchmarks.run import Stopwatch
 from worker.kafka.connection import new_consumer, new_producer
 from worker.settings import read_settings
+
+_PATIENCE = 60
+"""Seconds without a record after which it gives up, instead of waiting for ever."""
 
 
 def main() -> None:
@@ -29,10 +33,13 @@ def main() -> None:
         auto_offset_reset="earliest",
         isolation_level="read_committed",
     )
-    consumer.subscribe([settings.input_topic])
+    # Not by `subscribe`: kafka-python 3.0.12 may forget that it joins its group, and read nothing.
+    partitions = consumer.partitions_for_topic(settings.input_topic)
+    consumer.assign([TopicPartition(settings.input_topic, number) for number in partitions])
     producer = new_producer(settings, transactional_id=settings.group_id)
     watch = Stopwatch(int(sys.argv[1]), int(sys.argv[2]))
     owed = 0.0
+    last = time.monotonic()
     with closing(consumer), closing(producer):
         while True:
             records: list[Any] = []
@@ -46,7 +53,10 @@ def main() -> None:
                 if not polled:
                     break
             if not records:
+                if time.monotonic() > last + _PATIENCE:
+                    raise SystemExit(f"no more records for {_PATIENCE} s; {watch.seen} were read")
                 continue
+            last = time.monotonic()
             producer.begin_transaction()
             forwarded = 0
             for record in records:

@@ -33,35 +33,38 @@ class Stopwatch:
     Args:
         warm_up: tweets that are not measured.
         tweets: tweets that are.
+
+    Attributes:
+        seen: tweets so far.
     """
 
     def __init__(self, warm_up: int, tweets: int) -> None:
         self._warm_up, self._tweets = warm_up, tweets
         self._process = psutil.Process()
-        self._tweets_seen = self._alerts = self._first = 0
+        self.seen = self._alerts = self._first = 0
         self._first_alert = self._start = self._cpu = 0.0
 
     def add(self, tweets: int, alerts: int) -> bool:
         """Count finished tweets, and return whether there are enough."""
-        self._tweets_seen += tweets
+        self.seen += tweets
         self._alerts += alerts
         if alerts and not self._first_alert:
             self._first_alert = time.time()
-        if not self._first and self._tweets_seen >= self._warm_up:
-            self._first, self._start = self._tweets_seen, time.perf_counter()
+        if not self._first and self.seen >= self._warm_up:
+            self._first, self._start = self.seen, time.perf_counter()
             self._cpu = time.process_time()
-        return self._tweets_seen >= self._warm_up + self._tweets
+        return self.seen >= self._warm_up + self._tweets
 
     def tell(self) -> None:
         """Write the figures to standard output."""
         seconds, cpu = time.perf_counter() - self._start, time.process_time() - self._cpu
-        tweets = self._tweets_seen - self._first
+        tweets = self.seen - self._first
         run = Run(
             rate=tweets / seconds,
             cpu=cpu / tweets * 1e6,
             resident=self._process.memory_info().rss / 1e6,
             start_up=self._first_alert - self._process.create_time(),
-            alerts=self._alerts / self._tweets_seen,
+            alerts=self._alerts / self.seen,
         )
         sys.stdout.write(msgspec.json.encode(run).decode() + "\n")
         sys.stdout.flush()

@@ -36,7 +36,7 @@ class Kind(msgspec.Struct, frozen=True):
     obscure: Callable[[int], object]
 
 
-@pytest.fixture(params=["folder", "wandb"])
+@pytest.fixture(params=["folder", pytest.param("wandb", marks=pytest.mark.slow)])
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
     """Return a registry of each kind, with a clock that advances a minute an event."""
     times = iter(START + timedelta(minutes=n) for n in range(100))

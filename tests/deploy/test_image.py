@@ -17,7 +17,7 @@ from tests.deploy.images import Images, need_buildah
 from tests.kafka.processes import environment_of, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka, hold_port
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 USER = 10001
 LARGEST_CPU_IMAGE = 850_000_000

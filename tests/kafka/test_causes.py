@@ -104,6 +104,7 @@ def test_a_group_of_other_members(settings: Settings) -> None:
     assert not isinstance(said.value, UnavailableError)
 
 
+@pytest.mark.slow
 def test_a_group_that_is_full(settings: Settings) -> None:
     with ExitStack() as stack:
         members = [stack.enter_context(closing(KafkaSource(settings))) for _ in range(3)]

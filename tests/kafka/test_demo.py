@@ -45,6 +45,7 @@ class Demo:
         assert list(self.scratch.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_whole_demonstration(tmp_path: Path) -> None:
     demo = Demo(tmp_path, "--picture", str(tmp_path / "demo.svg"))
     wait_for(lambda: demo.shows("in all; stopping"), 300)
@@ -70,6 +71,7 @@ def test_the_whole_demonstration(tmp_path: Path) -> None:
     demo.expect_nothing_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["trains on", "loading|joins its consumer group"])
 def test_ctrl_c_ends_everything(tmp_path: Path, when: str) -> None:
     demo = Demo(tmp_path)
@@ -97,6 +99,7 @@ def test_what_cannot_be_done_is_said_at_once(tmp_path: Path, options: str, told:
     assert demo.output.read_text() == f"error: {told}\n"
 
 
+@pytest.mark.slow
 def test_own_columns_and_what_training_says_of_them(tmp_path: Path) -> None:
     file = tmp_path / "own.csv"
     file.write_text("message,about\n" + "a fire,yes\nno fire,no\n" * 5)

@@ -90,12 +90,14 @@ def test_a_member_that_was_replaced_says_so(settings: Settings) -> None:
                 drain(source, seconds=20)
 
 
+@pytest.mark.slow
 def test_a_member_that_stood_still_comes_back(stalled: Stalled) -> None:
     batch = drain(stalled.source)
     with closing(sink_of(stalled.settings, stalled.source)) as sink:
         sink.deliver(batch, [])
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_what_was_committed_meanwhile(stalled: Stalled) -> None:
     """It may have asked before, too impatiently for the answer."""
     partition = TopicPartition(stalled.settings.input_topic, 0)

@@ -114,6 +114,7 @@ def rebalances(worker: Worker) -> int:
     return int(worker.metrics()["triage_rebalances_total"])
 
 
+@pytest.mark.slow
 def test_partitions_of_a_killed_member_move_on(
     kafka: LocalKafka, trained: Trained, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from worker.settings import Settings
 MODELS = ("LSTM", "Bidirectional-RNN")
 
 
-@pytest.fixture(params=["folder", "wandb"])
+@pytest.fixture(params=["folder", pytest.param("wandb", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the address of an empty registry of each kind."""
     if request.param == "folder":
@@ -125,6 +125,7 @@ def expect_each_alert_once(
     assert set.intersection(*above) <= alerted <= set.union(*above)
 
 
+@pytest.mark.slow
 def test_wandb_goes_away_in_the_middle(
     kafka: LocalKafka, trained: Trained, tmp_path: Path, wandb_server: WandbServer
 ) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from tests.conftest import Trained
 from tests.kafka.processes import (
@@ -171,6 +172,7 @@ def test_a_mended_cause_gives_each_alert_once_and_an_endless_one_ends(
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_and_runs_side_by_side_double_nothing(kafka: LocalKafka) -> None:
     many = 20_000
     for attempt in range(3):

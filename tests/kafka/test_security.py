@@ -148,6 +148,7 @@ def test_records_go_in_and_messages_out_through(
     assert len(read_all(settings, settings.alerts_topic)) == before + 20
 
 
+@pytest.mark.slow
 def test_tokens_of_an_endpoint_are_renewed(
     secured: SecuredKafka,
     settings: Settings,
@@ -171,6 +172,7 @@ def test_tokens_of_an_endpoint_are_renewed(
     assert CLIENT_SECRET not in worker.log()
 
 
+@pytest.mark.slow
 def test_neither_tweets_nor_secrets_are_logged(
     secured: SecuredKafka, trained: Trained, tmp_path: Path
 ) -> None:
@@ -249,6 +251,7 @@ def rotated(path: Path, life: float) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_rotated_token_file_is_taken(
     secured: SecuredKafka, settings: Settings, trained: Trained, tmp_path: Path
 ) -> None:

@@ -175,6 +175,7 @@ def test_a_message_that_is_too_large_is_shortened_and_harms_no_other(
     assert {"triage-reason": b"invalid_json", "triage-omitted-key-bytes": b"200000"} in emptied
 
 
+@pytest.mark.slow
 @DELIVERIES
 def test_a_topic_that_is_too_small_for_anything_is_named(settings: Settings, delivery: str) -> None:
     settings = limited(settings, delivery, largest=90)
@@ -264,6 +265,7 @@ def test_a_kafka_that_hangs_is_not_waited_for_without_end(
     assert read_all(settings, settings.alerts_topic) == []
 
 
+@pytest.mark.slow
 def test_a_commit_that_is_not_answered_counts_or_not_as_kafka_says(
     settings: Settings, kafka: LocalKafka
 ) -> None:

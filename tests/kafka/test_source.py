@@ -276,6 +276,7 @@ def test_what_is_not_committed_yet_does_not_wait(settings: Settings, feed: Feed)
         drain(source, lambda batch: batch.records[-1].offset == 7)
 
 
+@pytest.mark.slow
 def test_batches_are_apart_and_the_first_does_not_wait(settings: Settings, feed: Feed) -> None:
     settings = msgspec.structs.replace(settings, batch_wait_ms=15_000)
     with closing(KafkaSource(settings)) as source:

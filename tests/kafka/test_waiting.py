@@ -29,6 +29,7 @@ LOGS = re.compile(r"^thread MainThread:\n(?:  .*\n)*?  .*logging/__init__\.py:",
 """The main thread's calls in a page, from the outermost to the first that logs."""
 
 
+@pytest.mark.slow
 def test_a_worker_waits_for_kafka_and_says_so(
     own_kafka: LocalKafka, trained: Trained, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_what_breaks_off_says_so_and_is_completed_by_the_same_command(
     assert aliases == [["previous"], ["candidate", "production"]]
 
 
+@pytest.mark.slow
 def test_a_training_is_not_lost_with_wandb(
     in_wandb: Program, few: Path, tmp_path: Path, wandb_server: WandbServer
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_training_is_not_lost_with_wandb(
     assert open_registry(URL).resolve("candidate").number == 0
 
 
+@pytest.mark.slow
 def test_a_registration_that_fails_half_way_is_completed(
     in_wandb: Program, trained: Trained, tmp_path: Path, wandb_server: WandbServer
 ) -> None:

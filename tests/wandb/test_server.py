@@ -16,6 +16,8 @@ from tests.conftest import ROOT
 from tests.wandb.server.server import Kind, WandbServer
 from tests.wandb.server.store import ENTITY, KEY, ORG_ENTITY
 
+pytestmark = pytest.mark.slow
+
 REGISTRY = "wandb-registry-model/tweet-triage"
 MODEL = f"{ORG_ENTITY}/{REGISTRY}"
 

@@ -29,6 +29,8 @@ from trainer.evaluate.bootstrap import Scores
 from trainer.fit.recipes import Recipe
 from trainer.tracking.tracker import Tracker
 
+pytestmark = pytest.mark.slow
+
 MODELS = ["Vanilla-Feedforward-NN", "LSTM", "Bidirectional-RNN"]
 EPOCHS = 3
 METRICS = ("loss", "accuracy", "f1", "roc_auc")

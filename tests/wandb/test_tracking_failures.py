@@ -27,6 +27,8 @@ from trainer.data.split import split
 from trainer.evaluate.bootstrap import Scores
 from trainer.tracking.tracker import Tracker
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 2
 
 
@@ -142,11 +144,11 @@ def test_wrong_key(wandb_server: WandbServer, tmp_path: Path) -> None:
     [
         ("upload", "error", "failed"),
         ("CommitArtifact", "refuse", "permission denied"),
-        pytest.param("file_stream", "error", "Timed out", marks=pytest.mark.slow),
-        pytest.param("file_stream", "hang", "Timed out", marks=pytest.mark.slow),
-        pytest.param("upload", "hang", "failed", marks=pytest.mark.slow),
-        pytest.param("Viewer", "hang", "did not respond in time", marks=pytest.mark.slow),
-        pytest.param("UpsertBucket", "hang", "init_timeout", marks=pytest.mark.slow),
+        ("file_stream", "error", "Timed out"),
+        ("file_stream", "hang", "Timed out"),
+        ("upload", "hang", "failed"),
+        ("Viewer", "hang", "did not respond in time"),
+        ("UpsertBucket", "hang", "init_timeout"),
     ],
 )
 def test_a_run_that_w_and_b_does_not_take_is_kept(
@@ -163,7 +165,6 @@ def test_tables_that_the_client_lost_silently_are_found_out(
     is_kept(track(tmp_path), tmp_path, "is finished, with 3 of 3 steps and 0 of 11 tab")
 
 
-@pytest.mark.slow
 def test_w_and_b_goes_away_in_the_middle(wandb_server: WandbServer, tmp_path: Path) -> None:
     wandb_server.fault("file_stream", "drop")
     tracked = track(tmp_path, "One", "Two")
@@ -183,7 +184,6 @@ def test_what_cannot_even_be_kept_is_said(wandb_server: WandbServer, tmp_path: P
     assert wandb_server.store.runs == {}
 
 
-@pytest.mark.slow
 def test_figures_come_as_they_happen_and_ctrl_c_ends_the_run(
     wandb_server: WandbServer, tmp_path: Path
 ) -> None:

@@ -16,6 +16,8 @@ from tests.wandb.server.server import WandbServer
 from tests.wandb.server.store import ENTITY
 from tests.wandb.test_wandb_registry import change, refused, stored
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def registry(wandb_server: WandbServer) -> WandbRegistry:  # noqa: ARG001
@@ -28,7 +30,6 @@ def made(tmp_path: Path) -> Path:
 
 
 class TestFetch:
-    @pytest.mark.slow
     def test_a_download_that_hangs_has_an_end(
         self, registry: WandbRegistry, made: Path, wandb_server: WandbServer, tmp_path: Path
     ) -> None:
@@ -68,15 +69,8 @@ class TestFetch:
         ("name", "entry", "named"),
         [
             ("../evil", {"digest": "", "size": 1}, "'../evil'"),
-            pytest.param(
-                "extra.bin", {"digest": "", "size": 1}, "'extra.bin'", marks=pytest.mark.slow
-            ),
-            pytest.param(
-                WEIGHTS,
-                {"digest": "", "size": LARGEST_FILE + 1},
-                f"{LARGEST_FILE + 1} bytes",
-                marks=pytest.mark.slow,
-            ),
+            ("extra.bin", {"digest": "", "size": 1}, "'extra.bin'"),
+            (WEIGHTS, {"digest": "", "size": LARGEST_FILE + 1}, f"{LARGEST_FILE + 1} bytes"),
             (WEIGHTS, {"digest": "x", "size": 1, "ref": "file:///etc/passwd"}, "a reference"),
         ],
     )

@@ -21,6 +21,8 @@ from tests.wandb.server.client import kill_client
 from tests.wandb.server.server import Kind, WandbServer
 from tests.wandb.server.store import ENTITY, KEY, ORG_ENTITY, Artifact, Collection
 
+pytestmark = pytest.mark.slow
+
 DATA = {"name": "my tweets.csv", "sha256": "5" * 64, "train": 70}
 DEADLINE = 300  # seconds within which a call must come back; each takes a few on an idle machine
 
@@ -199,13 +201,13 @@ class TestRegister:
     @pytest.mark.parametrize(
         ("operation", "kind"),
         [
-            pytest.param("Viewer", "error", marks=pytest.mark.slow),
+            ("Viewer", "error"),
             ("UpsertBucket", "error"),
-            pytest.param("CreateArtifact", "error", marks=pytest.mark.slow),
-            pytest.param("CreateArtifactFiles", "drop", marks=pytest.mark.slow),
-            pytest.param(f"upload {WEIGHTS}", "error", marks=pytest.mark.slow),
+            ("CreateArtifact", "error"),
+            ("CreateArtifactFiles", "drop"),
+            (f"upload {WEIGHTS}", "error"),
             (f"upload {WEIGHTS}", "drop"),
-            pytest.param("CommitArtifact", "error", marks=pytest.mark.slow),
+            ("CommitArtifact", "error"),
             ("LinkArtifact", "error"),
         ],
     )
@@ -236,7 +238,6 @@ class TestRegister:
         wandb_server.mend()
         assert registry.versions() == [version]
 
-    @pytest.mark.slow
     @pytest.mark.parametrize("operation", ["CommitArtifact", f"upload {WEIGHTS}", "LinkArtifact"])
     def test_what_hangs_has_an_end(
         self, made: Path, wandb_server: WandbServer, operation: str
@@ -266,7 +267,6 @@ class TestServerGone:
         wandb_server.start()
         assert registry.promote(CANDIDATE).aliases == (CANDIDATE, PRODUCTION)
 
-    @pytest.mark.slow
     def test_a_question_that_hangs_has_an_end(
         self, registry: WandbRegistry, made: Path, wandb_server: WandbServer
     ) -> None:
@@ -277,7 +277,6 @@ class TestServerGone:
         wandb_server.mend()
         assert registry.resolve(CANDIDATE) == version
 
-    @pytest.mark.slow
     def test_the_clients_own_process_dies(self, registry: WandbRegistry, made: Path) -> None:
         version = registry.register(made)
         kill_client()
@@ -291,7 +290,7 @@ class TestBreakOff:
 
     @pytest.mark.parametrize(
         ("operation", "after"),
-        [pytest.param("UpdateArtifact", 1, marks=pytest.mark.slow), ("AddAliases", 0)],
+        [("UpdateArtifact", 1), ("AddAliases", 0)],
     )
     def test_promotion(
         self, two: WandbRegistry, wandb_server: WandbServer, operation: str, after: int
@@ -304,7 +303,6 @@ class TestBreakOff:
         two.promote(CANDIDATE, reason="better")
         assert aliases(two) == {CANDIDATE: 1, PRODUCTION: 1, PREVIOUS: 0}
 
-    @pytest.mark.slow
     def test_promotion_between_its_two_aliases(
         self, two: WandbRegistry, wandb_server: WandbServer
     ) -> None:
@@ -316,7 +314,6 @@ class TestBreakOff:
         two.promote(CANDIDATE)
         assert aliases(two) == {CANDIDATE: 1, PRODUCTION: 1, PREVIOUS: 0}
 
-    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("operation", "after", "broken_off"),
         [

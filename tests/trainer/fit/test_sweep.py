@@ -58,6 +58,7 @@ def tried(ran: Ran, model: str) -> list[float]:
     return [float(line.split("ROC AUC ")[1].split(" ")[0]) for line in lines]
 
 
+@pytest.mark.slow
 def test_without_w_and_b(wandb_server: WandbServer, tmp_path: Path) -> None:
     (small,) = tiny_recipe().models.values()
     base = msgspec.structs.replace(tiny_recipe(), models={"One": small, "Two": small})
@@ -90,6 +91,7 @@ def test_without_w_and_b(wandb_server: WandbServer, tmp_path: Path) -> None:
     assert tried(ran, "One")[1:] != tried(ran, "Two")[1:]
 
 
+@pytest.mark.slow
 def test_with_w_and_b_s_own_sweep(wandb_server: WandbServer, tmp_path: Path) -> None:
     with surroundings(tmp_path):
         ran = sweep(tmp_path, "--count", "1", "--wandb", "online")
@@ -170,6 +172,7 @@ def test_wrong_options_are_refused(tmp_path: Path, options: list[str], named: li
         call("sweep", "--data", SAMPLE, *options).is_refused(2, *named)
 
 
+@pytest.mark.slow
 class TestAgent:
     """W&B's agent, which would wait for ever and keep Ctrl-C to itself."""
 
@@ -179,7 +182,6 @@ class TestAgent:
         "parameters": {"units": {"values": [1, 2]}},
     }
 
-    @pytest.mark.slow
     def test_w_and_b_goes_away(self, wandb_server: WandbServer, tmp_path: Path) -> None:
         tried: list[dict[str, Any]] = []
 
@@ -216,7 +218,6 @@ class TestAgent:
         (made,) = wandb_server.store.sweeps.values()
         assert len(made.trials) == 1
 
-    @pytest.mark.slow
     def test_ctrl_c(self, wandb_server: WandbServer, tmp_path: Path) -> None:
         begun = threading.Event()
 

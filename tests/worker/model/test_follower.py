@@ -248,6 +248,7 @@ def test_a_registry_that_goes_away_stops_nothing(
     follower.stop()
 
 
+@pytest.mark.slow
 def test_wandb_that_goes_away_in_the_middle_of_a_download_stops_nothing(
     place: Place, wandb_server: WandbServer, caplog: pytest.LogCaptureFixture
 ) -> None:
