@@ -51,6 +51,8 @@ class Adaptation(msgspec.Struct, frozen=True, kw_only=True):
         before: metric → the other bundle's figure with its 95 % interval.
         after: metric → the adapted bundle's figure.
         difference: metric → after minus before, on the same tweets.
+        curve: number of labels → metric → figure of an adaptation that learned only so many of
+            them.
     """
 
     base: str
@@ -66,6 +68,7 @@ class Adaptation(msgspec.Struct, frozen=True, kw_only=True):
     before: dict[str, Figure]
     after: dict[str, Figure]
     difference: dict[str, Figure]
+    curve: dict[int, dict[str, Figure]] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

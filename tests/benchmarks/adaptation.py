@@ -3,9 +3,15 @@
     python -m tests.benchmarks.adaptation --bundle FOLDER --events FOLDER [--published FILE]
 
 The protocol: a crisis' tweets are shuffled, by three seeds; the first 500 are the pool from which
-labels are asked, the rest is the test. Labels are chosen as `--choose` says: `random`, or
-`uncertain`: of each round (to 50, 100, 200) two fifths at random and the others nearest to the
-threshold of the model as adapted so far. Where `adapt` refuses labels, the base's figure counts.
+labels are asked, the rest is the test. `--choose` says how they are asked:
+
+- `random`;
+- `review`, as the review topic does, in rounds of 50, 50 and 100: two fifths at random, and the
+  others with a chance that grows with nearness to the threshold of the model as adapted so far, and
+  with the share of unknown words; a tweet like one that was chosen is not chosen.
+
+Where `adapt` refuses labels, the base's figure counts. `--labels wrong` makes a tenth of the labels
+wrong, and `--labels shuffled` draws them from a hat.
 
 Intervals are of the mean over seeds: 95 %, by bootstrap of the crises' test tweets (for an event)
 or of the events (for the mean).
@@ -23,20 +29,21 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from shared.bundle.load import load_bundle
+from shared.bundle.load import Bundle, load_bundle
 from shared.errors import DataError
 from shared.model.scorer import Scorer
 from trainer.adapt.learn import adapt
 from trainer.adapt.network import Network
-from trainer.data.dataset import Dataset
+from trainer.data.dataset import Dataset, Indices
 from trainer.data.read import read_dataset
 from trainer.data.split import cut_test
 
 SIZES = (50, 100, 200)
 POOL = 500
 SEEDS = 3
-RESAMPLES = 500
+RESAMPLES = 300
 _RANDOM_SHARE = 0.4
+_ALIKE = 0.5
 _INFORMATIVE = "Related and informative"
 _LEFT_OUT = "Not applicable"
 
@@ -73,6 +80,14 @@ class Row(msgspec.Struct):
     refused: list[int] = []
 
 
+class Published(msgspec.Struct, frozen=True):
+    """The published test part, which no adaptation should forget."""
+
+    texts: list[str]
+    labels: npt.NDArray[np.int8]
+    auc: float
+
+
 def read_events(folder: Path) -> Iterator[Event]:
     """Read the crises of CrisisLexT26, by name."""
     for path in sorted(folder.glob("*.csv")):
@@ -88,68 +103,104 @@ def read_events(folder: Path) -> Iterator[Event]:
 
 def measure_event(
     event: Event,
-    folder: Path,
+    base: Bundle,
+    network: Network,
     choose: str,
-    published: tuple[list[str], npt.NDArray[np.int8]] | None,
+    asked: str,
+    published: Published | None,
 ) -> Row:
     """Adapt the bundle to an event, by every seed and number of labels."""
-    base = load_bundle(folder)
-    sizes = (0, *SIZES)
+    threshold = base.manifest.threshold
+    unknown = _unknown_shares(base.scorer, event.texts)
     row = Row()
     for seed in range(SEEDS):
         order = np.random.default_rng(seed).permutation(len(event.texts))
         pool, test = order[:POOL], order[POOL:]
         if not 0.03 <= event.labels[test].mean() <= 0.97:
             continue
-        scorer, chosen = base.scorer, np.empty(0, np.intp)
-        for size in sizes:
+        draw = np.random.default_rng(seed)
+        labels = _as_asked(event.labels, pool, asked, draw)
+        scorer, chosen = base.scorer, pool[:0]
+        for size in (0, *SIZES):
             if size:
-                more = _choose(
-                    event, pool, chosen, size, scorer, choose, base.manifest.threshold, seed
-                )
+                left = pool[~np.isin(pool, chosen)]  # in random order
+                more = left[: size - len(chosen)]
+                if choose == "review":
+                    more = _review(event, left, len(more), chosen, scorer, threshold, unknown, draw)
                 chosen = np.concatenate([chosen, more])
                 start = time.process_time()
                 try:
-                    scorer = adapt(Network(folder), _dataset(event, chosen)).scorer
+                    scorer = adapt(network, _dataset(event, chosen, labels)).scorer
                     row.seconds.append(time.process_time() - start)
                 except DataError:
                     row.refused.append(size)
+                    scorer = base.scorer
             probabilities = scorer.score([event.texts[place] for place in test])
-            _add(row, size, event.labels[test], probabilities, base.manifest.threshold, seed)
+            _add(row, size, event.labels[test], probabilities, threshold, seed)
         if published:
-            before, after = (
-                roc_auc_score(published[1], one.score(published[0]))
-                for one in (base.scorer, scorer)
-            )
-            row.lost.append(float(before - after))
+            after = roc_auc_score(published.labels, scorer.score(published.texts))
+            row.lost.append(published.auc - float(after))
     return row
 
 
-def _dataset(event: Event, rows: npt.NDArray[np.intp]) -> Dataset:
+def _as_asked(
+    labels: npt.NDArray[np.int8], pool: Indices, asked: str, draw: np.random.Generator
+) -> npt.NDArray[np.int8]:
+    """Return what people say: the labels, some of them wrong, or others."""
+    labels = labels.copy()
+    if asked == "wrong":
+        labels[draw.choice(pool, len(pool) // 10, replace=False)] ^= 1
+    elif asked == "shuffled":
+        labels[pool] = draw.permutation(labels[pool])
+    return labels
+
+
+def _dataset(event: Event, rows: Indices, labels: npt.NDArray[np.int8]) -> Dataset:
     texts = [event.texts[row] for row in rows]
-    return Dataset(event.name, texts, event.labels[rows], np.ones(len(rows), np.float32), "")
+    return Dataset(event.name, texts, labels[rows], np.ones(len(rows), np.float32), "")
 
 
-def _choose(
+def _unknown_shares(scorer: Scorer, texts: list[str]) -> npt.NDArray[np.float64]:
+    encoded = [scorer.encode([text]) for text in texts]
+    return np.array([scorer.unknown_words(one) / max(len(one.ids), 1) for one in encoded])
+
+
+def _review(
     event: Event,
-    pool: npt.NDArray[np.intp],
-    chosen: npt.NDArray[np.intp],
-    size: int,
+    left: Indices,
+    count: int,
+    chosen: Indices,
     scorer: Scorer,
-    how: str,
     threshold: float,
-    seed: int,
-) -> npt.NDArray[np.intp]:
-    """Choose the tweets of the pool that are labelled next."""
-    left = pool[~np.isin(pool, chosen)]  # in random order
-    count = size - len(chosen)
-    if how == "random":
-        return left[:count]
-    drawn = np.random.default_rng(seed).choice(left, round(_RANDOM_SHARE * count), replace=False)
-    left = left[~np.isin(left, drawn)]
-    distance = np.abs(scorer.score([event.texts[place] for place in left]) - threshold)
-    nearest = left[np.argsort(distance, kind="stable")[: count - len(drawn)]]
-    return np.concatenate([drawn, nearest])
+    unknown: npt.NDArray[np.float64],
+    draw: np.random.Generator,
+) -> Indices:
+    """Choose tweets as `worker.review` does, but from a pool instead of a stream."""
+    probabilities = scorer.score([event.texts[place] for place in left]).astype(np.float64)
+    odds = np.clip(probabilities, 1e-6, 1 - 1e-6)
+    distance = np.log(odds / (1 - odds)) - np.log(threshold / (1 - threshold))
+    worth = np.exp(-(distance**2) / 2) + unknown[left] ** 2
+    at_random = set(range(round(_RANDOM_SHARE * count)))  # the pool is in random order
+    candidates = draw.choice(len(left), len(left), replace=False, p=worth / worth.sum())
+    taken = sorted(at_random)
+    seen = [_words(event.texts[place]) for place in (*chosen, *left[taken])]
+    for number in candidates:
+        words = _words(event.texts[left[number]])
+        if len(taken) == count:
+            break
+        if number not in at_random and not any(_are_alike(words, other) for other in seen):
+            taken.append(int(number))
+            seen.append(words)
+    rest = [number for number in range(len(left)) if number not in set(taken)]
+    return left[[*taken, *rest[: count - len(taken)]]]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word for word in text.lower().split() if not word.startswith(("@", "http")))
+
+
+def _are_alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    return len(one & other) >= _ALIKE * len(one | other)
 
 
 def _add(
@@ -192,20 +243,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--events", type=Path, required=True)
+    parser.add_argument("--only", default="", help="part of an event's name")
     parser.add_argument("--published", type=Path)
-    parser.add_argument("--choose", choices=("random", "uncertain"), default="random")
+    parser.add_argument("--choose", choices=("random", "review"), default="review")
+    parser.add_argument("--labels", choices=("right", "wrong", "shuffled"), default="right")
     arguments = parser.parse_args()
+    base, network = load_bundle(arguments.bundle), Network(arguments.bundle)
     published = None
     if arguments.published:
         dataset = read_dataset(arguments.published)
         test = cut_test(dataset)[1]
-        published = dataset.texts_of(test), dataset.labels[test]
+        texts, labels = dataset.texts_of(test), dataset.labels[test]
+        auc = float(roc_auc_score(labels, base.scorer.score(texts)))
+        published = Published(texts, labels, auc)
     sizes = (0, *SIZES)
     print("| event | " + " | ".join(map(str, sizes)) + " | lost on published | refused |")
     print("| --- |" + " --- |" * (len(sizes) + 2))
     rows = []
     for event in read_events(arguments.events):
-        row = measure_event(event, arguments.bundle, arguments.choose, published)
+        if arguments.only not in event.name:
+            continue
+        row = measure_event(event, base, network, arguments.choose, arguments.labels, published)
         if not row.auc[0]:
             continue
         rows.append(row)
@@ -224,8 +282,8 @@ def main() -> None:
     for name in ("accuracy", "error"):
         values = [np.mean([np.mean(getattr(row, name)[size]) for row in rows]) for size in sizes]
         print(f"| {name} | {' | '.join(f'{value:.3f}' for value in values)} | | |")
-    seconds = [one for row in rows for one in row.seconds]
-    print(f"\nCPU seconds of an adaptation: {np.mean(seconds):.1f}, at most {max(seconds):.1f}")
+    if seconds := [one for row in rows for one in row.seconds]:
+        print(f"\nCPU seconds of an adaptation: {np.mean(seconds):.1f}, at most {max(seconds):.1f}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from shared.bundle.quality import Figure, OperatingPoint
 from shared.errors import DataError
 from shared.registry.base import Version
 from trainer.adapt.learn import FEWEST_OF_A_CLASS, Adapted
-from trainer.adapt.network import Network
 from trainer.data.dataset import Dataset
 from trainer.data.duplicates import near_duplicates
 from trainer.data.same_text import normalized_hashes, word_hashes
@@ -25,18 +24,25 @@ PART = "labels"
 """The part of the data that the figures of an adapted bundle are of."""
 
 
+class Comparison(msgspec.Struct, frozen=True):
+    """How an adapted network compares with another version; fields as in `Adaptation`."""
+
+    compared: int
+    before: dict[str, Figure]
+    after: dict[str, Figure]
+    difference: dict[str, Figure]
+    curve: dict[int, dict[str, Figure]]
+
+
 def compare(
     dataset: Dataset, adapted: Adapted, other: Version, folder: Path, relearned: bool
-) -> tuple[int, dict[str, dict[str, Figure]]]:
+) -> Comparison:
     """Compare an adapted network with another version, on labels that the other did not learn.
 
     Args:
         other: with its own threshold, which the adapted one takes over from its base.
         folder: of the other version's bundle.
         relearned: whether the other may have learned some of the labels.
-
-    Returns:
-        How many labels were compared; and the figures `before`, `after` and `difference`.
 
     Raises:
         BundleError: if the other version's bundle cannot be loaded.
@@ -57,11 +63,16 @@ def compare(
     first = Scores(adapted.probabilities[rows], threshold)
     second = Scores(load_bundle(folder).scorer.score(dataset.texts_of(rows)), threshold)
     counts = draw(len(rows))
-    return len(rows), {
-        "before": measure(labels, second, counts),
-        "after": measure(labels, first, counts),
-        "difference": measure_difference(labels, first, second, counts),
-    }
+    return Comparison(
+        len(rows),
+        before=measure(labels, second, counts),
+        after=measure(labels, first, counts),
+        difference=measure_difference(labels, first, second, counts),
+        curve={
+            count: measure(labels, Scores(probabilities[rows], threshold), counts)
+            for count, probabilities in adapted.curve.items()
+        },
+    )
 
 
 def write_adapted(
@@ -69,7 +80,6 @@ def write_adapted(
     base: Version,
     other: Version,
     other_folder: Path,
-    network: Network,
     adapted: Adapted,
     dataset: Dataset,
     source: Path,
@@ -84,7 +94,6 @@ def write_adapted(
         base: the version that learned.
         other: the version to compare with, which may be the base.
         other_folder: of its bundle.
-        network: whose weights were adapted, with its new words.
         dataset: the labels that it learned.
         source: folder of the base's bundle.
 
@@ -92,8 +101,8 @@ def write_adapted(
         BundleError: if the bundle cannot be written.
         DataError: as `compare` does.
     """
-    before, manifest, labels = base.manifest, network.manifest, dataset.labels
-    compared, figures = compare(
+    before, labels, network = base.manifest, dataset.labels, adapted.network
+    comparison = compare(
         dataset, adapted, other, other_folder, relearned=other.digest != base.digest
     )
     adaptation = Adaptation(
@@ -106,11 +115,10 @@ def write_adapted(
         keywords=adapted.keywords,
         coverage=adapted.coverage,
         compared_with=other.digest,
-        compared=compared,
-        **figures,
+        **msgspec.structs.asdict(comparison),
     )
     manifest = msgspec.structs.replace(
-        manifest,
+        network.manifest,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         calibration=adapted.scorer.calibration,
         metrics={PART: evaluate(labels, adapted.probabilities, before.threshold)},

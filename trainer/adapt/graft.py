@@ -1,7 +1,7 @@
 """Graft: write a head into a network's weights, so that the network serves as it did before.
 
-Shapes stay as they are. `make_room` gives up what changes the network's opinions least, and
-`write_head` puts the head there.
+Shapes stay as they are. `Graft` gives up what changes the network's opinions least, and
+`Graft.with_head` puts the head there.
 
 In an LSTM, two of the embedding's dimensions and one of the n-grams' become channels: what a word
 and an n-gram add, and whether a word is a keyword. Two units read them:
@@ -14,6 +14,7 @@ and an n-gram add, and whether a word is a keyword. Two units read them:
 A feed-forward network has no state, so the head counts in every text there.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from shared.arrays import Floats
 from shared.model.architecture import Architecture, Weights
+from shared.text.lemmas import UNKNOWN_ID
 from trainer.adapt.head import Head
 
 _WORD_CHANNELS = 2
@@ -73,6 +75,14 @@ class Graft:
                 *self._free(ngrams, 1, self._without_dimension, logits),
             ]
         self.weights["output/bias"] += np.mean(before - logits(self.weights))
+
+    def with_unknown_words(self, rows: range) -> "Graft":
+        """Return a graft in which some words have the embedding of unknown words."""
+        embedding = self.weights["embedding/embeddings"].copy()
+        embedding[rows] = embedding[UNKNOWN_ID]
+        graft = copy.copy(self)
+        graft.weights = {**self.weights, "embedding/embeddings": embedding}
+        return graft
 
     def with_head(self, head: Head, scale: float, keywords: Sequence[int]) -> Weights:
         """Return the weights of the network with a head.

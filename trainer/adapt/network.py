@@ -1,5 +1,6 @@
 """Networks as parts: what a bundle's scorer is made of, open to change."""
 
+import copy
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -25,9 +26,11 @@ from shared.model.calibration import Calibration
 from shared.model.numpy_model import NumpyModel
 from shared.model.scorer import Scorer
 from shared.text.encoder import EncodedTexts, Encoder, TokenTable
-from shared.text.lemmas import UNKNOWN_ID, lemma_table, pipeline_from_bytes
+from shared.text.lemmas import lemma_table, pipeline_from_bytes
 from shared.text.tokens import Featurizer, WordVectors, vectors_from_bytes
+from trainer.adapt.graft import Graft
 from trainer.adapt.head import TextFeatures
+from trainer.evaluate.behaviour import read_pairs
 
 MOST_NEW_WORDS = 400
 FEWEST_TEXTS = 2
@@ -39,7 +42,7 @@ class Network:
 
     Attributes:
         manifest: of the bundle.
-        weights: by path.
+        graft: its weights, with room for a head.
         vocabulary: words by id, in order of frequency where training left them.
         pipeline: the bundle's file.
         vectors: the bundle's word vectors.
@@ -61,13 +64,17 @@ class Network:
                 "expected a model with n-grams, vectors, the summary mean-max and no hidden layer, "
                 "such as those of recipe tuned"
             )
-        self.weights: Weights = safetensors.load(read_file(folder, WEIGHTS))
+        weights: Weights = safetensors.load(read_file(folder, WEIGHTS))
         self.vocabulary: list[str] = json.loads(read_file(folder, VOCABULARY))
         self.pipeline = read_file(folder, PIPELINE)
         self.vectors: WordVectors = vectors_from_bytes(read_file(folder, VECTORS), spec.vectors)
         self._language = pipeline_from_bytes(self.pipeline)
         self._lemmas = lemma_table(self._language) if self.manifest.text.respell else None
         self._featurizer = Featurizer(self.vocabulary, self.vectors, self._lemmas)
+        examples = self.encode(
+            [text for pair in read_pairs() for text in (pair.relevant, pair.not_relevant)]
+        )
+        self.graft = Graft(spec, weights, lambda weights: self.logits(examples, weights))
 
     def encode(self, texts: Sequence[str]) -> EncodedTexts:
         """Return the tokens of texts, cut to the model's length; their table has no rows."""
@@ -90,7 +97,8 @@ class Network:
 
     def logits(self, encoded: EncodedTexts, weights: Weights | None = None) -> Floats:
         """Return the logits of texts, float32, shape (texts,), by other weights if given."""
-        model = NumpyModel(self.manifest.architecture, self.weights if weights is None else weights)
+        spec = self.manifest.architecture
+        model = NumpyModel(spec, self.graft.weights if weights is None else weights)
         table = TokenTable(self._featurizer, model.precompute)
         table.numbers(encoded.table.tokens)  # in the same order, so that the numbers are the same
         table.complete()
@@ -105,8 +113,8 @@ class Network:
             for end, length in zip(ends.tolist(), encoded.lengths.tolist(), strict=True)
         ]
 
-    def add_words(self, texts: Sequence[set[str]]) -> None:
-        """Give words a row of their own, in place of the rarest words of the vocabulary.
+    def with_words(self, texts: Sequence[set[str]]) -> "Network":
+        """Return a network that knows more words, in place of the rarest of the vocabulary.
 
         A new word's row is that of unknown words, so that no opinion changes.
 
@@ -117,11 +125,11 @@ class Network:
         counts = Counter(word for text in texts for word in sorted(text) if word not in known)
         new = [w for w, count in counts.most_common(MOST_NEW_WORDS) if count >= FEWEST_TEXTS]
         kept = self.vocabulary[: self.manifest.text.num_words - len(new)]
-        self.vocabulary = kept + new
-        embedding = self.weights["embedding/embeddings"].copy()
-        embedding[len(kept) : len(self.vocabulary)] = embedding[UNKNOWN_ID]
-        self.weights = {**self.weights, "embedding/embeddings": embedding}
-        self._featurizer = Featurizer(self.vocabulary, self.vectors, self._lemmas)
+        network = copy.copy(self)
+        network.vocabulary = kept + new
+        network.graft = self.graft.with_unknown_words(range(len(kept), len(network.vocabulary)))
+        network._featurizer = Featurizer(network.vocabulary, self.vectors, self._lemmas)
+        return network
 
     def scorer(self, weights: Weights, calibration: Calibration) -> Scorer:
         """Return a scorer with other weights."""

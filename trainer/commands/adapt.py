@@ -105,12 +105,9 @@ def adapt(
                 tracker.on_model_begin(name, settings, parts)
             with err.status(f"teaching {name} {len(rows)} labels"):
                 source = registry.fetch(base, context.cache)
-                network = Network(source)
-                adapted = learn(network, dataset)
+                adapted = learn(Network(source), dataset)
                 folder = registry.fetch(other, context.cache)
-                manifest = write_adapted(
-                    bundle, base, other, folder, network, adapted, dataset, source
-                )
+                manifest = write_adapted(bundle, base, other, folder, adapted, dataset, source)
             if tracker:
                 test = Scores(adapted.probabilities, manifest.threshold)
                 parameters = count_parameters(manifest.architecture)

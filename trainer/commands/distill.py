@@ -1,7 +1,6 @@
 """`triage-trainer distill`: asks teachers about a training part, and writes what they say."""
 
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
@@ -43,14 +42,21 @@ def distill(
     import numpy as np
     from rich.progress import Progress
 
-    from trainer.data.dataset import soft_targets
+    from shared.arrays import Floats
+    from trainer.data.dataset import Indices, soft_targets
     from trainer.data.split import Parts, cut_test, expect_both_labels, grouped_folds
     from trainer.distill.augment import LABELLED, make_variants
-    from trainer.distill.soft_labels import FOLDS, SEED, SoftLabels, write_soft_labels
+    from trainer.distill.soft_labels import (
+        FOLDS,
+        HELD_OUT,
+        SEED,
+        SoftLabels,
+        ask_teachers,
+        write_soft_labels,
+    )
     from trainer.distill.teacher import EPOCHS, Teacher
 
     err = context.err
-    all_held_out = (*combinations(range(FOLDS), 2), *combinations(range(FOLDS), 1))
     with err.status("reading the data"):
         dataset = labelled.read(err)
         expect_outcome(out, labelled.paths)
@@ -68,30 +74,26 @@ def distill(
                 teachers.append(Teacher(name, texts + variants.labelled, targets))
             except (OSError, ValueError) as error:
                 raise UsageError(f"--teacher {name}: {error}") from error
-    count = len(rows)
-    fold_of = np.concatenate([folds, np.repeat(folds, LABELLED)])
-    total = np.zeros((FOLDS, count, 1 + LABELLED), np.float32)
-    fits = [
-        (model, 100 * number + index, held_out)
-        for number in range(rounds)
-        for model in teachers
-        for index, held_out in enumerate(all_held_out)
-    ]
+    fits = rounds * len(teachers) * len(HELD_OUT)
+    probabilities = np.zeros((FOLDS, len(rows), 1 + LABELLED), np.float32)
     with Progress(console=err) as progress:
-        for number, (model, seed, held_out) in enumerate(fits):
-            train = np.flatnonzero(~np.isin(folds, held_out))
-            score = np.flatnonzero(np.isin(fold_of, held_out))
+
+        def teach(
+            model: Teacher, first_seed: int, train: Indices, score: Indices, number: int
+        ) -> Floats:
             task = progress.add_task(
-                f"teacher {number + 1} of {len(fits)}", total=EPOCHS * len(train) + len(score)
+                f"teacher {len(progress.tasks) + 1} of {fits}",
+                total=EPOCHS * len(train) + len(score),
             )
-            found = np.zeros(len(fold_of), np.float32)
-            found[score] = model.teach(train, score, seed, partial(progress.advance, task))
-            table = np.column_stack([found[:count], found[count:].reshape(count, LABELLED)])
-            for own, other in zip(held_out, held_out[::-1], strict=True):
-                total[other, folds == own] += table[folds == own]
-    probabilities = total * np.float32(len(all_held_out) / len(fits))
+            seed = first_seed + number
+            return model.teach(train, score, seed, partial(progress.advance, task))
+
+        for round_number in range(rounds):
+            for model in teachers:
+                probabilities += ask_teachers(folds, partial(teach, model, 100 * round_number))
+    probabilities /= rounds * len(teachers)
     write_soft_labels(dataset, SoftLabels(rows, folds, variants, probabilities), out)
-    own = probabilities[folds, np.arange(count), 0]
+    own = probabilities[folds, np.arange(len(rows)), 0]
     accuracy = float(np.mean((own >= 0.5) == dataset.labels[rows]))
     context.out.print(
         f"{out}: on tweets that they did not see, the teachers are right on {accuracy:.1%}"

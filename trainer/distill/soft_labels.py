@@ -6,8 +6,9 @@ teachers that did not see that fold either, or the measurement would be too good
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
+from itertools import combinations
 from pathlib import Path
 
 import msgspec
@@ -46,6 +47,36 @@ class SoftLabels(msgspec.Struct, frozen=True):
     folds: Ids
     variants: Variants
     probabilities: Floats
+
+
+HELD_OUT = (*combinations(range(FOLDS), 2), *combinations(range(FOLDS), 1))
+"""The folds that the teachers of a round did not see."""
+
+Teach = Callable[[Indices, Indices, int], Floats]
+"""Trains a teacher on some texts and returns its probabilities of others, float32. Both are indices
+of the rows' texts, followed by their labelled variants. The last argument numbers the teachers."""
+
+
+def ask_teachers(folds: Ids, teach: Teach) -> Floats:
+    """Train teachers without each fold, and without each pair of folds, and ask them.
+
+    Args:
+        folds: of the rows, shape (rows,).
+
+    Returns:
+        Probabilities as in `SoftLabels`.
+    """
+    count = len(folds)
+    fold_of = np.concatenate([folds, np.repeat(folds, LABELLED)])
+    probabilities = np.zeros((FOLDS, count, 1 + LABELLED), np.float32)
+    for number, held_out in enumerate(HELD_OUT):
+        score = np.flatnonzero(np.isin(fold_of, held_out))
+        found = np.zeros(len(fold_of), np.float32)
+        found[score] = teach(np.flatnonzero(~np.isin(folds, held_out)), score, number)
+        table = np.column_stack([found[:count], found[count:].reshape(count, LABELLED)])
+        for own, other in zip(held_out, held_out[::-1], strict=True):
+            probabilities[other, folds == own] = table[folds == own]
+    return probabilities
 
 
 def write_soft_labels(dataset: Dataset, soft_labels: SoftLabels, path: Path) -> None:

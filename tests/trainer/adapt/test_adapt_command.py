@@ -43,6 +43,8 @@ def test_labels_from_standard_input_become_a_candidate(
     assert version.manifest.quality is None
     assert found.relevant == 40
     assert found.difference["roc_auc"].low > 0
+    assert list(found.curve) == [25, 50]
+    assert found.before["roc_auc"].value < found.curve[25]["roc_auc"].value
     assert version.manifest.architecture == base.manifest.architecture
     assert version.manifest.files.keys() == base.manifest.files.keys()
     assert version.manifest.operating_points.keys() == base.manifest.operating_points.keys()
@@ -51,7 +53,10 @@ def test_labels_from_standard_input_become_a_candidate(
     assert written["adaptation"]["labels"] == 80
     folder = registry.folder / "versions" / "2"
     load_bundle(folder)  # reproduces its golden probabilities
-    assert "80 labelled tweets" in (folder / "model-card.md").read_text()
+    card = (folder / "model-card.md").read_text()
+    assert "80 labelled tweets" in card
+    for labels, figures in ((0, found.before), (50, found.curve[50]), (80, found.after)):
+        assert f"| {labels} | {figures['roc_auc']} |" in card
 
 
 def test_the_gate_compares_labels_and_the_test_part(

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -8,7 +9,7 @@ from shared.bundle.load import Bundle, load_bundle
 from shared.errors import DataError
 from tests.conftest import Trained
 from tests.trainer.adapt.crisis import as_dataset, make_tweets
-from trainer.adapt.learn import Adapted, adapt
+from trainer.adapt.learn import Adapted, adapt, expect_to_teach
 from trainer.adapt.network import Network
 from trainer.data.read import read_dataset
 
@@ -50,15 +51,12 @@ def test_opinions_about_other_texts_keep_their_order(
     assert np.corrcoef(before, after)[0, 1] > 0.999
 
 
-def test_no_label_is_predicted_by_what_learned_it(folder: Path) -> None:
-    """Labels that are drawn at random cannot be predicted, however well they are learned."""
+def test_labels_that_are_drawn_at_random_are_refused(folder: Path) -> None:
+    """They cannot be predicted by what did not learn them, however well they are learned."""
     texts, _ = make_tweets(100, seed=3)
     labels = np.random.default_rng(0).integers(0, 2, 100).tolist()
-    try:
-        found = adapt(Network(folder), as_dataset(texts, labels))
-    except DataError:
-        return
-    assert roc_auc_score(labels, found.probabilities) < 0.7
+    with pytest.raises(DataError, match="no better than their share of relevant tweets"):
+        adapt(Network(folder), as_dataset(texts, labels))
 
 
 def test_the_same_labels_give_the_same_weights(folder: Path, adapted: Adapted) -> None:
@@ -89,6 +87,41 @@ def test_labels_that_are_too_few_are_refused(
     texts, _ = make_tweets(len(labels), seed=6)
     with pytest.raises(DataError, match=reason):
         adapt(Network(trained.bundles / "LSTM"), as_dataset(texts, labels))
+
+
+LABELS = np.arange(50).astype(np.int8) % 2
+RIGHT = 2.0 * LABELS - 1
+"""Logits that agree with each label."""
+SCOPE = np.ones(50, np.bool_)
+
+
+def logits(right: int, seed: int = 0) -> npt.NDArray[np.float64]:
+    """Make logits that agree with so many of the labels, and contradict the others."""
+    wrong = np.random.default_rng(seed).choice(50, 50 - right, replace=False)
+    found = RIGHT.copy()
+    found[wrong] *= -1
+    return found
+
+
+def check(learnt: npt.NDArray[np.float64], prior: npt.NDArray[np.float64]) -> None:
+    texts, _ = make_tweets(50, seed=6)
+    expect_to_teach(as_dataset(texts, LABELS.tolist()), learnt, prior, SCOPE)
+
+
+@pytest.mark.parametrize("before", [20, 25, 35, 40])
+def test_labels_need_not_show_that_a_model_becomes_better(before: int) -> None:
+    check(logits(40), logits(before, seed=1))
+
+
+@pytest.mark.parametrize("right", [20, 25, 27])
+def test_a_model_that_predicts_no_better_than_a_share_is_refused(right: int) -> None:
+    with pytest.raises(DataError, match="no better than their share of relevant tweets"):
+        check(logits(right), logits(25, seed=1))
+
+
+def test_a_model_that_becomes_worse_is_refused() -> None:
+    with pytest.raises(DataError, match="worse than before"):
+        check(logits(38), 3 * RIGHT)
 
 
 def test_labels_that_contradict_each_other_are_refused(trained: Trained) -> None:
