@@ -55,8 +55,8 @@ def test_labels_from_standard_input_become_a_candidate(
     load_bundle(folder)  # reproduces its golden probabilities
     card = (folder / "model-card.md").read_text()
     assert "80 labelled tweets" in card
-    for labels, figures in ((0, found.before), (50, found.curve[50]), (80, found.after)):
-        assert f"| {labels} | {figures['roc_auc']} |" in card
+    for labels, row in ((0, found.before), (50, found.curve[50]), (80, found.after)):
+        assert f"| {labels} | {row['roc_auc']} |" in card
 
 
 def test_the_gate_compares_labels_and_the_test_part(

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -9,6 +8,7 @@ from shared.bundle.load import Bundle, load_bundle
 from shared.errors import DataError
 from tests.conftest import Trained
 from tests.trainer.adapt.crisis import as_dataset, make_tweets
+from trainer.adapt.head import Values
 from trainer.adapt.learn import Adapted, adapt, expect_to_teach
 from trainer.adapt.network import Network
 from trainer.data.read import read_dataset
@@ -90,20 +90,20 @@ def test_labels_that_are_too_few_are_refused(
 
 
 LABELS = np.arange(50).astype(np.int8) % 2
-RIGHT = 2.0 * LABELS - 1
+RIGHT: Values = 2.0 * LABELS.astype(np.float64) - 1
 """Logits that agree with each label."""
 SCOPE = np.ones(50, np.bool_)
 
 
-def logits(right: int, seed: int = 0) -> npt.NDArray[np.float64]:
+def logits(right: int, seed: int = 0) -> Values:
     """Make logits that agree with so many of the labels, and contradict the others."""
     wrong = np.random.default_rng(seed).choice(50, 50 - right, replace=False)
-    found = RIGHT.copy()
+    found: Values = RIGHT.copy()
     found[wrong] *= -1
     return found
 
 
-def check(learnt: npt.NDArray[np.float64], prior: npt.NDArray[np.float64]) -> None:
+def check(learnt: Values, prior: Values) -> None:
     texts, _ = make_tweets(50, seed=6)
     expect_to_teach(as_dataset(texts, LABELS.tolist()), learnt, prior, SCOPE)
 
@@ -121,7 +121,7 @@ def test_a_model_that_predicts_no_better_than_a_share_is_refused(right: int) -> 
 
 def test_a_model_that_becomes_worse_is_refused() -> None:
     with pytest.raises(DataError, match="worse than before"):
-        check(logits(38), 3 * RIGHT)
+        check(logits(38), logits(50))
 
 
 def test_labels_that_contradict_each_other_are_refused(trained: Trained) -> None:
