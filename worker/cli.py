@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from shared.command_line import new_app, run_command
 from shared.errors import run_program
 from worker.commands.alerts import alerts
+from worker.commands.check import check
 from worker.commands.create_topics import create_topics
 from worker.commands.demo import demo
 from worker.commands.desk import desk
@@ -23,6 +24,7 @@ app = new_app(
     "Settings are read from `TRIAGE_…` variables.",
 )
 app.command(run)
+app.command(check)
 app.command(create_topics)
 app.command(ingest)
 app.command(alerts)
