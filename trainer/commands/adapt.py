@@ -146,7 +146,8 @@ def _summary(manifest: Manifest) -> Group:
         f"{adaptation.relevant} of them relevant; on {adaptation.compared} new ones"
     )
     table = figures_table(title, "")
-    shown = [metric for metric in _SHOWN if metric in adaptation.difference]
+    measured = (adaptation.before, adaptation.after, adaptation.difference)
+    shown = [metric for metric in _SHOWN if all(metric in figures for figures in measured)]
     for metric in shown:
         table.add_column(NAMES[metric], no_wrap=True)
     rows = (("before", adaptation.before), ("after", adaptation.after))

@@ -9,6 +9,7 @@ import math
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from shared.arrays import Floats
@@ -60,13 +61,15 @@ def draw(rows: int, seed: int = SEED) -> Counts:
 def measure(labels: Labels, scores: Scores, counts: Counts) -> dict[str, Figure]:
     """Measure every metric of `trainer.evaluate.metrics` that the rows allow, with its interval.
 
+    Without alerts there is no precision.
+
     Args:
         labels: int8, shape (rows,), 1 for relevant.
         counts: resamples of these rows, as `draw` returns them.
     """
     values = evaluate(labels, scores.probabilities, scores.threshold)
     resampled = evaluate_resamples(labels, scores.probabilities, scores.threshold, counts)
-    figures = _figures(values, resampled)
+    figures = _with_shares(_figures(values, resampled), labels, scores)
     # A resample holds rows twice, which adds noise to the bins, and so to this metric alone. The
     # basic interval (Davison and Hinkley, 1997, section 5.2) subtracts that. It ends at the error
     # itself if few rows make the noise large.
@@ -80,7 +83,8 @@ def measure_decisions(labels: Labels, scores: Scores, counts: Counts) -> dict[st
     """Measure accuracy, precision, recall, F1 and the share of alerts, with intervals."""
     values = decisions(labels, scores.probabilities, scores.threshold)
     relevant = scores.probabilities >= scores.threshold
-    return _figures(values, decide_resamples(labels, relevant, counts))
+    figures = _figures(values, decide_resamples(labels, relevant, counts))
+    return _with_shares(figures, labels, scores)
 
 
 def measure_difference(
@@ -94,10 +98,13 @@ def measure_difference(
         )
         for scores in (first, second)
     )
-    return _figures(
+    figures = _figures(
         {name: one[name] - other[name] for name in one},
         {name: ones[name] - others[name] for name in ones},
     )
+    if not all(_alerts(scores).any() for scores in (first, second)):
+        figures.pop("precision", None)
+    return figures
 
 
 def mcnemar(labels: Labels, first: Scores, second: Scores) -> McNemar:
@@ -144,6 +151,31 @@ def share_difference(first: Figure, second: Figure) -> Figure:
     low = value - math.hypot(first.value - first.low, second.high - second.value)
     high = value + math.hypot(first.high - first.value, second.value - second.low)
     return Figure(value, low, high)
+
+
+def _alerts(scores: Scores) -> npt.NDArray[np.bool_]:
+    return scores.probabilities >= scores.threshold
+
+
+def _with_shares(figures: dict[str, Figure], labels: Labels, scores: Scores) -> dict[str, Figure]:
+    """Give shares of 0 and 1 Wilson's interval, and leave out the precision if nothing is an alert.
+
+    The resamples of rows that are all right are all right too: their interval would be one point.
+    """
+    alerts, positive = _alerts(scores), labels == 1
+    rows, hits = len(labels), int((alerts & positive).sum())
+    counted = {
+        "accuracy": (int((alerts == positive).sum()), rows),
+        "precision": (hits, int(alerts.sum())),
+        "recall": (hits, int(positive.sum())),
+        "alerts": (int(alerts.sum()), rows),
+    }
+    for metric, (successes, of) in counted.items():
+        if not of:
+            figures.pop(metric, None)
+        elif metric in figures and successes in (0, of):
+            figures[metric] = share(successes, of)
+    return figures
 
 
 def _figures(values: Metrics, resampled: dict[str, Values]) -> dict[str, Figure]:

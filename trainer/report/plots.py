@@ -83,7 +83,7 @@ def _learning_curve(model: Model, limits: dict[str, tuple[float, float]]) -> Pic
             axes.set_ylim(limits[metric])
         band = [(figure.low, figure.high) for figure in model.validation_accuracy]
         below.fill_between(epochs, *np.transpose(band), color=LOOKS[1][0], alpha=0.12, lw=0)
-        above.legend()
+        _legend_below(canvas, above)
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -150,10 +150,10 @@ def roc_curves(report: Report, measured: Measured) -> Picture:
         _curves(axes, report, measured, "roc_auc", curve)
         axes.set_xlabel("false alarms: share of the tweets that are not relevant")
         axes.set_ylabel("recall: share of the relevant tweets found")
-        axes.legend(loc="lower right", title="area under the curve", title_fontsize=8.5)
+        _legend_below(canvas, axes, "area under the curve")
 
     described = _described(report, "ROC curves", "roc_auc")
-    return _picture("roc", "ROC", described, (4.8, 4.4), paint)
+    return _picture("roc", "ROC", described, (4.8, 5.2), paint)
 
 
 def precision_recall_curves(report: Report, measured: Measured) -> Picture:
@@ -174,10 +174,10 @@ def precision_recall_curves(report: Report, measured: Measured) -> Picture:
         axes.set_xlabel("recall: share of the relevant tweets found")
         axes.set_ylabel("precision: share of the alerts that are relevant")
         axes.set_ylim(0, 1.02)
-        axes.legend(loc="lower left", title="average precision", title_fontsize=8.5)
+        _legend_below(canvas, axes, "average precision")
 
     described = _described(report, "Precision-recall curves", "average_precision")
-    return _picture("precision-recall", "Precision and recall", described, (4.8, 4.4), paint)
+    return _picture("precision-recall", "Precision and recall", described, (4.8, 5.2), paint)
 
 
 def calibration_plot(report: Report, measured: Measured) -> Picture:
@@ -201,15 +201,15 @@ def calibration_plot(report: Report, measured: Measured) -> Picture:
                 probabilities, bins=20, range=(0, 1), histtype="step", color=colour, ls=style
             )
         axes.set_ylabel("share that is relevant")
-        axes.legend(loc="upper left", title="calibration error", title_fontsize=8.5)
         below.set_ylabel("tweets")
         below.set_xlabel("probability that the model gives")
+        _legend_below(canvas, axes, "calibration error")
 
     def _label(model: Model) -> str:
         return f"{model.name} {model.figures['calibration_error'].value:.3f}"
 
     described = _described(report, "Calibration plot", "calibration_error")
-    return _picture("calibration", "Calibration", described, (4.8, 4.4), paint)
+    return _picture("calibration", "Calibration", described, (4.8, 5.2), paint)
 
 
 Curve = Callable[[Labels, Floats, Values | None], Values]
@@ -230,6 +230,19 @@ def _curves(axes: Axes, report: Report, measured: Measured, metric: str, curve: 
         label = f"{model.name} {model.figures[metric].value:.3f}"
         axes.plot(_GRID, whole, style, color=colour, label=label)
     axes.set_xlim(-0.01, 1.01)
+
+
+def _legend_below(canvas: Canvas, axes: Axes, title: str | None = None) -> None:
+    """Put the legend of the axes below all axes, where it hides no curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 1 if title else 2
+    canvas.legend(
+        *(handles, labels),
+        loc="outside lower center",
+        ncols=columns,
+        title=title,
+        title_fontsize=8.5,
+    )
 
 
 def _looks() -> "cycle[tuple[str, str]]":

@@ -48,6 +48,30 @@ def test_every_metric_has_an_interval_around_it() -> None:
     assert decided["alerts"].value == pytest.approx((scores.probabilities >= 0.5).mean())
 
 
+def test_shares_of_0_and_1_have_an_interval() -> None:
+    labels = np.array([1] * 20 + [0] * 20, np.int8)
+    right = Scores(np.where(labels == 1, 0.9, 0.1).astype(np.float32), 0.5)
+    wrong = Scores(1 - right.probabilities, 0.5)
+    counts = draw(40)
+    for measured in (measure(labels, right, counts), measure_decisions(labels, right, counts)):
+        assert measured["accuracy"] == share(40, 40)
+        assert measured["precision"] == measured["recall"] == share(20, 20)
+        assert measured["recall"].low == pytest.approx(0.839, abs=0.001)
+    assert measure(labels, wrong, counts)["accuracy"] == share(0, 40)
+
+
+def test_without_alerts_there_is_no_precision() -> None:
+    labels, scores = simulate(40, 1)
+    none = Scores(scores.probabilities, 1.1)
+    counts = draw(40)
+    for measured in (measure(labels, none, counts), measure_decisions(labels, none, counts)):
+        assert "precision" not in measured
+        assert measured["recall"] == share(0, int(labels.sum()))
+    assert measure_decisions(labels, none, counts)["alerts"] == share(0, 40)
+    assert "precision" not in measure_difference(labels, scores, none, counts)
+    assert "precision" in measure_difference(labels, scores, scores, counts)
+
+
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     # The noise is normal: accuracy is Φ(1), and the area Φ(√2).
     counts = draw(150)
