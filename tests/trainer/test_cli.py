@@ -28,6 +28,19 @@ class TestList:
         for shown in ("1", "candidate", "production", "tuned", validation):
             assert shown in ran.out.split() or f"{shown}," in ran.out.split()
 
+    def test_names_are_whole_and_columns_explained(
+        self, program: Program, registry: FolderRegistry, environment: pytest.MonkeyPatch
+    ) -> None:
+        alias = "storm-in-northern-alberta-2026"
+        registry.promote("1", alias=alias)
+        environment.setenv("COLUMNS", "40")
+        ran = program("list")
+        words = ran.out.split()
+        (version,) = registry.versions()
+        assert version.manifest.name in words
+        assert alias in [word.rstrip(",") for word in words]
+        assert "validation, test: accuracy, and the area under the ROC curve" in ran.out
+
     def test_history(self, program: Program, registry: FolderRegistry) -> None:
         registry.promote("1", alias="canary", reason="[b]try[/b]", forced=True)
         ran = program("list")
@@ -174,7 +187,7 @@ class TestEvaluate:
             assert found["recall"] == pytest.approx(point["figures"]["test"]["recall"])
 
     def test_own_data_is_measured_on_its_test_part(
-        self, program: Program, trained: Trained
+        self, program: Program, trained: Trained, tmp_path: Path
     ) -> None:
         ran = program("evaluate", "1", "--data", SAMPLE, "--json", "-")
         assert (ran.code, ran.err) == (0, "")
@@ -184,9 +197,10 @@ class TestEvaluate:
         assert {metric: found[metric] for metric in COLUMNS} == pytest.approx(
             {metric: model["test"][metric] for metric in COLUMNS}, abs=1e-6
         )
-        ran = program("evaluate", "1", "--data", SAMPLE)
+        ran = program("evaluate", "1", "--data", SAMPLE, "--json", tmp_path / "figures.json")
         assert (ran.code, ran.err) == (0, "")
         assert "192 tweets (the test part of 640), relevant from" in ran.out
+        assert json.loads((tmp_path / "figures.json").read_text()) == found
 
     def test_training_rows_in_other_data_are_told(self, program: Program, tmp_path: Path) -> None:
         grown = tmp_path / "grown.csv"

@@ -25,7 +25,7 @@ def evaluate(
 
     Args:
         version: A number or an alias.
-        json: Write the figures to this file as JSON; `-` for standard output.
+        json: Write the figures to this file as JSON, too; `-`: to standard output, and no tables.
 
     Raises:
         BundleError: if the version lacks the operating point that is asked for.
@@ -38,7 +38,7 @@ def evaluate(
     from trainer.evaluate.metrics import comparison
     from trainer.evaluate.metrics import evaluate as measure
 
-    registry, out, err = context.registry, context.out, context.err
+    registry, err = context.registry, context.err
     chosen = registry.resolve(version)
     dataset = labelled.read(err, chosen.manifest.labelling)
     expect_outcome(json, labelled.paths)
@@ -72,8 +72,9 @@ def evaluate(
         }
         behaving = {"behaviour": msgspec.to_builtins(behaves)}
         write_json(json, {**found, **figures, **behaving})
-    else:
-        part = f" (the test part of {len(dataset.texts)})" if test_part else ""
-        title = f"{len(rows)} tweets{part}, relevant from {threshold} on"
-        out.print(comparison([(called, dataset.name, figures)], title))
-        out.print(behaviour_table({called: behaves}))
+    if json == "-":
+        return
+    part = f" (the test part of {len(dataset.texts)})" if test_part else ""
+    title = f"{len(rows)} tweets{part}, relevant from {threshold} on"
+    context.out.print(comparison([(called, dataset.name, figures)], title))
+    context.out.print(behaviour_table({called: behaves}))

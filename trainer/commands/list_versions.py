@@ -1,16 +1,21 @@
 """`triage-trainer list`: shows the versions of a registry with their figures, and its history."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from rich import box
+from rich.cells import cell_len
 from rich.console import Group
-from rich.table import Column, Table
+from rich.table import Table
 
 from shared.bundle.manifest import Manifest
 from shared.registry.base import Event, Version
 from trainer.commands.options import ContextGiven, JsonFile
 from trainer.commands.output import write_json
+
+_SHORTEST_REASON = 12
+"""Columns for the text of a reason, in a terminal that is too narrow."""
 
 
 def list_versions(*, json: JsonFile = None, context: ContextGiven) -> None:
@@ -21,14 +26,16 @@ def list_versions(*, json: JsonFile = None, context: ContextGiven) -> None:
         $ triage-trainer list
 
     Args:
-        json: Write the listing to this file as JSON; `-` for standard output.
+        json: Write the listing to this file as JSON, too; `-`: to standard output, and no tables.
     """
     registry, out = context.registry, context.out
     versions, history = registry.versions(), registry.history()
     if json:
         write_json(json, as_json(versions, history))
-    elif versions:
-        out.print(as_tables(versions, history))
+    if json == "-":
+        return
+    if versions:
+        out.print(as_tables(versions, history, out.width), crop=False)
     else:
         why = "has no version that can be read" if history else "is empty"
         out.print(f"registry {registry.url} {why}")
@@ -53,32 +60,60 @@ def as_json(versions: list[Version], history: list[Event]) -> dict[str, Any]:
     }
 
 
-def as_tables(versions: list[Version], history: list[Event]) -> Group:
-    """Return the listing as two tables, each with the oldest first."""
-    table = _table("version", "aliases", "model", "recipe", "made (UTC)", "validation", "test")
-    for version in versions:
-        manifest = version.manifest
-        table.add_row(
+def as_tables(versions: list[Version], history: list[Event], width: int) -> Group:
+    """Return the listing as two tables for this width, each with the oldest first."""
+    rows = [
+        (
             str(version.number),
             ", ".join(version.aliases),
-            manifest.name,
-            manifest.recipe,
-            _minute(manifest.created),
-            _accuracy_and_auc(manifest, "validation"),
-            _accuracy_and_auc(manifest, "test"),
+            version.manifest.name,
+            version.manifest.recipe,
+            _minute(version.manifest.created),
+            _accuracy_and_auc(version.manifest, "validation"),
+            _accuracy_and_auc(version.manifest, "test"),
         )
-    events = _table("when (UTC)", "who", "did", "alias", "version", "reason")
-    for event in history:
-        did = f"{event.action} (forced)" if event.forced else event.action
-        told = (event.who, did, event.alias, str(event.version), event.reason)
-        events.add_row(_minute(event.time), *told)
-    return Group(table, "", events)
+        for version in versions
+    ]
+    columns = ("version", "aliases", "model", "recipe", "made (UTC)", "validation", "test")
+    events = [
+        (
+            _minute(event.time),
+            event.who,
+            f"{event.action} (forced)" if event.forced else event.action,
+            event.alias,
+            str(event.version),
+            event.reason,
+        )
+        for event in history
+    ]
+    return Group(
+        _table(columns, rows, width),
+        "validation, test: accuracy, and the area under the ROC curve in brackets, on these",
+        "parts of the data that the version was trained on",
+        "",
+        _table(("when (UTC)", "who", "did", "alias", "version", "reason"), events, width),
+    )
 
 
-def _table(*columns: str) -> Table:
-    table = Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD)
-    table.show_edge = table.pad_edge = False  # so that it fits into 80 columns
-    table.collapse_padding = True
+def _table(columns: Sequence[str], rows: Sequence[tuple[str, ...]], width: int) -> Table:
+    """Return a table that cuts no word in two but those of a reason, so that names can be copied.
+
+    Where it does not fit into `width`, its columns are as wide as their longest words. With the
+    longest of our own names that is 80.
+    """
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+    texts = list(zip(columns, *rows, strict=True))
+    fits = sum(max(map(cell_len, column)) for column in texts) + len(texts) - 1 <= width
+    needed = len(texts) - 1
+    for column in texts:
+        longest = max(cell_len(word) for text in column for word in text.split())
+        fixed = None if fits or column[0] == "reason" else longest
+        table.add_column(column[0], overflow="fold", width=fixed)
+        needed += fixed or _SHORTEST_REASON
+    if not fits:
+        table.width = max(width, needed) if "reason" in columns else needed
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

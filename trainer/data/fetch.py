@@ -59,7 +59,8 @@ def fetch(
                     downloader = pooch.HTTPDownloader(timeout=timeout_s)
                     file = Path(pooch.retrieve(url, None, NAME, folder, downloader=downloader))
                 except (requests.RequestException, ValueError) as error:
-                    problems.append(f"{url}: {error}")
+                    reason = getattr(error.args[0] if error.args else None, "reason", None)
+                    problems.append(f"{url}: {reason or error}")  # without urllib3's wrapping
                     continue
                 if content_hash(file) == content:
                     file.replace(target)
@@ -69,7 +70,8 @@ def fetch(
         raise DataError(f"{target} cannot be written: {error.strerror}") from error
     raise UnavailableError(
         f"the published data set cannot be downloaded: {'; '.join(problems)}. "
-        "Download it in a browser and pass it to --data, or use --from URL"
+        "Check the network; or download the file in a browser, on any machine, and pass it to "
+        "--data; or use --from URL"
     )
 
 
