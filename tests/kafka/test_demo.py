@@ -99,6 +99,21 @@ def test_what_cannot_be_done_is_said_at_once(tmp_path: Path, options: str, told:
     assert demo.output.read_text() == f"error: {told}\n"
 
 
+def test_a_kafka_that_cannot_start_ends_the_training(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HOME", str(home))  # no jars are cached there
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            patched.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+        demo = Demo(tmp_path)
+        assert demo.process.wait(60) == 6, demo.output.read_text()
+    shown = demo.output.read_text()
+    assert "kafka.Kafka cannot be downloaded" in shown
+    assert "validation loss" not in shown
+    assert list(demo.scratch.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_own_columns_and_what_training_says_of_them(tmp_path: Path) -> None:
     file = tmp_path / "own.csv"

@@ -134,13 +134,18 @@ def _demo(
 
     _say(console, "triage-trainer train", f"trains on {data.name} while a Kafka starts")
     failed: list[DependencyError] = []
-    starting = threading.Thread(target=_start, args=(kafka, failed))
+    starting = threading.Thread(target=_start, args=(kafka, failed, programs.end))
     starting.start()
     stack.callback(starting.join)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in columns.items()]
-    trained = programs.call(
-        "trainer", "train", f"--data={data.resolve()}", f"--test-out={held_out}", *options
-    )
+    try:
+        trained = programs.call(
+            "trainer", "train", f"--data={data.resolve()}", f"--test-out={held_out}", *options
+        )
+    except DependencyError as error:
+        if failed:
+            raise failed[0] from error
+        raise
     console.print(Text.from_ansi(trained))
     _say(console, "triage-trainer promote candidate", "makes it the model of all workers")
     console.print(Text.from_ansi(programs.call("trainer", "promote", "candidate")))
@@ -267,11 +272,13 @@ class _Programs:
                 process.wait()
 
 
-def _start(kafka: LocalKafka, failed: list[DependencyError]) -> None:
+def _start(kafka: LocalKafka, failed: list[DependencyError], give_up: Callable[[], object]) -> None:
+    """Start Kafka. If that fails, keep the error and give up, so that nobody waits for training."""
     try:
         kafka.start()
     except DependencyError as error:
         failed.append(error)
+        give_up()
 
 
 def _start_worker(programs: _Programs, console: Console) -> str:
