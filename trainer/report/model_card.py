@@ -26,7 +26,7 @@ def model_card(manifest: Manifest) -> str:
         "words": lambda metric: NAMES[metric],
         "three": lambda value: f"{value:.3f}",
         "interval": _interval,
-        "signed": lambda figure: f"{figure:+}",
+        "signed": lambda figure: _interval(figure, "+"),
     }
     quality = manifest.quality
     weakest = min(quality.behaviour.pairs, key=lambda pairs: pairs.accuracy) if quality else None
@@ -39,8 +39,9 @@ def model_card(manifest: Manifest) -> str:
     )
 
 
-def _interval(figure: Figure | jinja2.Undefined) -> str:
-    return f"{figure}" if isinstance(figure, Figure) else ""
+def _interval(figure: Figure | jinja2.Undefined, sign: str = "") -> str:
+    """Show a figure with its interval, or a dash where there is none."""
+    return f"{figure:{sign}}" if isinstance(figure, Figure) else "–"
 
 
 def _plain(text: str) -> str:

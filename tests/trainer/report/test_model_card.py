@@ -92,6 +92,18 @@ def test_every_finding_is_on_the_card(manifest: Manifest) -> None:
     assert "| `recall-90` | not reached |" in without
 
 
+def test_a_model_without_alerts_has_a_card(manifest: Manifest) -> None:
+    quality = manifest.quality
+    assert quality is not None
+    assert quality.baseline is not None
+    difference = {k: v for k, v in quality.baseline.difference.items() if k != "precision"}
+    baseline = msgspec.structs.replace(quality.baseline, difference=difference)
+    changed = msgspec.structs.replace(quality, baseline=baseline)
+    card = model_card(msgspec.structs.replace(manifest, quality=changed))
+    (row,) = re.findall(rf"^\| {NAMES['precision']} \|.*\| – \|$", card, re.MULTILINE)
+    assert f"{quality.baseline.figures['precision']}" in row
+
+
 def test_what_is_said_of_the_published_set_is_said_of_it_alone(
     manifest: Manifest, published: Path
 ) -> None:
