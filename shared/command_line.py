@@ -1,6 +1,7 @@
 """Command lines: what `triage-trainer` and `triage-worker` have in common."""
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -53,6 +54,9 @@ def run_command(app: App, arguments: Sequence[str] | None, given: Callable[[], A
     Raises:
         UsageError: if the arguments are not those of a command.
     """
+    if any(option.startswith("e") for option in sys.warnoptions):
+        # PYTHONWARNINGS=error, which a warning of any library would end the program by.
+        warnings.simplefilter("default")
     tokens = sys.argv[1:] if arguments is None else arguments
     if not tokens:
         raise UsageError(f"expected a command; see {app.name[0]} --help")

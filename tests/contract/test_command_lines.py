@@ -148,6 +148,17 @@ def test_backends_that_a_notebook_chose_break_nothing() -> None:
     assert done.stdout.splitlines()[1:] == ["Agg tensorflow"]
 
 
+def test_warnings_that_are_made_errors_break_nothing() -> None:
+    code = "from worker.cli import main; main(['settings']); import worker.service"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("program", ["trainer.cli", "worker.cli"])
 def test_help_waits_for_no_heavy_package(program: str) -> None:
     heavy = {"keras", "tensorflow", "pandas", "sklearn", "scipy", "spacy", "wandb", "kafka"}
