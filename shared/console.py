@@ -18,11 +18,11 @@ class Console(rich.console.Console):
 
     def on_broken_pipe(self) -> None:
         """Raise the `BrokenPipeError` that is being handled."""
-        raise  # rich calls it while it handles the error
+        raise  # rich calls this in its handler of the error
 
 
 def set_stdout_to_utf8() -> None:
-    """Make standard output UTF-8, which JSON is by RFC 8259, in any locale."""
+    """Make standard output UTF-8 in any locale, because JSON is UTF-8 (RFC 8259)."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
 

@@ -9,8 +9,8 @@
     │   └── UnavailableError   the same may succeed later: a worker waits and retries
     └── RecordError         keep the record as a dead letter and continue with the next one
 
-Exit code 0 is success, 1 a fault of the program itself (with a traceback: please report it), and
-130 an interruption by Ctrl-C.
+Exit code 0 is success, 1 a bug (with a traceback: please report it), and 130 an interruption by
+Ctrl-C.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from typing import ClassVar, TextIO
 
 
 class TriageError(Exception):
-    """An error that its message explains. Programs print it without a traceback."""
+    """An error with a message for users. Programs print it without a traceback."""
 
     exit_code: ClassVar[int] = 1
 
@@ -91,7 +91,7 @@ def run_program(main: Callable[[], int], stderr: TextIO | None = None) -> int:
     try:
         code = main()
         if sys.stdout is not None:
-            sys.stdout.flush()  # here, because Python's own flush at the end would exit with 120
+            sys.stdout.flush()  # flush here: Python's own flush at the end would exit with 120
         return code
     except TriageError as error:
         _complain(f"error: {error}", out)

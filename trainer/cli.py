@@ -1,4 +1,4 @@
-"""`triage-trainer`: the program and its commands, of which each has a file in trainer/commands."""
+"""`triage-trainer`: the program. Each command has a file in trainer/commands."""
 
 import os
 import sys
@@ -57,7 +57,7 @@ _EXTRA_OF = {"torch": "distill", "transformers": "distill"} | dict.fromkeys(
     ),
     "trainer",
 )
-"""Packages that an installation for the worker alone lacks, and the extra that installs them."""
+"""Packages that the worker does not need, and the extra that installs them."""
 
 
 _OWN_BACKENDS = {"MPLBACKEND": "Agg", "KERAS_BACKEND": "tensorflow"}

@@ -15,15 +15,15 @@ from worker.settings import Settings
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which alerts are asked for; the default is all.
+    """A filter of alerts; the default is all.
 
     Attributes:
         min_probability: from 0 to 1.
-        match: a regular expression that is found in the text, in upper or lower case.
-        langs: languages, such as `en`; an alert without one is not among them.
-        authors: names, with or without @, in upper or lower case.
-        since: the alert was scored then or later.
-        until: it was scored before.
+        match: a regular expression to find in the text, ignoring case.
+        langs: languages, such as `en`. If given, alerts without a language are excluded.
+        authors: names, with or without @, ignoring case.
+        since: only alerts that were scored then or later.
+        until: only alerts that were scored before.
     """
 
     min_probability: float = 0
@@ -34,7 +34,7 @@ class Selection(msgspec.Struct, frozen=True):
     until: datetime | None = None
 
     def compile(self) -> Callable[[Alert], bool]:
-        """Return what says whether an alert is asked for.
+        """Return a function that tells whether an alert passes the filter.
 
         Raises:
             UsageError: if `match` is not a regular expression.
@@ -72,14 +72,14 @@ def print_alerts(
     incidents: bool,
     max_messages: int | None,
 ) -> None:
-    """Print alerts as they come, until `max_messages` were printed or it is interrupted.
+    """Print alerts as they arrive, until `max_messages` are printed or it is interrupted.
 
-    What was published before is read too if `selection` begins in the past. It ends by itself if
-    `selection` has ended: then nothing more can come.
+    Earlier alerts are read too if `selection` starts in the past. If `selection` ends in the past,
+    the function returns at the end of the topic.
 
     Args:
         show: prints a line of an alert, in rich's markup unless `as_json`.
-        warn: prints a line about a record that is no alert, or about the connection.
+        warn: prints a line about a record that is not an alert, or about the connection.
         incidents: print a line when an incident begins, and when it has grown to 2, 5, 10, 20, 50
             alerts and so on.
 
@@ -127,7 +127,7 @@ def _by_alert(as_json: bool) -> Callable[[Alert, bytes], str | None]:
 
 
 class _Told(msgspec.Struct):
-    """What of an incident was printed."""
+    """What was printed of an incident."""
 
     first_seen: datetime
     alerts: int = 0
@@ -138,7 +138,7 @@ class IncidentLine(msgspec.Struct, frozen=True):
 
     Attributes:
         incident: the id of its first alert.
-        alert: the one with which it has reached this number of alerts.
+        alert: the alert that brought it to this number.
     """
 
     incident: str
@@ -149,7 +149,7 @@ class IncidentLine(msgspec.Struct, frozen=True):
 
 
 def _by_incident(settings: Settings, as_json: bool) -> Callable[[Alert, bytes], str | None]:
-    """Return what gives a line when an incident begins or has grown, and else None."""
+    """Return a function that gives a line when an incident begins or grows, otherwise None."""
     try:
         from worker.desk.incidents import Incidents
     except ModuleNotFoundError as error:
@@ -203,5 +203,5 @@ def alert_line(alert: Alert) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text without markup, line breaks and anything that controls the terminal."""
+    """Return text without markup, line breaks and control characters."""
     return escape("".join(c if c.isprintable() else " " for c in text))

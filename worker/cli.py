@@ -1,4 +1,4 @@
-"""`triage-worker`: the program and its commands, of which each has a file in worker/commands."""
+"""`triage-worker`: the program. Each command has a file in worker/commands."""
 
 import os
 import sys

@@ -1,10 +1,10 @@
-"""Ingest: publish the records of files into the input topic, and continue where a run has ended.
+"""Ingest: publish the records of files into the input topic, and continue interrupted runs.
 
     file ─decompress─▶ lines ─chunk─▶ one transaction each ─▶ input topic
                                  └─▶ position file
 
-The position file is written after its chunk is committed. A run that is killed between the two
-sends that one chunk again; nothing is ever left out. Standard input has no position.
+The position file is written after its chunk is committed. After a kill between the two, the next
+run sends that one chunk again; no record is ever lost. Standard input has no position.
 """
 
 import bz2
@@ -31,24 +31,24 @@ from worker.settings import Settings
 
 STANDARD_INPUT = Path("-")
 MAX_BYTES = 1_000_000
-"""Of a record, with room for what Kafka adds: brokers take messages of 1 MiB unless told else."""
+"""Largest record, with room for Kafka's overhead: by default, brokers take messages of 1 MiB."""
 _CHUNK_RECORDS = 1000
 _CHUNK_BYTES = 4 << 20
 _CHUNKS_A_SECOND = 10
-"""With a rate, so many chunks are sent a second, rather than all of its records at once."""
+"""Chunks per second if there is a rate, so that records are spread over the second."""
 _FINGERPRINT_BYTES = 1 << 16
 _ARCHIVE_BYTES = 1 << 30
-"""The largest JSON array, which is parsed as a whole."""
+"""The largest JSON array in bytes. It is parsed as a whole."""
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
-"""What the decompressors raise."""
+"""The errors of the decompressors."""
 
 
 class Counts(msgspec.Struct):
-    """What became of a file's lines.
+    """The outcome of a file's lines.
 
     Attributes:
         sent: records that this run published.
-        before: lines that an earlier run has taken.
+        before: lines that an earlier run has sent.
         blank: lines without content.
         too_large: numbers of lines that are longer than `MAX_BYTES`.
     """
@@ -60,13 +60,13 @@ class Counts(msgspec.Struct):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """How far a file has been taken.
+    """How much of a file has been sent.
 
     Attributes:
-        file: its absolute path, for people who read this.
-        fingerprint: SHA-256 of its beginning, so that another file of this name starts anew.
+        file: its absolute path, for people.
+        fingerprint: SHA-256 of its beginning, to recognise another file with this name.
         fingerprint_bytes: the size of this beginning.
-        lines: that were taken.
+        lines: that were sent.
     """
 
     file: str
@@ -76,14 +76,14 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Publishes(Protocol):
-    """What ingesting needs of `worker.kafka.publisher.Publisher`."""
+    """The part of `worker.kafka.publisher.Publisher` that ingesting needs."""
 
     def publish(self, messages: Iterable[Message]) -> object:
         """Publish messages, and wait until Kafka has them."""
 
 
 class Pace:
-    """Keeps to a rate.
+    """Limits the rate.
 
     Args:
         rate: records per second; None: as fast as possible.
@@ -101,7 +101,7 @@ class Pace:
         self.chunk_records = max(1, min(_CHUNK_RECORDS, share))
 
     def wait(self, records: int) -> None:
-        """Wait until so many records may be sent. A delay is not made up for by a burst."""
+        """Wait until this many records may be sent. After a delay there is no burst."""
         if self._rate is None:
             return
         now = self._clock()
@@ -124,11 +124,12 @@ def ingest(
         path: JSON Lines, a JSON array or a file of X's archive, perhaps compressed with gzip, zstd,
             bzip2 or xz; `-` for standard input.
         restart: send all of it again.
-        progress: is called with the bytes of the file that were read, its size (None if it has
-            none), and the records that were sent.
+        progress: called with the bytes that were read, the file's size (None if unknown), and the
+            records that were sent.
 
     Raises:
-        DataError: if the file cannot be read, or is damaged; what was read before is sent.
+        DataError: if the file cannot be read, or is damaged. The records before the damage are
+            sent.
         DependencyError: from Kafka.
     """
     name = _name_of(settings, path)
@@ -188,11 +189,11 @@ def ingest_file(
 
 
 def report(settings: Settings, path: Path, counts: Counts) -> str:
-    """Describe in a line what became of a file."""
+    """Describe the outcome of a file in a line."""
     name = "standard input" if path == STANDARD_INPUT else str(path)
     parts = [f"{name}: {counts.sent:,} records sent to {settings.input_topic}"]
     if counts.before:
-        parts.append(f"{counts.before:,} lines were taken before (--restart sends them again)")
+        parts.append(f"{counts.before:,} lines were sent before (--restart sends them again)")
     if counts.blank:
         parts.append(f"{counts.blank:,} blank lines")
     if counts.too_large:
@@ -203,7 +204,7 @@ def report(settings: Settings, path: Path, counts: Counts) -> str:
 
 
 def _name_of(settings: Settings, path: Path) -> str:
-    """Name a file in this topic, so that it has a position and a transactional id of its own."""
+    """Return a name for a file and this topic, for its position and its transactional id."""
     if path == STANDARD_INPUT:
         return f"stdin-{os.getpid()}"
     where = f"{path.absolute()}\n{settings.kafka_bootstrap_servers}\n{settings.input_topic}"
@@ -273,8 +274,8 @@ def _lines(
     """Read the lines of a file, or the elements of its JSON array.
 
     Yields:
-        The number of a line, from 1, and its content without white space around it; None for the
-        content of a line that is too long.
+        The number of a line, from 1, and its content without surrounding white space. The content
+        is None if the line is too long.
     """
     number = 0
     try:
@@ -300,7 +301,7 @@ def _lines(
                     )
             yield number, content
     except _DAMAGE as error:
-        raise DataError(f"{path} is damaged behind line {number}: {error}") from error
+        raise DataError(f"{path} is damaged after line {number}: {error}") from error
 
 
 def _elements(path: Path, file: io.BufferedReader) -> list[bytes | None]:
@@ -313,13 +314,13 @@ def _elements(path: Path, file: io.BufferedReader) -> list[bytes | None]:
             content[content.index(b"[") :].rstrip(b" \t\r\n;"), type=list[msgspec.Raw]
         )
     except (msgspec.DecodeError, ValueError) as error:
-        raise DataError(f"{path} begins like a JSON array and is none: {error}") from error
+        raise DataError(f"{path} begins like a JSON array but is not one: {error}") from error
     values = (bytes(element) for element in elements)
     return [value if len(value) <= MAX_BYTES else None for value in values]
 
 
 def _decompressed(raw: io.BufferedReader) -> io.BufferedReader:
-    """Open a file by what it begins with; it stays open when the reader is closed."""
+    """Return a reader that decompresses a file by its first bytes, and never closes it."""
     start = raw.peek(8)[:8]
     reader: Any = raw
     if start.startswith(b"\x1f\x8b"):

@@ -1,4 +1,4 @@
-"""Replay: put dead letters back into the input topic, each once, however often it runs.
+"""Replay: publish dead letters to the input topic again, each once, however often it runs.
 
     dead letters ─select─▶ original records ─▶ input topic
                      ▲                  └─▶ a note in the dead-letters topic: which ones they were
@@ -7,7 +7,7 @@
 Records and note are one transaction. A run that is killed leaves no record without a note, and the
 next run continues where it ended. A note comes after the dead letters that it names, and Kafka
 deletes the oldest records first, so it stays as long as they do; offsets of a consumer group would
-not. All runs share a transactional id, so that a new run takes over from one that still works.
+not. All runs share a transactional id, so a new run ends one that still works.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ from worker.messages.dead_letter import DeadLetter, as_it_came, read_dead_letter
 from worker.settings import Settings
 
 MOST_REPLAYS = 3
-"""A record that failed this many times after a replay stays: its cause is not fixed."""
+"""A record that failed this many times after a replay is not replayed again."""
 _NOTE = "triage-note"
 _MOST_RECORDS = 500
 _MOST_BYTES = 4 << 20
@@ -37,7 +37,7 @@ Coordinates = tuple[int, int]
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which dead letters to put back.
+    """Which dead letters to replay.
 
     Attributes:
         reasons: the reasons to include; empty: all.
@@ -55,8 +55,8 @@ class Summary(msgspec.Struct):
     """What happened to the dead letters of a topic.
 
     Attributes:
-        replayed: how many were put back, or would be, by reason.
-        left: how many stay, by the cause.
+        replayed: how many were replayed, or would be, by reason.
+        left: how many were not replayed, by cause.
     """
 
     replayed: Counter[str]
@@ -64,13 +64,14 @@ class Summary(msgspec.Struct):
 
 
 def replay(settings: Settings, selection: Selection, *, send: bool) -> Summary:
-    """Put the selected dead letters back, or only count them.
+    """Replay the selected dead letters, or only count them.
 
-    Without transactions (`TRIAGE_DELIVERY=at-least-once`), records that were put back just before a
-    run was killed are put back again.
+    Without transactions (`TRIAGE_DELIVERY=at-least-once`), records that were replayed just before a
+    run was killed are replayed again.
 
     Raises:
-        DependencyError: from Kafka. What was put back before the error is not put back again.
+        DependencyError: from Kafka. Records that were replayed before the error are not replayed
+            again.
     """
     summary = Summary(Counter(), Counter())
     if not send:
@@ -92,7 +93,7 @@ def replay(settings: Settings, selection: Selection, *, send: bool) -> Summary:
 def _selected(
     settings: Settings, selection: Selection, summary: Summary
 ) -> Iterator[tuple[Coordinates, DeadLetter]]:
-    """Yield the dead letters to put back, and count all of them in the summary."""
+    """Yield the dead letters to replay, and count all dead letters in the summary."""
     noted = {
         coordinates
         for r in read(settings, settings.dead_letters_topic)
@@ -171,10 +172,10 @@ def _noted(record: Record) -> list[Coordinates]:
 
 
 def moment_of(text: str) -> datetime:
-    """Parse a time in ISO 8601 with its offset from UTC.
+    """Parse an ISO 8601 time with an offset from UTC.
 
     Raises:
-        UsageError: if it is not one.
+        UsageError: if it is not such a time.
     """
     try:
         moment = datetime.fromisoformat(text)

@@ -20,18 +20,19 @@ from worker.triage import Outcome
 log = logging.getLogger("triage")
 
 _POLL_SECONDS = 0.2
-"""How long a wait for the first record of a batch may hide that the worker is to stop."""
+"""The longest wait for the first record of a batch, after which the worker can stop."""
 _LAG_SECONDS = 5
-"""How often the ends of the partitions are asked for."""
+"""Seconds between two requests for the ends of the partitions."""
 _SHORTEST_BACK_OFF = 0.2
 _LONGEST_BACK_OFF = 10.0
 """Seconds before the next attempt after a dependency failed."""
 _WINDOW = 1000
-"""Records over which the share of dead letters is taken."""
+"""Records over which the share of dead letters is computed."""
 _YOUNG_OBJECTS = 50_000
-"""After so many more new objects than gone ones the collector looks for garbage among them."""
+"""The garbage collector runs when this many more objects were created than freed."""
 _PROBE = 20
-"""Records in a batch while the worker is paused for dead letters, to see if it may go on."""
+"""Records in a batch while the worker is paused for dead letters, to test whether it can
+continue."""
 
 T = TypeVar("T")
 
@@ -54,24 +55,24 @@ class Source(Protocol):
         """Return the next batch, or None if there is no record within `timeout` seconds."""
 
     def truncate(self, batch: Batch, records: int) -> Batch:
-        """Return the first records of the batch received last; the others come with the next."""
+        """Return the first records of the last batch. The others come with the next one."""
 
     def rewind(self) -> None:
-        """Let what was received and is not committed come again."""
+        """Read uncommitted records again."""
 
     def lag(self) -> dict[tuple[str, int], Lag]:
         """Return how many records wait, by (topic, partition); empty without partitions."""
 
 
 class Sink(Protocol):
-    """Where the messages that a batch becomes are published and its records are committed.
+    """Where a batch's messages are published and its records committed.
 
     Each method may raise a `DependencyError`, which is an `UnavailableError` if trying again can
     help.
     """
 
     def connect(self) -> None:
-        """Connect, or start anew after a failure."""
+        """Connect, or reconnect after a failure."""
 
     def deliver(self, batch: Batch, messages: Sequence[Message]) -> None:
         """Publish the messages and commit the batch."""
@@ -83,7 +84,7 @@ class BatchTriage(Protocol):
     threshold: float
 
     def __call__(self, records: Sequence[Record]) -> Outcome:
-        """Return what becomes of the records, or of the first of them."""
+        """Return the outcome of the records, or of the first of them."""
 
 
 class _StoppedError(Exception):
@@ -91,14 +92,14 @@ class _StoppedError(Exception):
 
 
 class Loop:
-    """A member of the consumer group that goes round.
+    """The loop of a member of the consumer group.
 
     Args:
-        check_topics: looks for the topics before anything else.
-        load: loads the bundle to begin with.
-        reload: returns what to triage with from now on, or None if nothing has changed.
-        stop: ends the loop; the batch at hand is finished.
-        clock: seconds that only go forward.
+        check_topics: called first; raises if a topic is missing.
+        load: loads the first bundle.
+        reload: returns the new triage after a promotion, otherwise None.
+        stop: ends the loop after the current batch.
+        clock: returns seconds and never goes back.
     """
 
     def __init__(
@@ -127,14 +128,14 @@ class Loop:
         self._shadow = shadow
         self._clock = clock
         self._back_off: dict[str, float] = {}
-        self._idle = False  # whether Kafka said, when last asked, that no record waits
-        self._lag_error: str | None = None  # why it could not be asked, as it was logged
+        self._idle = False  # whether no record waited at the last check
+        self._lag_error: str | None = None  # why the last check failed, as logged
 
     def run(self) -> None:
-        """Get ready, and then go round until told to stop.
+        """Prepare, then process batches until told to stop.
 
         Raises:
-            RegistryError, BundleError: if there is nothing to score with, nor was before.
+            RegistryError, BundleError: if no bundle can be loaded, not even from the cache.
             DependencyError: if Kafka cannot be used, or this worker may not publish any more.
         """
         try:
@@ -178,7 +179,7 @@ class Loop:
                 self._recover(error)
                 continue
             if batch is None and self._idle and self._source.joined:
-                self._recovered("kafka")  # nothing waits to be delivered, and Kafka says so
+                self._recovered("kafka")  # no record waits
             if batch is None or (outcome := self._process(batch, triage)) is None:
                 continue
             if self._shadow is not None:
@@ -186,7 +187,7 @@ class Loop:
             self._pause_for_dead_letters(dead_letters, outcome)
 
     def _process(self, batch: Batch, triage: BatchTriage) -> Outcome | None:
-        """Triage and deliver a batch, or let it come again after a dependency failed."""
+        """Triage and deliver a batch. If a dependency fails, the batch is read again."""
         try:
             outcome = triage(batch.records)
         except UnavailableError as error:
@@ -210,7 +211,7 @@ class Loop:
         return outcome
 
     def _recover(self, error: UnavailableError) -> None:
-        """Wait until both ends are connected again. Only a delivery shows that all is well."""
+        """Reconnect source and sink. Only a delivery proves that all is well."""
         self._idle = False
         self._failed("kafka", error)
         self._keep_trying("kafka", self._source.connect)
@@ -226,11 +227,11 @@ class Loop:
             try:
                 return attempt()
             except UnavailableError as error:
-                self._health.lag(0)  # as far as it is known
+                self._health.lag(0)  # as far as known
                 self._failed(dependency, error)
 
     def _failed(self, dependency: str, error: UnavailableError) -> None:
-        """Wait, longer each time until it recovers, and not in step with other workers."""
+        """Wait, longer after each failure, and randomly, so that workers retry apart."""
         self._health.mark_waiting(dependency, str(error))
         self._metrics.retries.labels(dependency).inc()
         log.warning("%s; trying again", error)
@@ -249,14 +250,14 @@ class Loop:
 
     def _pause_for_dead_letters(self, share: "DeadLetterShare", outcome: Outcome) -> None:
         read = len(outcome.texts) + len(outcome.dead_letter_reasons)
-        if not read:  # notices and other languages alone say nothing about the share
+        if not read:  # a batch without tweets and dead letters does not change the share
             return
         share.add(read, outcome.dead_letter_reasons)
         if not share.exceeded:
             self._health.mark_ready("records")
             return
         reason = f"{share}, TRIAGE_DEAD_LETTER_LIMIT={self._settings.dead_letter_limit:g}"
-        log.error("paused: %s; %d records at a time are tried", reason, _PROBE)
+        log.error("paused: %s; trying %d records at a time", reason, _PROBE)
         self._health.mark_waiting("records", reason)
         self._wait(_LONGEST_BACK_OFF)
 
@@ -267,9 +268,9 @@ class Loop:
             self._health.mark_waiting("group", f"it joins {self._settings.group_id}")
 
     def _measure_lag(self) -> None:
-        """Ask for the ends of the partitions, which on an idle topic tells whether Kafka is there.
+        """Ask for the ends of the partitions, which also checks that Kafka answers.
 
-        A broker that is missing is no reason to stop: other partitions may go on.
+        A missing broker is no reason to stop, because other partitions may continue.
         """
         try:
             lags = self._source.lag()
@@ -283,7 +284,7 @@ class Loop:
             self._lag_error = str(error)
             return
         self._lag_error = None
-        self._metrics.lag.clear()  # of partitions that have moved on
+        self._metrics.lag.clear()  # of partitions that moved to other members
         self._metrics.held_back.clear()
         for (topic, partition), lag in lags.items():
             self._metrics.lag.labels(topic, str(partition)).set(lag.records)
@@ -312,7 +313,7 @@ class Loop:
             (metrics.tweet_to_alert_seconds, [a.tweet.created_at for a in outcome.alerts]),
         ):
             histogram.observe([max(0.0, now - m.timestamp()) for m in moments if m is not None])
-        metrics.consumed.inc(outcome.consumed)  # last, so that who reads it finds the rest counted
+        metrics.consumed.inc(outcome.consumed)  # last: a reader finds the others counted
         metrics.last_progress.set(now)
         self._health.progress()
 
@@ -336,19 +337,19 @@ def note_position_reset(metrics: Metrics, reset: PositionReset) -> None:
     metrics.skipped_records.inc(reset.skipped)
     what = {
         "expired": f"{reset.skipped} records were deleted before they were read",
-        "truncated": "its log ends before what was read of it; records were lost in Kafka",
+        "truncated": "the partition ends before the position; Kafka has lost records",
     }[reset.cause]
     log.error(
-        "%s, partition %d: %s; goes on at offset %d instead of %d",
+        "%s, partition %d: %s; continuing at offset %d instead of %d",
         *(reset.topic, reset.partition, what, reset.new, reset.old),
     )
 
 
 class DeadLetterShare:
-    """The share of dead letters among the last records, and whether it exceeds a limit.
+    """The share of dead letters among the last records, and whether it exceeds the limit.
 
-    Once it does, it is judged batch by batch, until one is within the limit. Notices and tweets in
-    other languages do not count.
+    Once it does, each batch is judged by itself, until one is within the limit. Notices and tweets
+    in other languages do not count.
     """
 
     def __init__(self, limit: float) -> None:
@@ -359,7 +360,7 @@ class DeadLetterShare:
         self.exceeded = False
 
     def add(self, records: int, reasons: Iterable[str]) -> None:
-        """Count a batch: its scored tweets and dead letters, and the latter's reasons."""
+        """Count a batch: its scored tweets, and its dead letters by reason."""
         if self.exceeded:
             self._batches.clear()
             self._records = 0

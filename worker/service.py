@@ -1,4 +1,4 @@
-"""Service: build the worker's parts by the settings, and run its loop."""
+"""Service: create the worker's parts from the settings, and run its loop."""
 
 import contextlib
 import functools
@@ -27,15 +27,15 @@ from worker.triage import Triage
 log = logging.getLogger("triage")
 
 SWITCH_SECONDS = 0.0005
-"""After which a thread hands the interpreter over to one that waits for it. With Python's 5 ms the
-threads of kafka-python would send and receive late while a batch is scored."""
+"""Seconds after which a thread yields the interpreter to a waiting one. With Python's default of 5
+ms, kafka-python's threads would send and receive late while a batch is scored."""
 
 
 def run_service(settings: Settings, stop: threading.Event) -> None:
-    """Triage until `stop` is set; then the batch at hand is finished and the group is left.
+    """Triage until `stop` is set; then finish the current batch and leave the group.
 
     Raises:
-        RegistryError, BundleError: if there is nothing to score with, nor was before.
+        RegistryError, BundleError: if no bundle can be loaded, not even from the cache.
         DependencyError: if Kafka cannot be used, or this worker may not publish any more.
     """
     sys.setswitchinterval(SWITCH_SECONDS)

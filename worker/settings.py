@@ -284,14 +284,14 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 def _conflicts(values: Mapping[str, Any], given: Mapping[str, str]) -> list[str]:
-    """List what is wrong between settings, as `shared.settings.Check` says."""
+    """List problems between settings, as `shared.settings.Check` describes."""
     return _kafka_conflicts(values, given) + _other_conflicts(Settings(**values))
 
 
 def _kafka_conflicts(values: Mapping[str, Any], given: Mapping[str, str]) -> list[str]:
-    """List what the chosen connection to Kafka lacks, and what has no effect on it."""
+    """List settings that the chosen connection to Kafka lacks, or that have no effect."""
     if {"kafka_security_protocol", "kafka_sasl_mechanism"} & given.keys() - values.keys():
-        return []  # the connection that was meant is unknown
+        return []  # the intended connection is unknown
     protocol = values.get("kafka_security_protocol", "PLAINTEXT")
     mechanism = values.get("kafka_sasl_mechanism")
     needed: list[str] = []
@@ -329,7 +329,7 @@ def _kafka_conflicts(values: Mapping[str, Any], given: Mapping[str, str]) -> lis
 
 
 def _other_conflicts(settings: Settings) -> list[str]:
-    """List topics with the same name, and times that contradict each other."""
+    """List topics with the same name, and other settings that contradict each other."""
     problems = []
     topics: dict[str, str] = {}
     for name in ("input_topic", "alerts_topic", "dead_letters_topic", "labels_topic"):
@@ -354,7 +354,7 @@ def _other_conflicts(settings: Settings) -> list[str]:
 
 
 def _desk_conflicts(settings: Settings) -> list[str]:
-    """List what is wrong between the desk's settings."""
+    """List problems between the desk's settings."""
     problems = []
     token, webhook = settings.desk_token, settings.webhook_url
     if token is not None and len(token.reveal()) < _SHORTEST_TOKEN:

@@ -1,11 +1,11 @@
-"""Triage: a batch of records → alerts, dead letters, and counts of what is neither.
+"""Triage: a batch of records → alerts, dead letters, and counts of the rest.
 
     bytes ─decode─▶ Tweet ─encode─▶ ids ─pad─▶ rows ─predict─▶ probability ─decide─▶ Alert
 
 A record ends as exactly one of: alert, not relevant, other language, skipped notice, dead letter. A
 record that holds several posts ends as one of these for each post, and all of them are committed
-together. A record that cannot take a step becomes a dead letter, and the others go on: a batch that
-fails as a whole is halved until the tweet at fault is found.
+together. A record that fails a step becomes a dead letter, and the others continue. If a whole
+batch fails, it is halved until the bad tweet is found.
 """
 
 import sys
@@ -37,14 +37,14 @@ from worker.messages.languages import ANY, Languages
 from worker.messages.tweet import Notice, Tweet
 
 _REMEMBERED = 50_000
-"""Texts whose probabilities are remembered, some 500 bytes each: a third of Twitter are retweets,
-whose texts are equal. When there are more, remembering starts anew."""
+"""Texts whose probabilities are remembered, about 500 bytes each: a third of all tweets are
+retweets with equal texts. When the memory is full, it is cleared."""
 _LONGEST_REMEMBERED = 400
-"""Characters; longer texts hardly come twice, and would take the memory."""
+"""Characters of a remembered text. Longer texts rarely occur twice, and would fill the memory."""
 
 _CHARACTERS_OF_A_TWEET = 16
-"""What a tweet counts at least towards the longest batch, `MAX_CHARACTERS`, so that arrays of tiny
-texts do not fill the memory."""
+"""The least number of characters that a tweet counts towards `MAX_CHARACTERS`, so that arrays of
+tiny texts do not fill the memory."""
 
 Step = Callable[[str], AbstractContextManager[None]]
 
@@ -53,21 +53,21 @@ _TRACE_HEADERS = frozenset(("traceparent", "tracestate", "baggage", "b3"))
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of a batch, or of its first records where its texts are long.
+    """The outcome of a batch, or of its first records if its texts are long.
 
     Attributes:
-        records: how many these are.
-        consumed: the posts and other messages in them; a record is one unless it holds several.
+        records: how many records it covers.
+        consumed: the posts and other messages in them. A record counts once unless it has several.
         messages: alerts and dead letters, to be published.
-        alerts: those of them that are alerts.
-        not_relevant: how many tweets scored below the threshold.
-        other_language: how many tweets were left out for their language.
+        alerts: how many of the messages are alerts.
+        not_relevant: tweets that scored below the threshold.
+        other_language: tweets that were skipped for their language.
         notices: the kind of each notice that was skipped.
         dead_letter_reasons: one for each dead letter.
         texts: of the tweets that were scored.
         probabilities: float32, shape (texts,).
-        words: how many words were scored; a text that was scored before is not scored again.
-        unknown_words: how many of them the vocabulary lacks.
+        words: how many words were scored, without those of remembered texts.
+        unknown_words: how many of them are not in the vocabulary.
     """
 
     records: int
@@ -94,7 +94,7 @@ class _Post(msgspec.Struct, gc=False):
 
 
 class _Failed(msgspec.Struct):
-    """A record or a post in it that becomes a dead letter."""
+    """A record, or a post in it, that becomes a dead letter."""
 
     record: Record
     reason: str
@@ -104,7 +104,7 @@ class _Failed(msgspec.Struct):
 
 
 class _Decoded(msgspec.Struct):
-    """A batch, or its first records where its texts are long, by what its posts were decoded to."""
+    """A batch, or its first records if its texts are long, by the type of its decoded posts."""
 
     records: int = 0
     consumed: int = 0
@@ -136,9 +136,9 @@ class Triage:
         scorer: the bundle's.
         model: names the bundle in alerts.
         threshold: a probability.
-        clock: gives the alerts' `scored_at`.
+        clock: returns the time for the alerts' `scored_at`.
         step: measures a step, given its name.
-        retried: is called at each attempt with a smaller batch after memory ran out.
+        retried: called for each attempt with a smaller batch after memory ran out.
         decoder: decodes the records' values.
         languages: those that the bundle can score.
     """
@@ -166,7 +166,7 @@ class Triage:
         self._retried = retried
         self._decode = decoder
         self._languages = languages
-        self._most = sys.maxsize  # tweets that fit into memory at once
+        self._most = sys.maxsize  # how many tweets fit into memory at once
         self._known: dict[str, float] = {}  # text → probability
         self._alert_headers: Headers = [
             ("content-type", CONTENT_TYPE.encode()),
@@ -179,7 +179,8 @@ class Triage:
 
         Raises:
             UnavailableError: if memory does not suffice for a single record.
-            Exception: whatever a step raises for any text, which is no record's fault.
+            Exception: the error of a step that fails for every text, so that no record is its
+                cause.
         """
         try:
             with self._step("decode"):
@@ -210,7 +211,7 @@ class Triage:
         )
 
     def _decoded(self, records: Sequence[Record]) -> _Decoded:
-        """Decode records until their texts are long enough for a batch."""
+        """Decode records until their texts fill a batch."""
         decoded = _Decoded()
         posts: list[_Post] = []
         size = 0
@@ -242,7 +243,7 @@ class Triage:
                     decoded.consumed += len(items) - 1
             decoded.consumed += 1
             decoded.records += 1
-        # In one go, because the tables of the identifier take the processor's cache.
+        # All at once, because the tables of the language identifier fill the processor's cache.
         decoded.posts = [post for post in posts if accept(post.tweet)]
         decoded.other_language = len(posts) - len(decoded.posts)
         return decoded
@@ -283,8 +284,8 @@ class Triage:
         try:
             self._scorer.score(["any text"])
         except Exception as fault:
-            # It is not the record's. The error before may quote the tweet, and a traceback would
-            # show it, too.
+            # The record is not the cause. The earlier error may quote the tweet, and a traceback
+            # would show it.
             raise fault from None
         return _Failed(post.record, "unprocessable", error, post.index, post.item)
 

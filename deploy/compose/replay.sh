@@ -1,13 +1,13 @@
 #!/bin/sh
-# Replays the tweets of a CSV file (text, label) for ever, some of them cut short: replay.sh FILE
-# Their ids and creation times are those of the moment. Needs Kafka's kafka-console-producer.sh.
+# Replays the tweets of a CSV file (text, label) for ever, some of them truncated: replay.sh FILE
+# Each gets a new id and the present time. Needs Kafka's kafka-console-producer.sh.
 set -eu
 PATH=$PATH:/opt/kafka/bin
 pause=$(awk "BEGIN { print 1 / ${TWEETS_PER_SECOND:-20} }")
 
 while :; do
     number=0
-    # Rows, each in a line though its text may go over several; then texts, quoted for JSON.
+    # Join rows whose text has several lines; then take the texts, quoted for JSON.
     awk 'NR > 1 { row = row $0; if (gsub(/"/, "\"", row) % 2) row = row " "; else { print row; row = "" } }' "$1" |
         sed -E 's/\r$//; s/,(Not )?Relevant$//; s/^"(.*)"$/\1/; s/""/"/g; s/[\\"]/\\&/g' |
         while IFS= read -r text; do

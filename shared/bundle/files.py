@@ -54,8 +54,8 @@ _LARGEST = {
     VECTORS: 128 << 20,
     MODEL_CARD: 1 << 20,
 }
-"""The most bytes of each file: 100 times those of our recipes, but 16 times those of the lemmas and
-the word vectors."""
+"""Largest size of each file in bytes: 100 times the size in our recipes, 16 times for lemmas and
+vectors."""
 
 _HASHES = "normalized_texts"  # the tensor's name in TRAINED_ON
 
@@ -94,12 +94,12 @@ def write_bundle(
     card: str,
     vectors: WordVectors | None = None,
 ) -> Manifest:
-    """Write a bundle. The folder appears all at once, and replaces a bundle that is there.
+    """Write a bundle. The folder appears all at once and replaces an existing bundle.
 
     Args:
         manifest: without `files`, which are filled in here.
         pipeline: as `shared.text.lemmas.pipeline_to_bytes` returns it.
-        scorer: of the same model; it scores the golden texts.
+        scorer: the same model, which scores the golden texts.
         trained_on: hashes of the texts that training and validation saw, uint64, shape (hashes,).
         card: the model card, in Markdown.
         vectors: the pretrained vectors, if the model has them.
@@ -213,7 +213,7 @@ def read_trained_on(folder: Path) -> npt.NDArray[np.uint64] | None:
     content = _read_verified(folder, manifest, TRAINED_ON)
     try:
         hashes: npt.NDArray[np.uint64] = safetensors.load(content)[_HASHES]
-    except Exception as error:  # safetensors raises whatever its parts raise
+    except Exception as error:  # safetensors raises errors of many classes
         raise BundleError(f"{folder / TRAINED_ON} cannot be read: {error!r}") from error
     if hashes.dtype != np.uint64 or hashes.ndim != 1:
         raise BundleError(f"{folder / TRAINED_ON}: expected 64-bit hashes, got {hashes.dtype}")
@@ -236,18 +236,18 @@ def read_file(folder: Path, name: str) -> bytes:
     """Read a file of a bundle.
 
     Raises:
-        BundleError: if it is missing, larger than such a file may be, or not a plain file: a link
-            could lead anywhere, and a device has no end.
-        UnavailableError: if the disk fails, so that the same may succeed later.
+        BundleError: if it is missing, larger than such a file may be, or not a plain file (a link
+            could lead anywhere, and a device is endless).
+        UnavailableError: if the disk fails; it may succeed later.
     """
     path = folder / name
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path} is a link or a device, expected a file")
+            raise BundleError(f"{path} is a link or a device; expected a file")
         if status.st_size > _LARGEST[name]:
             raise BundleError(
-                f"{path} has {status.st_size} bytes, expected at most {_LARGEST[name]}"
+                f"{path} has {status.st_size} bytes; expected at most {_LARGEST[name]}"
             )
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:

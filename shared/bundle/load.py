@@ -75,7 +75,7 @@ def load_bundle(folder: Path, new_model: NewModel | None = None) -> Bundle:
         vectors = None
         if spec.vectors:
             vectors = vectors_from_bytes(read_file(folder, VECTORS), spec.vectors)
-    except Exception as error:  # spaCy and safetensors raise whatever their parts raise
+    except Exception as error:  # spaCy and safetensors raise errors of many classes
         raise BundleError(f"{folder}: a file of the bundle cannot be read: {error!r}") from error
     words = (len(vocabulary), manifest.text.num_words, spec.num_words)
     if not golden or list(words) != sorted(words):
@@ -83,7 +83,7 @@ def load_bundle(folder: Path, new_model: NewModel | None = None) -> Bundle:
             f"{folder}: expected golden texts, and no more words in the vocabulary than num_words "
             f"and embeddings; got {len(golden)} texts, {words[0]} words, {words[1]} and {words[2]}"
         )
-    # Before a model of that size takes memory.
+    # Checked before a model of that size is built.
     expected, given = count_parameters(spec), sum(weight.size for weight in weights.values())
     if expected != given:
         raise BundleError(
@@ -103,7 +103,7 @@ def load_bundle(folder: Path, new_model: NewModel | None = None) -> Bundle:
         found = scorer.score([entry.text for entry in golden])
     except BundleError:
         raise
-    except Exception as error:  # spaCy and Keras raise whatever their parts raise
+    except Exception as error:  # spaCy and Keras raise errors of many classes
         raise BundleError(f"{folder} does not score its golden texts: {error!r}") from error
     for entry, probability in zip(golden, found, strict=True):
         if not abs(entry.probability - probability) <= GOLDEN_TOLERANCE:
@@ -127,8 +127,7 @@ def new_scorer(
     """Build a scorer from what a bundle holds.
 
     Args:
-        new_model: `NumpyModel` or `KerasModel`. None: Keras if there is a GPU that it can use, or
-            else NumPy.
+        new_model: `NumpyModel` or `KerasModel`. None: Keras if it can use a GPU, otherwise NumPy.
 
     Raises:
         BundleError: if the weights are not those of the architecture.

@@ -42,11 +42,11 @@ class Adaptation(msgspec.Struct, frozen=True, kw_only=True):
         sha256: of labels and texts.
         labels: how many labelled tweets there were.
         relevant: how many of them are relevant.
-        keywords: words of the crisis; only texts that hold one are scored in a new way. Without
-            any, all texts are.
-        coverage: share of the labelled tweets that hold a keyword.
+        keywords: words of the crisis; scores change only for texts that have one. Without keywords,
+            they change for all texts.
+        coverage: share of the labelled tweets that have a keyword.
         compared_with: digest of the bundle that the figures compare it with.
-        compared: how many labelled tweets the figures are of; the other bundle learned none of
+        compared: how many labelled tweets the figures are of. The other bundle learned none of
             them, and each is scored by an adaptation that did not learn it.
         before: metric → the other bundle's figure with its 95 % interval.
         after: metric → the adapted bundle's figure.
@@ -85,15 +85,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         data: of the labelled file: `name`, `sha256` of the content, and rows of each part.
         threshold: the lowest probability of a relevant tweet.
         metrics: part (`train`, `validation`, `test`) → metric → value.
-        epochs: the figures of each epoch, in order: `loss` and `accuracy` while it trained, and
+        epochs: the figures of each epoch, in order: `loss` and `accuracy` during training,
             `val_loss` and `val_accuracy` of the validation part after it.
         files: name → SHA-256 of every file but the manifest.
-        operating_points: by name, those that the model reaches; none in bundles of version 0.1.
+        operating_points: those that the model reaches, by name; none in bundles of version 0.1.
         quality: other figures of training; None in bundles of version 0.1.
-        labelling: how the labelled file was read; how to read others if nothing else is given.
+        labelling: how the labelled file was read, and the default for other files.
         languages: of the texts of training, as in a tweet's `lang` (BCP 47).
-        adaptation: how it learned from labels of one crisis, or None. `metrics` are of the part
-            `labels` alone then, and `data` is what its base was trained on.
+        adaptation: how it learned from labels of one crisis, or None. If set, `metrics` has only
+            the part `labels`, and `data` is what its base was trained on.
     """
 
     format: int

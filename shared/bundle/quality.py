@@ -97,7 +97,7 @@ class Baseline(msgspec.Struct, frozen=True):
 
     @property
     def is_beaten(self) -> bool:
-        """Whether the model ranks tweets better, beyond chance."""
+        """Whether the model ranks tweets significantly better."""
         area = self.difference.get("roc_auc")
         return area is not None and area.low > 0
 
@@ -113,7 +113,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         behaviour: at the threshold of `balanced`.
         groups: tweets that a group of search words found, scored by a model of the same recipe
             that was trained without them; empty unless training was asked for it.
-        baseline: how a linear model does; None for bundles of version 0.1.
+        baseline: figures of a linear model; None for bundles of version 0.1.
     """
 
     chosen_on: str

@@ -1,12 +1,12 @@
 """The networks in Keras: what trains them, and what scores on a GPU.
 
-Both are the same layers behind another embedding: training embeds words, n-grams and vectors;
-scoring looks up a table of tokens that are embedded already. The table is on the GPU too and gets
-only the rows that are new, so that a batch sends nothing but token numbers.
+Both have the same layers after the embedding. Training embeds words, n-grams and vectors; scoring
+looks up tokens in a table of embedded tokens. The table is on the GPU and gets only new rows, so a
+batch sends only token numbers.
 
 Only `keras` and `keras.ops` are used, so that models run on each of its backends. Keras takes
-seconds to import, so that it is imported where a model is built. It comes with the extras `trainer`
-and `gpu`.
+seconds to import, so it is imported where a model is built. It comes with the extras `trainer` and
+`gpu`.
 """
 
 import contextlib
@@ -31,7 +31,8 @@ LENGTHS = (8, 16, 24, 32, 48, 64)
 """Lengths of rows, besides the model's own. The time of an LSTM grows with them."""
 
 SIZES = (64, 256, 1024, 4096, 16_384)
-"""Rows of a call. There are few, because JAX compiles each with each length. More rows are cut."""
+"""Allowed numbers of rows in a call: few, because JAX compiles each with each length. Larger
+batches are split."""
 
 _BLOCK = 1024
 """Rows of the table that are sent at once: half a megabyte."""
@@ -126,7 +127,7 @@ def _next_size(texts: int) -> int:
 def import_keras() -> Any:
     """Import Keras, without what TensorFlow's libraries write to stderr meanwhile.
 
-    They write before any log level applies, about CPU instructions and missing GPUs. To see it, set
+    They write about CPU instructions and missing GPUs, before any log level applies. To see it, set
     `TF_CPP_MIN_LOG_LEVEL` to any value.
 
     Raises:
@@ -146,7 +147,7 @@ def import_keras() -> Any:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
-    # It would warn of each model that is built after another one.
+    # It would warn for each model that is built after another one.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return keras
 

@@ -80,7 +80,7 @@ class NumpyModel:
 
     def logits(self, texts: PaddedTexts) -> Floats:
         """Return the logits of the texts, float32, shape (texts,)."""
-        lengths = texts.lengths.astype(np.int16)  # the longest is 1024; NumPy sorts 16 bits faster
+        lengths = texts.lengths.astype(np.int16)  # at most 1024; NumPy sorts 16 bits faster
         if not self._spec.masked:  # padding is read like a word
             lengths = np.full_like(lengths, texts.ids.shape[1])
         order = np.argsort(-lengths, kind="stable")
@@ -170,7 +170,7 @@ def embed(weights: Weights, features: Features) -> Floats:
 def _flat_product(batch: _Batch, kernel: Floats) -> Floats:
     """Multiply the tokens of each text, side by side, by a kernel: shape (texts, units).
 
-    It takes a position of all texts at a time. To put the tokens side by side would take 40 MB for
+    It handles one position of all texts at a time. All tokens side by side would take 40 MB for
     1024 texts of the article's network.
     """
     product = np.zeros((len(batch.lengths), kernel.shape[1]), np.float32)
@@ -183,7 +183,7 @@ def _flat_product(batch: _Batch, kernel: Floats) -> Floats:
 def _mean_max(batch: _Batch) -> Floats:
     """Concatenate mean and maximum over each text's tokens.
 
-    It takes a position of all texts at a time, like the LSTMs: ten times as fast as `reduceat`.
+    It handles one position of all texts at a time, like the LSTMs: ten times as fast as `reduceat`.
     """
     shape = len(batch.lengths), batch.rows.shape[1]
     total, maximum = np.zeros(shape, np.float32), np.full(shape, -np.inf, np.float32)
@@ -198,8 +198,8 @@ def _mean_max(batch: _Batch) -> Floats:
 def _gates_as_exp(weight: npt.NDArray[Any], units: int) -> Floats:
     """Put Keras' gates input, forget, candidate, output in an order where the candidate is last.
 
-    They become negative, and the candidate doubled, so that 1 / (1 + exp) is the sigmoid of each,
-    and (1 + tanh) / 2 of the candidate.
+    They are negated, and the candidate is also doubled, so that 1 / (1 + exp) is the sigmoid of
+    each gate, and (1 + tanh) / 2 of the candidate.
     """
     i, f, candidate, o = (weight[..., units * n : units * (n + 1)] for n in range(4))
     return np.concatenate([-i, -f, -o, -2 * candidate], axis=-1).astype(np.float32)

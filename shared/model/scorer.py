@@ -11,7 +11,7 @@ from shared.text.encoder import EncodedTexts, Encoder, PaddedTexts
 from shared.text.tokens import Features
 
 BATCH_SIZE = 1024
-"""Texts that `Scorer.score` takes at a time. A worker's batches are of `TRIAGE_BATCH_SIZE`."""
+"""Texts in a batch of `Scorer.score`. A worker's batches have up to `TRIAGE_BATCH_SIZE`."""
 
 
 class Model(Protocol):
@@ -70,7 +70,7 @@ class Scorer:
         return self._encoder.encode(texts)
 
     def unknown_words(self, encoded: EncodedTexts) -> int:
-        """Count the words that the vocabulary lacks; 0 if the recipe drops them."""
+        """Count the words that are not in the vocabulary; 0 if the recipe drops them."""
         return self._encoder.unknown_words(encoded)
 
     def pad(self, encoded: EncodedTexts) -> PaddedTexts:

@@ -72,7 +72,7 @@ class Registry(Protocol):
     def promote(
         self, version: str, alias: str = PRODUCTION, reason: str = "", forced: bool = False
     ) -> Version:
-        """Set an alias to a version. If it is `production`, set `previous` to the former version.
+        """Set an alias to a version. For `production`, also set `previous` to the former version.
 
         Args:
             version: a number, or an alias such as `candidate`.
@@ -105,7 +105,7 @@ class Registry(Protocol):
     def versions(self) -> list[Version]:
         """List the versions whose manifests can be read, the oldest first.
 
-        It skips a damaged version; the history still has it.
+        Damaged versions are skipped; the history still has them.
         """
 
     def history(self) -> list[Event]:
@@ -122,5 +122,5 @@ def user_name() -> str:
     """Return the name of the account that runs this program."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have a number and no name
+    except (KeyError, OSError):  # in a container the user may have no name
         return str(os.getuid())

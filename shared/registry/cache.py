@@ -12,8 +12,8 @@ from shared.bundle.files import MANIFEST, digest_of, verify_bundle
 from shared.errors import BundleError, UnavailableError
 
 _BUNDLES = 5
-"""Bundles in the cache. The least recently used others are deleted, but not a worker's last good
-one."""
+"""Largest number of bundles in the cache. The least recently used ones are deleted, but not a
+worker's last good bundle."""
 _ABANDONED = 3600
 """Seconds until an unfinished download counts as abandoned. A download takes minutes."""
 
@@ -22,7 +22,7 @@ def keep_in_cache(cache: Path, digest: str, fetch: Callable[[Path], object]) -> 
     """Return the verified bundle with this digest in the cache. Fetch it if it is not there.
 
     Args:
-        fetch: makes the folder that it is given, which does not exist yet, the bundle.
+        fetch: writes the bundle to the given folder, which does not exist yet.
 
     Raises:
         BundleError: if what was fetched does not verify, or has another digest.
@@ -51,7 +51,7 @@ def keep_in_cache(cache: Path, digest: str, fetch: Callable[[Path], object]) -> 
 
 
 def _clean(cache: Path) -> None:
-    """Delete bundles that were not used lately, and what killed processes left unfinished."""
+    """Delete the least recently used bundles, and unfinished downloads of killed processes."""
     notes = b"".join(note.read_bytes() for note in cache.glob("last-good-*.json"))
     bundles = [path for path in cache.iterdir() if re.fullmatch("[0-9a-f]{64}", path.name)]
     bundles.sort(key=_last_used, reverse=True)
@@ -64,7 +64,7 @@ def _clean(cache: Path) -> None:
 
 
 def _last_used(path: Path) -> float:
-    """Return seconds since 1970, or 0 if another process has deleted it meanwhile."""
+    """Return the time of last use in seconds since 1970, or 0 if another process has deleted it."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

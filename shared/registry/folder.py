@@ -96,7 +96,7 @@ class FolderRegistry:
         source = self._bundle(version.number)
 
         def copy(new: Path) -> None:
-            verify_bundle(source)  # so that an error names the source and not its copy
+            verify_bundle(source)  # so that an error names the registry's file, not the copy
             copy_bundle(source, new)
 
         return keep_in_cache(cache, version.digest, copy)
@@ -175,7 +175,7 @@ class FolderRegistry:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Hold the registry's lock, and delete what a killed writer left unfinished."""
+        """Hold the registry's lock, and delete unfinished files of a killed writer."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / ".lock").open("w") as lock:

@@ -15,14 +15,14 @@ _BOUNDS = {
     "WANDB_X_FILE_TRANSFER_RETRY_MAX": "3",
     "WANDB_X_FILE_TRANSFER_RETRY_WAIT_MIN_SECONDS": "1",
     "WANDB_X_FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "5",
-    "WANDB_SILENT": "true",  # our programs print what matters
+    "WANDB_SILENT": "true",  # our programs print what users need
 }
 
 
 def bound_waits() -> None:
     """Set timeouts of minutes, not hours, unless the user has set others.
 
-    Call it before `wandb` is imported, which reads the environment once.
+    Call this before `wandb` is imported: it reads the environment once.
     """
     for name, value in _BOUNDS.items():
         os.environ.setdefault(name, value)
@@ -50,8 +50,8 @@ def errors_explained(where: str) -> Iterator[None]:
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
-    # The client never reconnects to its own process, whose errors are the built-in ConnectionError.
-    # Those of HTTP are of requests.
+    # A built-in ConnectionError means that the client's own process has died; it never reconnects.
+    # HTTP errors are those of `requests`.
     gone = (HandleAbandonedError, MailboxClosedError, ConnectionError)
     known = (wandb.Error, WandbApiFailedError, requests.RequestException, ValueError, OSError)
     try:
@@ -64,13 +64,13 @@ def errors_explained(where: str) -> Iterator[None]:
 
 
 def forget_process() -> None:
-    """Forget the client's own process, which has died, so that the next call starts another one.
+    """Forget the client's dead process, so that the next call starts another one.
 
     Otherwise the client prints a traceback at the end of the program.
     """
     import wandb
 
-    with suppress(Exception, SystemExit):  # the client exits if that process has failed
+    with suppress(Exception, SystemExit):  # the client raises SystemExit if that process has failed
         wandb.teardown()
 
 
@@ -86,7 +86,7 @@ def _explained(where: str, causes: list[BaseException]) -> TriageError:
     if answer is not None and "giving up after" not in answer.message:
         return RegistryError(f"{where}: W&B refuses the request: {message}")
     if isinstance(causes[0], CommError) and isinstance(causes[-1], ValueError):
-        return RegistryError(f"{where}: {message}")  # the client's reading of W&B's answer
+        return RegistryError(f"{where}: {message}")  # W&B's answer was not as the client expected
     if len(causes) == 1 and isinstance(causes[0], (AuthenticationError, UsageError)):
         return RegistryError(f"{where}: {message}")  # before any request: there is no API key
     return UnavailableError(f"{where}: W&B is unreachable or fails: {message}")

@@ -18,7 +18,7 @@ from shared.errors import BundleError, RegistryError, UnavailableError, run_prog
 from shared.registry.wandb_client import bound_waits, errors_explained
 
 LARGEST_FILE = 512 << 20
-"""The most bytes of a member. A larger one is not downloaded."""
+"""Largest file in bytes. An artifact with a larger one is not downloaded."""
 
 _ERRORS = {error.exit_code: error for error in (BundleError, RegistryError)}
 
@@ -32,7 +32,7 @@ def download(
         where: the start of an error's message.
         entity: the entity of the request.
         artifact: such as `wandb-registry-model/tweet-triage:v3`.
-        members: the names of its files: all of them, and no others.
+        members: the expected names of its files.
         patience: timeout in seconds.
 
     Raises:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 REGISTERED = "registered.json"
 """A file with the time and the user. It makes each artifact unique: W&B merges equal ones."""
 _TYPE = "model"
-_FINISH_SECONDS = 30  # for what a run still has to send after its artifact
+_FINISH_SECONDS = 30  # for what a run still sends after its artifact
 _METADATA = {"digest", "manifest", "history"}
 
 
@@ -106,7 +106,7 @@ class WandbRegistry:
                 moves.append((_number(former), PREVIOUS))
             for number, name in moves:
                 self._record(api, number, self._event(api, "promote", name, reason, forced))
-            for number, name in reversed(moves):  # so that repeating it keeps the former version
+            for number, name in reversed(moves):  # so that a repetition keeps the former version
                 self._point(api, number, name)
         return self.resolve(str(target))
 
@@ -126,7 +126,7 @@ class WandbRegistry:
             self._point(api, former, PREVIOUS)
             self._point(api, back.number, PRODUCTION)
             self._note(api, former, self._event(api, "rollback", PREVIOUS, reason))
-        # From here nothing may fail: repeating a rollback that is complete would undo it.
+        # Nothing may fail from here on: repeating a complete rollback would undo it.
         aliases = {*back.aliases, PRODUCTION} - {PREVIOUS}
         return msgspec.structs.replace(back, aliases=tuple(sorted(aliases)))
 

@@ -1,9 +1,9 @@
-"""Text → ids: the number of each token, with a memory of the chunks that came lately.
+"""Text → ids: the number of each token, with a memory of recent chunks.
 
     text ─split─▶ chunks ─memory─▶ token numbers ─pad─▶ int32 (texts, length)
 
-A token's number is its row in a `TokenTable`, which holds what the network computes from the token
-alone.
+A token's number is its row in a `TokenTable`, which contains what the network computes from the
+token alone.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,7 +32,7 @@ MEMO_SIZE = 200_000
 """Chunks in a generation of an encoder's memory, which has two."""
 
 UNKNOWN_TOKEN: Token = ("", "")
-"""Stands for an empty text: no vocabulary has an empty word."""
+"""Represents an empty text: no vocabulary has an empty word."""
 
 Precompute = Callable[[Features], Floats]
 """Features of tokens → what a network needs of each, float32, shape (tokens, width)."""
@@ -45,12 +45,12 @@ _Renumber = Callable[[Sequence[int]], Iterable[int]]
 class TokenTable:
     """Numbers tokens, and holds for each the row that a network looks up.
 
-    It only grows, so that numbers stay valid as long as somebody holds the table. Number 0 is
-    padding's, number 1 is `UNKNOWN_TOKEN`'s.
+    It only grows, so numbers stay valid for the life of the table. Number 0 is padding, number 1 is
+    `UNKNOWN_TOKEN`.
 
     Args:
         precompute: computes the rows.
-        older: a table whose rows are taken over, each when its token comes again.
+        older: a table whose rows are reused, each when its token occurs again.
 
     Attributes:
         rows: float32, shape (numbers or more, width).
@@ -69,7 +69,7 @@ class TokenTable:
         self._older_tokens: list[Token] = []
         if older is not None:
             self._older_tokens = older.tokens
-            older._older, older._older_tokens = None, []  # or no table would ever be freed
+            older._older, older._older_tokens = None, []  # otherwise no table would ever be freed
         self._numbers = {UNKNOWN_TOKEN: UNKNOWN_ID}
         self.rows = precompute(featurizer([UNKNOWN_TOKEN]).after_padding())
         self.is_unknown = np.array([False, True])
@@ -100,7 +100,7 @@ class TokenTable:
         if not self._new:
             return
         start, end = len(self) - len(self._new), len(self)
-        if end > len(self.rows):  # Doubling bounds what is copied by twice the final size.
+        if end > len(self.rows):  # With doubling, at most twice the final size is copied in all.
             room = max(end, 2 * len(self.rows))
             rows = np.zeros((room, self.rows.shape[1]), np.float32)
             rows[:start] = self.rows[:start]
@@ -151,7 +151,7 @@ class PaddedTexts(msgspec.Struct, frozen=True):
 
 
 class Encoder:
-    """Turns texts into token numbers, with a memory of the chunks that came lately.
+    """Turns texts into token numbers, with a memory of recent chunks.
 
     Args:
         pipeline: as saved in the bundle.
@@ -200,7 +200,7 @@ class Encoder:
         return EncodedTexts(ids, lengths, table)
 
     def unknown_words(self, encoded: EncodedTexts) -> int:
-        """Count the ids of words that the vocabulary lacks; 0 if these are dropped."""
+        """Count the ids of words that are not in the vocabulary; 0 if these are dropped."""
         if not self._keep_unknown:
             return 0
         return int(np.count_nonzero(encoded.table.is_unknown[encoded.ids]))
@@ -239,9 +239,9 @@ def pad(ids: Ids, lengths: npt.NDArray[np.integer], length: int, *, left: bool) 
 class ChunkMemo:
     """Texts → token numbers, with a memory of chunks.
 
-    The memory has two generations. `age` begins a new one and forgets the chunks that did not come
-    in the last one. Forgetting all at once would delay tweets: it takes a second to compute most
-    chunks again.
+    The memory has two generations. `age` begins a new one and forgets the chunks that did not occur
+    in the last one. Forgetting all at once would delay tweets by the second that it takes to
+    compute most chunks again.
 
     Args:
         pipeline: as saved in the bundle.
@@ -251,7 +251,7 @@ class ChunkMemo:
     """
 
     LONGEST_REMEMBERED = 64
-    """Characters. Longer chunks rarely come twice, and would fill the memory."""
+    """Characters. Longer chunks rarely occur twice, and would fill the memory."""
     PIPELINE_LIFE = 1_000_000
     """Pieces to lemmatize before the pipeline is renewed, which takes some 0.3 s. spaCy's tables of
     strings grow with each new string, even if a memory zone forgets it."""
@@ -296,11 +296,11 @@ class ChunkMemo:
 
     @property
     def full(self) -> bool:
-        """Whether it is time for a new generation."""
+        """Whether the generation is full: call `age` then."""
         return max(len(self._chunks), len(self._pieces)) > self._size
 
     def age(self, renumber: _Renumber | None = None) -> None:
-        """Begin a new generation, and forget the chunks that did not come in the last one.
+        """Begin a new generation, and forget the chunks that did not occur in the last one.
 
         Args:
             renumber: old numbers → new numbers, if they change.
@@ -317,7 +317,7 @@ class ChunkMemo:
 
 
 class _Memo(dict[str, bytes]):
-    """Computes what neither generation has, and remembers it if its key is short."""
+    """Computes values that neither generation has, and remembers those with short keys."""
 
     def __init__(self, compute: Callable[[str], bytes], longest: int) -> None:
         self._compute = compute

@@ -10,10 +10,10 @@ The words of a text, as `plain_words` finds them without any memory:
 A run of more than 250 characters without white space is cut into pieces of 250 before step 3.
 spaCy's tokenizer takes quadratic time: 8 s for 10,000 opening brackets, but 5 ms for 250.
 
-The words of a chunk depend on the chunk alone, so that `shared.text.encoder` can remember them.
-Given a whole text, spaCy finds the same words with one exception: it looks for its special cases
-across a space, too. Where it finds one there, such as `' '` in `the dogs' ''fire''`, it misses the
-one at the start of the second chunk, here `''`.
+The words of a chunk depend on the chunk alone, so `shared.text.encoder` can remember them. In a
+whole text spaCy finds the same words, with one exception: it also looks for its special cases
+across spaces. If it finds one, such as `' '` in `the dogs' ''fire''`, it misses the special case at
+the start of the second chunk, here `''`.
 
 Source of the word ids: `keras.preprocessing.text.Tokenizer` of Keras 2 with its default arguments.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc
 
 Token = tuple[str, str]
-"""A word of a lemma, and the form that stands for it in the text, both in lower case."""
+"""A word of a lemma, and its form in the text, both in lower case."""
 
 PADDING_ID = 0
 UNKNOWN_ID = 1
@@ -75,7 +75,7 @@ def new_pipeline() -> "Language":
 
 
 _NOT_SAVED = ("vocab", "meta", "config")
-"""What spaCy would save besides the tokenizer's rules and the lemma table."""
+"""Parts of the pipeline that are not saved; only the tokenizer's rules and the lemma table are."""
 
 
 def pipeline_to_bytes(pipeline: "Language") -> bytes:
@@ -93,7 +93,7 @@ def pipeline_from_bytes(data: bytes) -> "Language":
 
 
 def _empty_pipeline() -> "Language":
-    import spacy  # takes a second, and a program that only reads a manifest does not need it
+    import spacy  # slow to import (1 s), and a program that only reads a manifest does not need it
 
     pipeline = spacy.blank("en")
     pipeline.add_pipe("lemmatizer", config={"mode": "lookup"})

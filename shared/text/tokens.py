@@ -1,7 +1,7 @@
 """Token → features: its word's id, the n-grams of its form, and a pretrained vector.
 
-The features of a token depend on the token alone, so that each distinct token is computed once and
-kept in the table of `shared.text.encoder`.
+The features of a token depend on the token alone, so each distinct token is computed once and kept
+in the table of `shared.text.encoder`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +93,7 @@ def ngram_ids(form: str) -> list[int]:
 
 
 class Respeller:
-    """Corrects a misspelt word that is unknown, if that gives a known word.
+    """Corrects an unknown word if a small change makes it a known word.
 
     It tries to swap two neighbouring letters, then to remove a letter. Of several known words it
     takes the most frequent one. Other mistakes would need hundreds of tries a word.

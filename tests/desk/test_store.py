@@ -97,7 +97,7 @@ def test_a_damaged_file_or_one_of_another_version_is_made_anew(tmp_path: Path) -
 
 
 def test_a_store_has_one_desk(store: Store) -> None:
-    with pytest.raises(UsageError, match="belongs to another desk"):
+    with pytest.raises(UsageError, match="is in use by another desk"):
         Store(store.path)
 
 

@@ -36,7 +36,7 @@ def test_what_is_missing_is_created_and_the_rest_stays(kafka: LocalKafka) -> Non
     )
     has = f"{servers} has the topics {', '.join(topics)}\n"
     assert create_topics(settings, "--partitions", "3") == (0, has)
-    as_before = f"as they were before, whatever their partitions: {', '.join(topics)}\n"
+    as_before = f"existed already and are unchanged: {', '.join(topics)}\n"
     assert create_topics(settings, "--partitions", "5") == (0, has + as_before)
     with closing(KafkaConsumer(bootstrap_servers=servers)) as consumer:
         assert all(len(consumer.partitions_for_topic(topic)) == 3 for topic in topics)

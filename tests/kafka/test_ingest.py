@@ -43,7 +43,7 @@ def test_it_continues_after_it_was_killed(kafka: LocalKafka, tmp_path: Path, del
         killed.wait()
     del command[-2:]
     shown = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
-    assert b"lines were taken before" in shown
+    assert b"lines were sent before" in shown
     values = [value for value, _ in read_all(settings, settings.input_topic)]
     assert set(values) == set(LINES)
     assert len(values) - len(LINES) in (0, 50)  # the chunk whose position was not written yet

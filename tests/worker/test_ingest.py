@@ -137,7 +137,7 @@ def test_a_damaged_file_is_sent_up_to_the_damage(tmp_path: Path) -> None:
     path = tmp_path / "archive.gz"
     path.write_bytes(gzip.compress(b"\n".join(LINES))[:-5000])
     topic = Topic()
-    with pytest.raises(DataError, match=r"is damaged behind line \d+"):
+    with pytest.raises(DataError, match=r"is damaged after line \d+"):
         run(path, topic)
     assert 0 < len(topic.values) < 2500
     assert topic.values == LINES[: len(topic.values)]

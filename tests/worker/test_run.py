@@ -419,7 +419,7 @@ def test_what_a_transaction_holds_back_is_measured_and_does_not_wait() -> None:
     ("reset", "skipped", "text"),
     [
         (PositionReset("expired", "t", 3, 10, 60), 50, "50 records were deleted before they were"),
-        (PositionReset("truncated", "t", 3, 60, 10), 0, "its log ends before what was read of it"),
+        (PositionReset("truncated", "t", 3, 60, 10), 0, "the partition ends before the position"),
     ],
 )
 def test_a_position_that_kafka_lost_is_counted_and_logged(
@@ -433,4 +433,4 @@ def test_a_position_that_kafka_lost_is_counted_and_logged(
     (message,) = caplog.messages
     assert message.startswith("t, partition 3: ")
     assert text in message
-    assert message.endswith(f"; goes on at offset {reset.new} instead of {reset.old}")
+    assert message.endswith(f"; continuing at offset {reset.new} instead of {reset.old}")

@@ -1,17 +1,17 @@
 """Graft: write a head into a network's weights, so that the network serves as it did before.
 
-Shapes stay as they are. `Graft` gives up what changes the network's opinions least, and
-`Graft.with_head` puts the head there.
+Shapes stay as they are. `Graft` frees the units or dimensions that change the network's logits
+least, and `Graft.with_head` writes the head there.
 
 In an LSTM, two of the embedding's dimensions and one of the n-grams' become channels: what a word
 and an n-gram add, and whether a word is a keyword. Two units read them:
 
 - the gate is 0 until the text's first keyword, and nearly 1 from then on;
-- the adder holds back what tokens add until the gate opens, gives it all at once then, and what
-  each later token adds after that. The mean over its states is the head's logit in a text with a
+- the adder collects what tokens add until the gate opens, outputs it all then, and afterwards
+  outputs what each later token adds. The mean over its states is the head's logit in a text with a
   keyword, wherever the keyword stands, and 0 in any other text.
 
-A feed-forward network has no state, so the head counts in every text there.
+A feed-forward network has no state, so there the head counts in every text.
 """
 
 import copy

@@ -4,7 +4,7 @@ A text's features are the mean over its tokens of: which word it is, which chara
 form has, and its word vector. A Gaussian process with a linear kernel in these features learns what
 the labels say beyond the network (Rasmussen and Williams, "Gaussian processes for machine
 learning", 2006, algorithms 3.1 and 3.2): its prior mean is the network's calibrated logit, so that
-where the labels say nothing the network's opinion stays. The kernel is linear, so the outcome is a
+where the labels say nothing the network's logit stays. The kernel is linear, so the outcome is a
 weight for each word, n-gram and dimension, which `trainer.adapt.graft` writes into the network.
 """
 

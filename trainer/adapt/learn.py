@@ -59,7 +59,7 @@ class Adapted(msgspec.Struct, frozen=True):
         network: with the words of the labelled texts.
         weights: of its architecture, with what it has learnt.
         scorer: of these weights.
-        keywords: words of the crisis; opinions change in texts that hold one. None: in all texts.
+        keywords: words of the crisis; scores change for texts that have one. None: for all texts.
         coverage: share of the labelled texts that hold a keyword, or 1 without keywords.
         probabilities: of the labelled texts, calibrated, each by a head that did not learn from it;
             float32, shape (texts,).

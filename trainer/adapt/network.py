@@ -116,7 +116,7 @@ class Network:
     def with_words(self, texts: Sequence[set[str]]) -> "Network":
         """Return a network that knows more words, in place of the rarest of the vocabulary.
 
-        A new word's row is that of unknown words, so that no opinion changes.
+        A new word's row is that of unknown words, so no score changes.
 
         Args:
             texts: the distinct words of each text; those in few texts get no row.

@@ -1,1 +1,1 @@
-"""The commands of `triage-trainer`, one a file."""
+"""The commands of `triage-trainer`, one per file."""

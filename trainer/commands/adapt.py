@@ -1,4 +1,4 @@
-"""`triage-trainer adapt`: lets a version learn from labelled tweets of one crisis."""
+"""`triage-trainer adapt`: adapts a version to labelled tweets of one crisis."""
 
 import sys
 import tempfile
@@ -35,10 +35,10 @@ def adapt(
     json: JsonFile = None,
     context: ContextGiven,
 ) -> None:
-    """Let a version learn from some labelled tweets of one crisis, and register the outcome.
+    """Adapt a version to labelled tweets of one crisis, and register the result.
 
     It takes seconds and needs neither the data that the version was trained on nor a GPU. Labels
-    that teach nothing are refused.
+    that do not help are refused.
 
     For example:
 
@@ -58,7 +58,7 @@ def adapt(
         json: Write the figures to this file as JSON; `-` for standard output.
 
     Raises:
-        DataError: if the labels are too few, damaged, or teach nothing.
+        DataError: if the labels are too few, are damaged, or do not help.
         UsageError: if the version's kind of model cannot be adapted.
     """
     import numpy as np
@@ -154,10 +154,10 @@ def _summary(manifest: Manifest) -> Group:
     for when, figures in (*rows, ("difference", adaptation.difference)):
         sign = "+" if when == "difference" else ""
         table.add_row(when, *(f"{figures[metric]:{sign}}" for metric in shown))
-    scope = "opinions change about all texts"
+    scope = "scores change for all texts"
     if adaptation.keywords:
         scope = (
-            f"opinions change about texts with one of the words {', '.join(adaptation.keywords)}, "
-            f"which {adaptation.coverage:.0%} of the labelled tweets hold"
+            f"scores change for texts with one of the words {', '.join(adaptation.keywords)}, "
+            f"which {adaptation.coverage:.0%} of the labelled tweets contain"
         )
     return Group(table, "each label is predicted by a model that did not learn it", scope)

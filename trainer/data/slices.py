@@ -43,7 +43,7 @@ def slices(
     found: list[Slice] = []
     agreement = dataset.agreement[rows]
     found.append(Slice("annotators", UNANIMOUS, agreement == 1))
-    found.append(Slice("annotators", "of different opinions", agreement < 1))
+    found.append(Slice("annotators", "not unanimous", agreement < 1))
     if repeated is not None:
         found.append(Slice("training texts", "not repeated in training", ~repeated))
         found.append(Slice("training texts", "repeated in training", repeated))

@@ -65,15 +65,15 @@ def baseline_row(manifests: Sequence[Manifest]) -> list[tuple[str, str, Metrics]
 
 
 def verdict(baselines: Sequence[tuple[str, Baseline]]) -> Text:
-    """Say which models rank better than the baseline beyond chance.
+    """Say which models rank significantly better than the baseline.
 
     Args:
         baselines: names of models, and how each compares.
     """
     better = [name for name, one in baselines if one.is_beaten]
     if better:
-        return Text(f"Better than the {NAME} beyond chance, by ROC AUC: {', '.join(better)}.")
+        return Text(f"Significantly better than the {NAME} by ROC AUC: {', '.join(better)}.")
     return Text(
-        f"No model is better than the {NAME} beyond chance, by ROC AUC: more labelled tweets help, "
-        "or a model that was trained on many."
+        f"No model is significantly better than the {NAME} by ROC AUC: label more tweets, or start "
+        "from a model that was trained on many."
     )

@@ -1,9 +1,9 @@
 """Gate before promotion: compares a candidate with production on tweets that neither has seen.
 
-The candidate is worse beyond chance if the 95 % interval of a difference, candidate minus
+The candidate is significantly worse if the 95 % interval of a difference, candidate minus
 production, is below zero: of the area under the ROC curve, which measures how a model ranks, or of
 accuracy, which measures what it decides. A candidate that is as good as production fails each test
-in 2.5 % of cases, so that it is refused by chance in 5 % of cases at most.
+in 2.5 % of cases, so it is refused by chance in 5 % of cases at most.
 """
 
 import msgspec
@@ -55,10 +55,10 @@ class Verdict(msgspec.Struct, frozen=True):
 def judge(candidate: LoadedModel, production: LoadedModel, dataset: Dataset) -> Verdict:
     """Compare both models on labelled tweets that neither was trained on.
 
-    These are the test part if one of them was trained on this data, or else all tweets, without
-    near-duplicates of texts that either was trained on. A few near-duplicates are in honest data
-    too, where people repeat each other, so the notes count them. A candidate that was trained on
-    more than `OVERLAP` of the tweets is refused. Of tweets that repeat each other one is used.
+    If one of them was trained on this data, they are compared on its test part, otherwise on all
+    tweets. Near-duplicates of training texts of either model are left out, and so are repeats. The
+    notes count both: a few are normal, because people repeat each other. A candidate that was
+    trained on more than `OVERLAP` of the tweets is refused.
 
     Raises:
         BundleError: if a bundle's hashes of its training texts cannot be read.
@@ -80,7 +80,7 @@ def judge(candidate: LoadedModel, production: LoadedModel, dataset: Dataset) -> 
         overlap = f"{model.name} was trained on near-duplicates of {int(seen.sum())} of the {part}"
         own = trained_on(manifest, dataset)
         if model is candidate and not own and seen.mean() > OVERLAP:
-            refusals.append(f"{overlap}, more than {OVERLAP:.0%}: they are not held out from it")
+            refusals.append(f"{overlap}, more than {OVERLAP:.0%}: they are not held-out tweets")
         elif seen.any():
             notes.append(f"{overlap}: they are left out")
     rows = without_repeats(dataset, rows[new])
@@ -187,7 +187,7 @@ def _recorded(manifest: Manifest, tests: int) -> dict[str, Figure]:
 
 def _worse(candidate: str, production: str, differences: dict[str, Figure]) -> list[str]:
     return [
-        f"{candidate} is worse than {production} beyond chance: {name} {differences[metric]:+}"
+        f"{candidate} is significantly worse than {production}: {name} {differences[metric]:+}"
         for metric, name in _JUDGED.items()
         if metric in differences and differences[metric].high < 0
     ]

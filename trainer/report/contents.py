@@ -343,7 +343,7 @@ def _share(value: float, rows: int) -> Figure:
 
 
 def _behaviour(found: Behaviour) -> list[Share]:
-    pairs, changes = "pairs, decided rightly", "changed texts, decision unchanged"
+    pairs, changes = "pairs, decided correctly", "edited texts, decision unchanged"
     return [
         *(Share(pairs, p.kind, 2 * p.pairs, _share(p.accuracy, 2 * p.pairs)) for p in found.pairs),
         *(Share(changes, c.kind, c.texts, _share(c.unchanged, c.texts)) for c in found.invariance),

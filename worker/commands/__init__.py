@@ -1,1 +1,1 @@
-"""The commands of `triage-worker`, one a file."""
+"""The commands of `triage-worker`, one per file."""

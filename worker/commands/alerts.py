@@ -35,16 +35,16 @@ def alerts(
         $ triage-worker alerts --incidents --min-probability 0.8 --match 'flood|dam'
 
     Args:
-        json: Print the alerts as they are, one a line.
-        incidents: Group alerts that tell the same; print a line when an incident begins and as it
+        json: Print the alerts as JSON, one per line.
+        incidents: Group alerts of the same news; print a line when an incident begins and as it
             grows. Needs the extra `desk`.
         from_beginning: Begin with the oldest alert.
         min_probability: Only alerts of at least this probability.
-        match: Only alerts whose text matches this regular expression, in upper or lower case.
+        match: Only alerts whose text matches this regular expression, ignoring case.
         lang: Only alerts in this language, such as `en`; repeat the option for more.
         author: Only alerts by this author; repeat the option for more.
-        since: Only alerts scored at this time or later, such as `2026-11-23T10:00Z`; alerts that
-            were published before now are read, too.
+        since: Only alerts scored at this time or later, such as `2026-11-23T10:00Z`; earlier alerts
+            of the topic are read, too.
         until: Only alerts scored before this time; ends if it is in the past.
         max_messages: End after N lines; by default, never.
     """

@@ -14,7 +14,7 @@ def create_topics(*, partitions: Count = 6, settings: Annotated[Settings, Given]
         $ triage-worker create-topics --partitions 12
 
     Args:
-        partitions: Partitions of each topic; up to as many workers share the work.
+        partitions: Partitions of each topic: the largest number of workers that can share the work.
     """
     from worker.kafka.topics import create_topics
 
@@ -22,4 +22,4 @@ def create_topics(*, partitions: Count = 6, settings: Annotated[Settings, Given]
     there = create_topics(settings, dict.fromkeys(topics, partitions))
     print(f"{settings.kafka_bootstrap_servers} has the topics {', '.join(topics)}")
     if there:
-        print(f"as they were before, whatever their partitions: {', '.join(there)}")
+        print(f"existed already and are unchanged: {', '.join(there)}")

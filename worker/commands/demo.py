@@ -26,12 +26,12 @@ def demo(
         $ triage-worker demo --picture demo.svg
 
     Args:
-        data: Labelled tweets; by default a sample that ships.
-        text_column: The column of `--data` with the text, as of `triage-trainer train`.
+        data: Labelled tweets; by default a sample.
+        text_column: The column of `--data` with the text, as in `triage-trainer train`.
         label_column: The column with the label.
         positive: The label of relevant tweets.
-        picture: Write what was shown to this SVG file.
-        desk: Serve the desk on the demo's stream, and go on until Ctrl-C. Needs the extra `desk`.
+        picture: Write a picture of the output to this SVG file.
+        desk: Also serve the desk, and continue until Ctrl-C. Needs the extra `desk`.
     """
     from worker.demo.demo import demo
 

@@ -21,7 +21,7 @@ def desk(*, settings: Annotated[Settings, Given]) -> None:
     from worker.ops.logging import set_up_logging
 
     set_up_logging(settings.log_format, settings.log_level)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would log the webhook's secret URL
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs the webhook's secret URL
     try:
         from worker.desk.run import run
     except ModuleNotFoundError as error:

@@ -19,18 +19,18 @@ def ingest(
     restart: Flag = False,
     settings: Annotated[Settings, Given],
 ) -> None:
-    """Publish the records of files into the input topic, so that an archive can be replayed.
+    """Publish the records of files into the input topic, to replay an archive.
 
     A file has JSON Lines, a JSON array, or is from X's archive (`tweets.js`). It may be compressed
-    with gzip, zstd, bzip2 or xz. A run that was interrupted continues where it ended when it is
-    started again; a file that was finished is not sent twice.
+    with gzip, zstd, bzip2 or xz. If you repeat an interrupted run, it continues where it ended. A
+    finished file is not sent twice.
 
     For example:
 
         $ triage-worker ingest 2023-08-05.jsonl.gz 2023-08-06.jsonl.zst --rate 1000
 
     Args:
-        files: The files, in this order; `-` or no file: standard input.
+        files: The files, in this order; `-` or no file means standard input.
         rate: Send N records per second at most.
         restart: Send files from their beginning, even if they were sent before.
     """

@@ -1,4 +1,4 @@
-"""`triage-worker replay-dead-letters`: puts records that failed back into the input topic."""
+"""`triage-worker replay-dead-letters`: publishes failed records to the input topic again."""
 
 from typing import Annotated
 
@@ -17,9 +17,9 @@ def replay_dead_letters(
     count: Count | None = None,
     settings: Annotated[Settings, Given],
 ) -> None:
-    """Put records that failed back into the input topic, each of them once.
+    """Publish failed records to the input topic again, each of them once.
 
-    Without `--send`, nothing is sent: the command prints what would be.
+    Without `--send`, the command only prints what it would send.
 
     For example:
 

@@ -44,5 +44,5 @@ def run(*, settings: Annotated[Settings, Given]) -> None:
         log.critical("%s; exit code %d", error, error.exit_code)
         sys.exit(error.exit_code)
     except Exception:
-        log.critical("a fault of the program; exit code 1", exc_info=True)
+        log.critical("a bug in the program; exit code 1", exc_info=True)
         sys.exit(1)

@@ -42,11 +42,11 @@ from worker.settings import Settings, worker_topics
 SAMPLE = Path(__file__).parent / "demo_tweets.csv"
 
 _PACED = 100
-"""Tweets that are replayed slowly enough to read along. The others follow at full speed."""
+"""Tweets that are replayed slowly enough to read. The others follow at full speed."""
 _PER_SECOND = 40
 _AT_FULL_SPEED = 10_000
 _AT_A_SLOW_PACE = 3
-"""Tweets a second, while people look at the desk."""
+"""Tweets per second while people look at the desk."""
 _BROKEN = (
     b'{"id": 1, "text": "cut in the midd',
     b'{"id": 2, "text": 42}',
@@ -124,7 +124,7 @@ def _demo(
     *,
     desk: bool,
 ) -> Callable[[], None]:
-    """Run the demonstration, and return what goes on until an interruption."""
+    """Run the demonstration, and return the function that continues until an interruption."""
     kafka = LocalKafka()
     stack.callback(kafka.stop)
     settings = Settings(kafka_bootstrap_servers=kafka.bootstrap_servers)

@@ -70,7 +70,8 @@ appender.out.layout.pattern=%d %p %c: %m%n
 def fetch_jars(endpoint: str = KAFKA) -> list[Path]:
     """Return the jars of a Java program, and download those that are not in the cache.
 
-    A lock admits one process at a time: two that fill jgo's cache delete each other's files.
+    A lock admits one process at a time, because two that fill jgo's cache delete each other's
+        files.
 
     Args:
         endpoint: `group:artifact:version@class`, as jgo names it.
@@ -125,7 +126,7 @@ class LocalKafka:
             ) from error
         self._held += [hold_port() for _ in range(2 * brokers - 1)]
         ports = [each.getsockname()[1] for each in self._held]
-        if sys.platform != "linux":  # elsewhere brokers cannot listen on a port that we hold
+        if sys.platform != "linux":  # other systems refuse a port that we hold
             self._release_ports()
         self._ports = dict(enumerate(zip(ports[::2], ports[1::2], strict=True), start=1))
         self.bootstrap_servers = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports.values())
@@ -142,7 +143,7 @@ class LocalKafka:
             progress: called with the current step, in a few words.
 
         Raises:
-            DependencyError: if a broker does not start. The message ends with the broker's own.
+            DependencyError: if a broker does not start. The message ends with the broker's output.
         """
         try:
             self._start(progress)
@@ -182,7 +183,7 @@ class LocalKafka:
             )
         format_with = ["kafka.tools.StorageTool", "format", "-t", str(uuid.uuid4()), "-c"]
         for formatting in [self._run(number, *format_with) for number in self._ports]:
-            formatting.wait()  # if it fails, the broker fails too and says why
+            formatting.wait()  # if it fails, the broker also fails, with the reason
         for number in self._ports:
             self.start_broker(number)
         for number in self._ports:
@@ -200,7 +201,7 @@ class LocalKafka:
         """Wait until a broker accepts connections.
 
         Raises:
-            DependencyError: if it does not within three minutes. The message ends with its own.
+            DependencyError: if it does not within three minutes. The message ends with its output.
         """
         process, deadline = self._processes[number], time.monotonic() + 180
         while process.poll() is None and time.monotonic() < deadline:
@@ -239,7 +240,7 @@ class LocalKafka:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                start_new_session=True,  # Ctrl-C goes to our caller, who stops it
+                start_new_session=True,  # Ctrl-C is for our caller, who stops the broker
             )
 
     def __enter__(self) -> Self:
@@ -256,9 +257,9 @@ class LocalKafka:
 
 
 def hold_port(port: int = 0) -> socket.socket:
-    """Reserve a port, or a free one, for a server that sets SO_REUSEADDR, as Java's do.
+    """Reserve a port (0: a free one) for a server that sets SO_REUSEADDR, as Java's do.
 
-    Until the socket is closed, nobody else gets this port when asking for a free one.
+    Until the socket is closed, the system gives this port to nobody else.
     """
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

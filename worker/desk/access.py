@@ -54,14 +54,14 @@ class SecurityHeaders:
 
 
 class Access:
-    """Decides who a request comes from, by the settings.
+    """Finds the user of a request, by the settings.
 
     - A trusted proxy names the user in a header.
     - With a token, people sign in with it and a name; a program sends it as a bearer token.
-    - Otherwise the desk serves this machine alone, and whoever uses the machine.
+    - Otherwise the desk serves only this machine, and everybody on it.
 
     Raises:
-        UsageError: if the desk would listen for other machines without any of these.
+        UsageError: if other machines could reach the desk without any of these.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -82,7 +82,7 @@ class Access:
         self._machine_user = _machine_user()
 
     def user(self, request: HTTPConnection) -> str | None:
-        """Return the name of who sends a request, or None if they have to sign in."""
+        """Return the user of a request, or None if they have to sign in."""
         if self._header is not None and self._from_proxy(request):
             named = clean_name(request.headers.get(self._header, ""))
             if named:
@@ -100,13 +100,13 @@ class Access:
         return request.session.get("name") or self._machine_user
 
     def is_token(self, given: str) -> bool:
-        """Compare in a time that says nothing of the token."""
+        """Compare in constant time, which reveals nothing of the token."""
         return self.token is not None and hmac.compare_digest(
             given.encode("utf-8", "replace"), self.token.reveal().encode()
         )
 
     def is_expected_host(self, request: HTTPConnection) -> bool:
-        """Return whether the browser was told this machine's own name, if anybody on it may enter.
+        """Return whether the request names this machine as its host, if no sign-in is needed.
 
         Otherwise a foreign page whose name resolves to 127.0.0.1 could read the desk.
         """
@@ -133,19 +133,19 @@ def is_loopback(address: str) -> bool:
 
 
 def clean_name(name: str) -> str:
-    """Return a person's name without what cannot be seen, and of a bounded length."""
+    """Return a person's name, without invisible characters and truncated."""
     return " ".join("".join(c if c.isprintable() else " " for c in name).split())[:LONGEST_NAME]
 
 
 def _machine_user() -> str:
     try:
         return clean_name(getpass.getuser()) or "me"
-    except (KeyError, OSError):  # a container's user may have no name
+    except (KeyError, OSError):  # in a container the user may have no name
         return "me"
 
 
 def session_key(folder: Path, settings: Settings) -> str:
-    """Return what signs cookies: kept in a file, and another one with another token."""
+    """Return the key that signs cookies. It is kept in a file, and changes with the token."""
     path = folder / "desk.key"
     try:
         key = path.read_text()
@@ -159,13 +159,13 @@ def session_key(folder: Path, settings: Settings) -> str:
 
 
 def csrf_token(request: Request) -> str:
-    """Return the session's secret that a page sends back with what it changes."""
+    """Return the session's secret, which a page sends with each change."""
     token: str = request.session.setdefault("csrf", secrets.token_urlsafe(24))
     return token
 
 
 def is_own_request(request: Request, given: str) -> bool:
-    """Return whether a request that changes something comes from a page of ours."""
+    """Return whether a request for a change comes from one of our pages."""
     site = request.headers.get("sec-fetch-site", "same-origin")
     expected = request.session.get("csrf", "")
     return (
@@ -176,11 +176,11 @@ def is_own_request(request: Request, given: str) -> bool:
 
 
 class RateLimit:
-    """Lets each client do something so often a minute, all at once or spread.
+    """Limits the attempts of each client per minute, in a burst or spread.
 
     Args:
-        per_minute: how often.
-        clients: that are remembered; the one that was quiet for longest is forgotten.
+        per_minute: attempts of a client.
+        clients: how many are remembered; the one without an attempt for longest is forgotten.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class RateLimit:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def allow(self, client: str) -> bool:
-        """Count an attempt, and say whether it is within the limit."""
+        """Count an attempt, and return whether it is within the limit."""
         now = self._clock()
         left, then = self._left.pop(client, (float(self._per_minute), now))
         left = min(float(self._per_minute), left + (now - then) * self._per_minute / 60)
@@ -203,6 +203,6 @@ class RateLimit:
         return left >= 1
 
     def give_back(self, client: str) -> None:
-        """Take an attempt back that came to nothing."""
+        """Uncount the last attempt."""
         left, then = self._left.get(client, (float(self._per_minute), self._clock()))
         self._left[client] = (min(float(self._per_minute), left + 1), then)

@@ -24,10 +24,10 @@ _MOST_TOGETHER = 1000
 
 
 class Feed:
-    """Reads alerts and labels into the store, from where it had got to, until it is stopped.
+    """Reads alerts and labels into the store, from its last position, until stopped.
 
     Args:
-        changed: called with the numbers of the incidents that a transaction has changed.
+        changed: called with the numbers of the incidents that a transaction changed.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class Feed:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self.waiting: str | None = "the desk is starting"
-        """Why it does not read, or None."""
+        """Why it does not read now, or None."""
         self.failed: str | None = None
-        """The fault that has ended it, or None."""
+        """The error that ended it, or None."""
         self.caught_up = False
 
     def start(self) -> None:
@@ -77,8 +77,8 @@ class Feed:
                     self._changed(set())
                     self._stop.wait(pause)
                     pause = min(_LONGEST_PAUSE, 2 * pause)
-        except Exception as error:  # or the thread would end in silence
-            log.exception("the desk does not read any more")
+        except Exception as error:  # otherwise the thread would end silently
+            log.exception("the desk has stopped reading")
             self.failed = f"reading has ended: {type(error).__name__}: {error}"
             self._changed(set())
 
@@ -148,7 +148,7 @@ class Feed:
         self._changed(changed)
 
     def not_ready(self) -> str | None:
-        """Return what the desk waits for, or None."""
+        """Return the reason why the desk is not ready, or None."""
         if self.failed or self.waiting:
             return self.failed or f"kafka: {self.waiting}"
         return None if self.caught_up else "the desk reads what is in the topics"

@@ -1,4 +1,4 @@
-"""Incidents: alerts that tell the same thing, such as retweets, copies and rewordings, as one.
+"""Incidents: groups of alerts of the same news, such as retweets, copies and rewordings.
 
 An alert joins the incident whose representatives resemble its text most, or starts a new one.
 MinHash with locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman and Ullman, "Mining of
@@ -25,9 +25,10 @@ they have in common: .15 at s = .2, .94 at s = .5."""
 _REPRESENTATIVES = 4
 """Texts of an incident that new alerts are compared with."""
 _MERGE = 0.2
-"""How much more alike than the likeness an alert and two incidents must be for these to be one."""
+"""An alert merges two incidents if its likeness to both exceeds the setting by this much."""
 _SWAPPED_NAME = 0.5
-"""What one name in place of another costs: the same words about another town are other news."""
+"""Deduction from the likeness for another name: the same words about another town are other
+news."""
 _FEW_WORDS = 4
 _LONGEST_TEXT = 2000
 _MOST_WORDS = 64
@@ -46,12 +47,12 @@ _FILLERS = frozenset(_FILLER_WORDS.split())
 
 
 class Text(msgspec.Struct, frozen=True):
-    """What of a text is compared.
+    """The parts of a text that are compared.
 
     Attributes:
         words: lower case, in order; without links, mentions and marks of retweets.
         joined: the words sorted, as one string.
-        content: the words without fillers; all of them where nothing else is left.
+        content: the words without stop words, or all words if nothing else is left.
         names: words inside the text that begin with a capital.
     """
 
@@ -66,7 +67,7 @@ class Placement(msgspec.Struct, frozen=True):
 
     Attributes:
         incident: its number.
-        merged: other incidents that the alert has shown to be the same; they end here.
+        merged: other incidents that the alert has merged into this one.
         representative: whether later alerts are compared with this one.
     """
 
@@ -83,13 +84,13 @@ class _Incident(msgspec.Struct):
 class Incidents:
     """Assigns alerts to incidents, one at a time; the same order gives the same incidents.
 
-    Memory is bounded: an incident is forgotten when nothing has joined it for the window, and the
-    one that was quiet for longest when there are more than `most`. An alert that comes later starts
-    a new one. It takes some 6 KiB an incident.
+    Memory is bounded: an incident is forgotten when no alert has joined it for the window. If there
+    are more than `most`, the one without alerts for longest is forgotten. An incident takes about 6
+    KiB.
 
     Args:
         window: seconds.
-        likeness: from 0 (everything is one incident) to 1 (only the same words are).
+        likeness: from 0 (all alerts are one incident) to 1 (only alerts with the same words are).
         most: incidents that are remembered.
     """
 
@@ -104,9 +105,9 @@ class Incidents:
         self._next_incident = 1
         self._next_representative = 0
         self._now = float("-inf")
-        self._incidents: OrderedDict[int, _Incident] = OrderedDict()  # the quietest first
+        self._incidents: OrderedDict[int, _Incident] = OrderedDict()  # by time of the last alert
         self._representatives: dict[int, tuple[int, Text]] = {}
-        self._same_words: dict[str, int] = {}  # joined words: a representative
+        self._same_words: dict[str, int] = {}  # joined words → a representative
         self._index = MinHashLSH(num_perm=_PERMUTATIONS, params=(_BANDS, _ROWS))
         self._empty = MinHash(num_perm=_PERMUTATIONS, hashfunc=_hash)
 
@@ -215,13 +216,13 @@ class Incidents:
 
 
 def read_text(text: str) -> Text:
-    """Return the words of a text that say what it is about."""
+    """Return the words of a text that are compared."""
     text = text[:_LONGEST_TEXT]
     found = [word[:_LONGEST_WORD] for word in _WORD.findall(_NOISE.sub(" ", text))]
     if _UNSPACED.search(text):
         found = [part for word in found for part in _parts(word)]
     del found[_MOST_WORDS:]
-    if not found:  # nothing but links, mentions or signs: only the same is the same
+    if not found:  # only links, mentions or signs: compare the whole text
         found = [text.strip()]
     words = tuple(word.lower().lstrip("#") for word in found)
     shouted = 2 * sum(word.isupper() for word in found) > len(found)
@@ -241,11 +242,11 @@ def read_text(text: str) -> Text:
 def alike(one: Text, other: Text, likeness: float) -> float:
     """Return how alike two texts are, from 0 to 1.
 
-    It is the mean of Jaccard's index and the overlap coefficient of their words, so that a text
-    that was cut or commented on still resembles its source.
+    It is the mean of the Jaccard index and the overlap coefficient of their words, so a text that
+    was truncated or commented on still resembles its source.
 
     Args:
-        likeness: names are compared only for texts that are at least so much alike.
+        likeness: names are compared only for texts with at least this likeness.
     """
     fewest = min(len(one.content), len(other.content))
     if fewest < _FEW_WORDS:
@@ -260,7 +261,7 @@ def alike(one: Text, other: Text, likeness: float) -> float:
 
 
 def _name_swapped(one: Text, other: Text) -> bool:
-    """Return whether a name of one text stands where the other text has another one."""
+    """Return whether one text has another name than the other text in the same place."""
     left, right = one.names - other.content, other.names - one.content
     if not left or not right:
         return False

@@ -1,4 +1,4 @@
-"""Labelling: publish what a person says of a tweet, and take it back."""
+"""Labelling: publish a person's label of a tweet, and undo it."""
 
 import threading
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from worker.settings import Settings
 
 
 class Labelling:
-    """Publishes labels; it is used by several threads.
+    """Publishes labels. Several threads may use it.
 
-    A label counts when Kafka has it. The store gets it at once, and again from the topic, where
-    the same offset says that it is the same.
+    A label counts once Kafka has it. It is added to the store at once. The feed reads it again from
+    the topic, and the store recognises it by its offset.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Labelling:
         return label
 
     def undo(self, by: str) -> Label | None:
-        """Take back what a person said last, and return what was published, or None.
+        """Undo a person's last label, and return the published label, or None.
 
         Raises:
             DependencyError: if Kafka does not take it.
@@ -95,7 +95,7 @@ class Labelling:
 
 
 def is_verdict(text: str) -> bool:
-    """Return whether a text is one of the labels that a person can give."""
+    """Return whether a text is a label that a person can give."""
     try:
         msgspec.convert(text, Verdict)
     except msgspec.ValidationError:

@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 _EVERY = 1.0
-"""Seconds between two messages at least, whatever comes."""
+"""Least seconds between two messages."""
 _KEEP_ALIVE = 15.0
-"""Seconds after which a comment is sent, so that no proxy takes the connection for dead."""
+"""Seconds after which a comment is sent, so that no proxy closes the connection."""
 MOST_VIEWERS = 500
 
 
 class Live:
-    """Distributes messages to the pages that listen; all methods but `notify` are the loop's.
+    """Distributes messages to open pages. Call all methods but `notify` in the event loop.
 
-    A page is told that something has changed, not what: it then asks for what it shows.
+    A message says only that something has changed: the page then reloads what it shows.
 
     Args:
-        status: what a message holds besides the number of changes.
+        status: returns the content of a message besides the number of changes.
     """
 
     def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
@@ -31,7 +31,7 @@ class Live:
         self.viewers = 0
 
     async def run(self) -> None:
-        """Send what was noted, once a second at most, until it is cancelled."""
+        """Send a message after changes, at most once a second, until cancelled."""
         self._loop = asyncio.get_running_loop()
         while True:
             if self._dirty:
@@ -42,7 +42,7 @@ class Live:
             await asyncio.sleep(_EVERY)
 
     def notify(self) -> None:
-        """Note that something has changed; from any thread."""
+        """Note a change. Any thread may call this."""
         self._dirty = True
 
     async def close(self) -> None:
@@ -52,7 +52,7 @@ class Live:
             self._new.notify_all()
 
     async def stream(self) -> AsyncIterator[str]:
-        """Yield the events of one page, beginning with the state of things."""
+        """Yield the events of one page, starting with the present state."""
         self.viewers += 1
         try:
             yield "retry: 2000\n\n"

@@ -1,4 +1,4 @@
-"""Notify: tell a webhook of incidents, each once, with a limit and with retries."""
+"""Notify: send each incident to a webhook once, with a rate limit and retries."""
 
 import logging
 import sqlite3
@@ -27,11 +27,11 @@ _LONGEST_TEXT = 500
 
 
 class Notifier:
-    """Sends what is due, in a thread of its own.
+    """Sends due notifications in its own thread.
 
-    That an incident is notified of is stored before the request leaves. If the desk is killed
-    between the two, the notification is given up and counted as `unknown`: it may have arrived, and
-    nobody is told twice. A receiver can also use the header `Idempotency-Key`.
+    A notification is marked as being sent before the request. If the desk is killed during the
+    request, the notification is not repeated but counted as `unknown`, because it may have arrived.
+    The header `Idempotency-Key` lets receivers drop repeats.
 
     Args:
         base: the desk's address, for links.
@@ -62,7 +62,7 @@ class Notifier:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, after the request that is under way."""
+        """Stop after the current request."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(_TIMEOUT + 5)
@@ -73,11 +73,11 @@ class Notifier:
             try:
                 while not self._stop.is_set() and self.send_next():
                     pass
-            except Exception:  # or the thread would end in silence
+            except Exception:  # otherwise the thread would end silently
                 log.exception("notifications failed")
 
     def send_next(self) -> bool:
-        """Send a notification if one is due and the limit allows it, and say whether."""
+        """Send a due notification if the limit allows it, and return whether one was sent."""
         if not self._limit.allow("webhook"):
             return False
         incident = self._store.due_notification(int(self._clock() * 1000))
@@ -92,7 +92,7 @@ class Notifier:
         elif attempts >= _ATTEMPTS or not problem.may_pass:
             self._store.notified(number, "failed")
             self._metrics.notifications.labels("failed").inc()
-            log.error("incident %s was not notified of: %s", incident["key"], problem.what)
+            log.error("incident %s: the notification failed: %s", incident["key"], problem.what)
         else:
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempts - 1))
             pause = max(pause, problem.after)
@@ -127,11 +127,11 @@ class Notifier:
 
 
 class _Problem:
-    """Why a notification has not arrived.
+    """Why a notification was not delivered.
 
     Args:
-        may_pass: whether it may arrive later.
-        after: seconds that the receiver asks to wait.
+        may_pass: whether a retry may succeed.
+        after: seconds to wait, as the receiver asked.
     """
 
     def __init__(self, what: str, may_pass: bool, after: int = 0) -> None:
@@ -139,7 +139,7 @@ class _Problem:
 
 
 def json_body(incident: sqlite3.Row, url: str) -> dict[str, Any]:
-    """Return the notification as programs read it."""
+    """Return the notification as JSON for programs."""
     return {
         "incident": incident["key"],
         "url": url,
@@ -156,7 +156,7 @@ def json_body(incident: sqlite3.Row, url: str) -> dict[str, Any]:
 
 
 def slack_body(incident: sqlite3.Row, url: str) -> dict[str, Any]:
-    """Return the notification as Slack, Mattermost and others that are compatible show it."""
+    """Return the notification for Slack, Mattermost and compatible services."""
     text = plain(incident["text"])[:_LONGEST_TEXT]
     for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):  # no mentions, no links
         text = text.replace(sign, entity)

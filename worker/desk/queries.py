@@ -1,7 +1,7 @@
 """Queries: what the desk's pages show, read from the store.
 
-Each takes a connection of `Store.reader`. Lists are cut into pages by the last row's key, so that a
-page far back costs as much as the first.
+Each takes a connection of `Store.reader`. Lists are paged by the last row's key, so old pages are
+as fast as the first.
 """
 
 import math
@@ -16,18 +16,19 @@ Sort = Literal["newest", "largest"]
 
 PAGE = 50
 _MOST_MATCHES = 2000
-"""Alerts that a search looks at for one page; what matches beyond is on the next one."""
+"""Alerts that a search reads for one page. Further matches are on the next page."""
 _MOST_BARS = 96
 _Z = 1.959964
 """Of a 95 % interval."""
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """Which incidents are asked for; None is any.
+    """A filter of incidents; None means any.
 
     Attributes:
         search: words that an alert of the incident must have; `word*` is a beginning.
-        since, until: milliseconds; the last alert is not before, the first one before.
+        since, until: in milliseconds: the last alert is at `since` or later, the first before
+            `until`.
         probability: the highest of the incident's alerts is at least this.
         size: alerts at least.
     """
@@ -48,7 +49,7 @@ class Page(msgspec.Struct, frozen=True):
 
     Attributes:
         after: the key of the next page, or None.
-        partial: whether a search for the largest looked at the newest matches alone.
+        partial: whether a search for the largest incidents read only the newest matches.
     """
 
     incidents: list[Row]
@@ -65,7 +66,7 @@ def find_incidents(db: sqlite3.Connection, wanted: Filter, after: str | None = N
     if key := _numbers(after, 2):
         where.append(f"({first}, {second}) < (:after_first, :after_second)")
         names |= {"after_first": key[0], "after_second": key[1]}
-    # The keys come from an index that has all that is filtered by; only the page's rows are read.
+    # The keys come from an index with all filtered columns; only the page's rows are read.
     query = (
         f"SELECT * FROM incident WHERE id IN (SELECT id FROM incident {_where(where)} "  # noqa: S608
         f"ORDER BY {first} DESC, {second} DESC LIMIT {PAGE + 1}) "
@@ -96,7 +97,7 @@ def _search(db: sqlite3.Connection, wanted: Filter, words: str, after: str | Non
         if incident in seen:
             continue
         seen.add(incident)
-        # An incident whose newest match is on an earlier page was there.
+        # An incident is listed on the page of its newest match.
         if key and _newer_match(db, words, incident, key[0]):
             continue
         row = db.execute(one, names | {"id": incident}).fetchone()
@@ -123,9 +124,9 @@ def _newer_match(db: sqlite3.Connection, words: str, incident: int, before: int)
 
 
 def search_expression(search: str | None) -> str:
-    """Return a full-text query of plain words, all of which must be there.
+    """Return a full-text query that matches all of these words.
 
-    Nothing of it is read as an operator, but for `*` at the end of a word.
+    Nothing in the text is an operator, except `*` at the end of a word.
     """
     parts = []
     for word in (search or "").replace("\0", " ").split()[:16]:
@@ -185,7 +186,7 @@ def incidents_by_number(db: sqlite3.Connection, numbers: Sequence[int]) -> list[
 
 
 def find_alert(db: sqlite3.Connection, alert_id: str) -> tuple[Row, bytes] | None:
-    """Return an alert, and its value as it was published."""
+    """Return an alert, and its published value."""
     row = db.execute(
         "SELECT alert.*, value FROM alert JOIN message USING (id) WHERE alert_id = ?", (alert_id,)
     ).fetchone()
@@ -209,7 +210,7 @@ def find_alerts(
 
 
 def clearest_alert(db: sqlite3.Connection, incident: Row) -> Row:
-    """Return the alert that tells best what happened."""
+    """Return the alert that describes the incident best."""
     row: Row = db.execute("SELECT * FROM alert WHERE id = ?", (incident["clearest"],)).fetchone()
     return row
 
@@ -273,7 +274,7 @@ def alert_count(db: sqlite3.Connection) -> int:
 
 
 def models(db: sqlite3.Connection) -> list[str]:
-    """Return the models of the newest incidents, for the choice of a filter."""
+    """Return the models of the newest incidents, as options of a filter."""
     rows = db.execute(
         "SELECT DISTINCT model FROM (SELECT model FROM incident ORDER BY last DESC LIMIT 5000) "
         "ORDER BY model"
@@ -282,7 +283,7 @@ def models(db: sqlite3.Connection) -> list[str]:
 
 
 def langs(db: sqlite3.Connection) -> list[str]:
-    """Return the languages of the newest incidents, for the choice of a filter."""
+    """Return the languages of the newest incidents, as options of a filter."""
     rows = db.execute(
         "SELECT DISTINCT lang FROM (SELECT lang FROM incident ORDER BY last DESC LIMIT 5000) "
         "WHERE lang IS NOT NULL ORDER BY lang"
@@ -291,7 +292,7 @@ def langs(db: sqlite3.Connection) -> list[str]:
 
 
 def export(db: sqlite3.Connection, wanted: Filter, most: int) -> Iterator[Row]:
-    """Yield the alerts of the incidents that are asked for, with their values as published."""
+    """Yield the alerts of the filtered incidents, with their published values."""
     after = None
     left = most
     while left > 0:
@@ -313,7 +314,7 @@ def export(db: sqlite3.Connection, wanted: Filter, most: int) -> Iterator[Row]:
 
 
 def newest_labels(db: sqlite3.Connection, limit: int = 100) -> list[Row]:
-    """Return what was said last, with the alert's own text where it is there."""
+    """Return the newest labels, each with its alert's own text if the store has it."""
     return db.execute(
         "SELECT label.*, alert.probability FROM label LEFT JOIN alert USING (alert_id) "
         "ORDER BY label.id DESC LIMIT ?",
@@ -322,7 +323,7 @@ def newest_labels(db: sqlite3.Connection, limit: int = 100) -> list[Row]:
 
 
 def last_label(db: sqlite3.Connection, by: str) -> Row | None:
-    """Return what a person said last that they have not taken back."""
+    """Return a person's last label that they have not undone."""
     row: Row | None = db.execute(
         "SELECT * FROM label AS said WHERE by = ? AND label != 'withdrawn' AND NOT EXISTS "
         "(SELECT 1 FROM label AS later WHERE later.alert_id = said.alert_id AND later.by = said.by "
@@ -333,10 +334,10 @@ def last_label(db: sqlite3.Connection, by: str) -> Row | None:
 
 
 class Precision(msgspec.Struct, frozen=True):
-    """What share of labelled alerts is relevant.
+    """The share of labelled alerts that are relevant.
 
     Attributes:
-        name: of the model and version, or the day.
+        name: model and version, or day.
         low, high: Wilson's 95 % interval.
     """
 

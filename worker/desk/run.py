@@ -35,9 +35,9 @@ def run(settings: Settings, started: Callable[[str], object] = lambda _: None) -
     Raises:
         UsageError: if the address cannot be used, or would be open to everybody.
     """
-    Access(settings)  # before anything is opened
+    Access(settings)  # check this before anything is opened
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises what it got again at its end
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn re-raises signals at its end
         signal.signal(number, lambda *_: stop.set())
     listening = _listen(settings)
     host, port = listening.getsockname()[:2]
@@ -106,7 +106,7 @@ async def _serve(desk: Desk, listening: socket.socket) -> None:
 
 
 async def _end_streams(desk: Desk, server: uvicorn.Server) -> None:
-    """End the pages' streams, for which the server would else wait."""
+    """End the pages' streams; otherwise the server would wait for them."""
     while not server.should_exit:
         await asyncio.sleep(0.1)
     await desk.live.close()

@@ -1,7 +1,7 @@
 """Store: alerts, incidents and labels in an SQLite file that is rebuilt from the topics if lost.
 
-One connection writes; every thread that reads has one of its own. Only what the topics cannot give
-again is more than a cache: which notifications were sent, and who is labelling which tweet now.
+One connection writes; every reading thread has its own. The topics contain everything except which
+notifications were sent, and who is labelling which tweet now.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from worker.messages.label import Label
 log = logging.getLogger("triage")
 
 _VERSION = 2
-"""Of the schema; a file of another version is deleted and rebuilt."""
+"""Version of the schema. A file of another version is deleted and rebuilt."""
 _SHOWN_TEXT = 400
 """Characters of an incident's text in the list."""
 LEASE_SECONDS = 120
-"""How long a tweet that was shown for labelling is kept from others."""
+"""How long a tweet is reserved for the person who labels it."""
 
 _SCHEMA = """
 CREATE TABLE alert(
@@ -83,11 +83,11 @@ Positions = Mapping[tuple[str, int], int]
 
 
 class Notify(msgspec.Struct, frozen=True):
-    """When an incident is notified of.
+    """When to notify of an incident.
 
     Attributes:
-        size: from so many alerts on.
-        probability: and with an alert of at least this probability; None: of any.
+        size: the least number of alerts.
+        probability: the least highest probability of its alerts; None: any.
     """
 
     size: int
@@ -99,11 +99,11 @@ class Store:
 
     Args:
         path: of the file; its folder is created.
-        new_incidents: makes what assigns alerts to incidents.
+        new_incidents: creates the object that assigns alerts to incidents.
         clock: seconds since 1970.
 
     Raises:
-        UsageError: if another process has the file, or it cannot be written.
+        UsageError: if another process uses the file, or it cannot be written.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Store:
         except BlockingIOError as error:
             self._own.close()
             raise UsageError(
-                f"{path} belongs to another desk that runs; set TRIAGE_CACHE to another folder"
+                f"{path} is in use by another desk; set TRIAGE_CACHE to another folder"
             ) from error
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror}") from error
@@ -147,7 +147,7 @@ class Store:
             self._open()
             return
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")  # what is lost is read again
+        self._db.execute("PRAGMA synchronous = NORMAL")  # lost rows are still in Kafka
         self._db.execute("PRAGMA temp_store = MEMORY")
         self._db.execute("PRAGMA cache_size = -32000")
         if version == 0:
@@ -175,7 +175,7 @@ class Store:
             self.incidents = self._new_incidents()
 
     def _begin(self) -> None:
-        """Note when the store was begun: what an earlier one may have notified of is not news."""
+        """Store the time of creation: incidents from before it cause no notification."""
         begun = int(self._clock() * 1000)
         self._db.execute("UPDATE count SET value = ? WHERE name = 'begun'", (begun,))
 
@@ -197,7 +197,7 @@ class Store:
         return db
 
     def reader_of_its_own(self) -> sqlite3.Connection:
-        """Return a new connection for reading, which may go from thread to thread."""
+        """Return a new connection for reading, which threads may pass on."""
         db = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode=ro",
             uri=True,
@@ -221,7 +221,7 @@ class Store:
         self._db.execute("COMMIT")
 
     def positions(self) -> dict[tuple[str, int], int]:
-        """Return where reading goes on: the next offset by topic and partition."""
+        """Return the next offset to read by topic and partition."""
         with self._lock:
             rows = self._db.execute("SELECT topic, partition, next FROM position").fetchall()
         return {(topic, partition): offset for topic, partition, offset in rows}
@@ -233,16 +233,16 @@ class Store:
         positions: Positions | None = None,
         notify: Notify | None = None,
     ) -> set[int]:
-        """Add what was read, in one transaction; what is there already is left out.
+        """Add alerts and labels in one transaction, except those that the store has already.
 
         Args:
             alerts: with their values as they were published, and the queue they are for: `alert`
                 or the reason of a review.
             labels: with the partition and the offset of their records.
-            positions: where reading goes on behind them.
+            positions: the next offset to read after them.
 
         Returns:
-            The incidents that have changed or are new.
+            The numbers of changed and new incidents.
         """
         with self._lock:
             try:
@@ -260,7 +260,7 @@ class Store:
                         [(*place, offset) for place, offset in (positions or {}).items()],
                     )
             except BaseException:
-                self.incidents = self._new_incidents()  # it may know what was rolled back
+                self.incidents = self._new_incidents()  # it may contain what was rolled back
                 self._restore()
                 raise
             return changed
@@ -346,7 +346,7 @@ class Store:
         return changed
 
     def _merge(self, number: int, into: int) -> None:
-        """Make one incident part of another one."""
+        """Merge an incident into another one."""
         db = self._db
         gone = db.execute("SELECT * FROM incident WHERE id = ?", (number,))
         names = [column[0] for column in gone.description]
@@ -365,7 +365,7 @@ class Store:
             "clarity = max(clarity, :clarity) WHERE id = :into",
             old | {"into": into},
         )
-        # Whoever was told of one of them is not told again.
+        # If one of them was notified of, the merged one is not.
         db.execute(
             "UPDATE OR IGNORE notification SET incident = ? WHERE incident = ?", (into, number)
         )
@@ -393,7 +393,7 @@ class Store:
         return self._settle_label(label.alert_id)
 
     def _settle_label(self, alert_id: str) -> set[int]:
-        """Set an alert's label to the last one of those that persons said last."""
+        """Set an alert's label: the last one of each person's last labels."""
         said = self._db.execute(
             "SELECT by, label FROM label WHERE alert_id = ? ORDER BY offset", (alert_id,)
         ).fetchall()
@@ -410,7 +410,7 @@ class Store:
         row = self._db.execute(
             "SELECT incident, label FROM alert WHERE alert_id = ?", (alert_id,)
         ).fetchone()
-        if row is None:  # the label has come before the alert
+        if row is None:  # the label was read before the alert
             return set()
         incident, before = row
         self._db.execute(
@@ -423,7 +423,7 @@ class Store:
         return {incident}
 
     def _find_news(self, changed: set[int], notify: Notify) -> None:
-        """Note the incidents that have reached what notifications are for, each once."""
+        """Schedule a notification for incidents that have reached the thresholds, once for each."""
         for number in sorted(changed):
             self._db.execute(
                 "INSERT OR IGNORE INTO notification(incident, state, due) "
@@ -439,14 +439,14 @@ class Store:
             )
 
     def lease(self, by: str, now: int, chosen: Sequence[str] = ()) -> sqlite3.Row | None:
-        """Give a person the next tweet to label, and keep it from others for some time.
+        """Reserve the next tweet to label for a person.
 
-        First tweets for review, then the clearest alert of the newest incidents that nobody has
-        labelled yet, then other alerts. A person is given what they had before until they label it.
+        First come tweets for review, then the clearest alert of the newest unlabelled incidents,
+        then other alerts. A person gets the same tweet until they label it or the reservation ends.
 
         Args:
             now: milliseconds.
-            chosen: alerts to give instead, if nobody else has them.
+            chosen: alerts to prefer, if nobody else has reserved them.
         """
         free = (
             "NOT EXISTS (SELECT 1 FROM lease WHERE lease.alert_id = alert.alert_id "
@@ -486,7 +486,7 @@ class Store:
         return None
 
     def due_notification(self, now: int) -> sqlite3.Row | None:
-        """Take the next notification; it counts as being sent until `notified` says otherwise."""
+        """Return the next due notification, and mark it as being sent. Then call `notified`."""
         with self._lock:
             cursor = self._db.cursor()
             cursor.row_factory = sqlite3.Row
@@ -506,7 +506,7 @@ class Store:
                 return row
 
     def notified(self, incident: int, state: str, due: int = 0) -> None:
-        """Set what became of a notification: sent, due (again at that time) or failed."""
+        """Set the state of a notification: sent, failed, or due (again at that time)."""
         with self._lock, self._transaction():
             self._db.execute(
                 "UPDATE notification SET state = ?, due = ? WHERE incident = ?",
@@ -514,14 +514,14 @@ class Store:
             )
 
     def interrupted_notifications(self) -> int:
-        """Give up those that an earlier process was sending: whether they arrived is not known."""
+        """Mark notifications that an earlier process was sending as unknown, and count them."""
         with self._lock, self._transaction():
             return self._db.execute(
                 "UPDATE notification SET state = 'unknown' WHERE state = 'sending'"
             ).rowcount
 
     def _restore(self) -> None:
-        """Take the incidents back that can still grow."""
+        """Restore the incidents that can still grow."""
         incidents = self.incidents
         newest = self._db.execute("SELECT max(last) FROM incident").fetchone()[0]
         highest = self._db.execute("SELECT max(incident) FROM alert").fetchone()[0] or 0
@@ -544,7 +544,7 @@ _TRUNCATED = re.compile(r"(…|\.\.\.)(\s*https?:\S*)?\s*$")
 
 
 def clarity(text: str, probability: float) -> float:
-    """Say how well a tweet tells what happened: complete, its own words, likely to be relevant."""
+    """Return how well a tweet describes an event: complete, own words, probably relevant."""
     value = probability
     value -= 0.3 * text.startswith("RT @")
     value -= 0.3 * bool(_TRUNCATED.search(text))
@@ -558,5 +558,5 @@ def _storable(text: str) -> str: ...
 @overload
 def _storable(text: None) -> None: ...
 def _storable(text: str | None) -> str | None:
-    """Replace lone surrogates, which are no text in UTF-8."""
+    """Replace lone surrogates, which UTF-8 cannot encode."""
     return None if text is None else text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""View: from what is stored to what is shown, and from what was typed to what is asked for."""
+"""View: format stored data for pages, and parse the filters of an address."""
 
 import html
 import re
@@ -23,7 +23,7 @@ Parameters = Mapping[str, str]
 
 
 def read_filter(parameters: Parameters) -> tuple[Filter, list[str]]:
-    """Read a filter from an address, and say what of it makes no sense and is left out."""
+    """Read a filter from an address, with a message for each part that is invalid and ignored."""
     problems: list[str] = []
 
     def read(name: str, convert: Any, expected: str) -> Any:
@@ -54,12 +54,12 @@ def read_filter(parameters: Parameters) -> tuple[Filter, list[str]]:
 
 
 def is_filtered(wanted: Filter) -> bool:
-    """Return whether a filter leaves anything out."""
+    """Return whether a filter is not empty."""
     return msgspec.structs.replace(wanted, sort="newest") != Filter()
 
 
 def query_of(parameters: Parameters) -> str:
-    """Return the filter as part of an address, without the page."""
+    """Return the filter as a query string, without the page."""
     return urlencode({name: parameters[name] for name in _FIELDS if parameters.get(name)})
 
 
@@ -98,7 +98,7 @@ class Drawing(msgspec.Struct, frozen=True):
     Attributes:
         bars: left edge, width, top, height, and what a bar stands for.
         marks: moments below, as left edge and text.
-        summary: the same in a sentence, for who does not see it.
+        summary: the same in a sentence, for screen readers.
     """
 
     width: int
@@ -166,7 +166,7 @@ def moment(milliseconds: int | None) -> str:
 
 
 def span(first: int, last: int) -> str:
-    """Return from when to when, the date once if it is the same."""
+    """Return a time span, with the date once if it is the same."""
     begin, end = moment(first), moment(last)
     if begin == end:
         return end
@@ -176,7 +176,7 @@ def span(first: int, last: int) -> str:
 
 
 def iso(milliseconds: int | None) -> str:
-    """Return a moment in UTC by ISO 8601, or nothing."""
+    """Return a moment in UTC by ISO 8601, or ""."""
     when = None if milliseconds is None else _when(milliseconds)
     return "" if when is None else when.isoformat().replace("+00:00", "Z")
 
@@ -198,7 +198,7 @@ def number(value: int) -> str:
 
 
 def probability(value: float) -> str:
-    """Return a probability with two digits; only 1 itself is 1.00."""
+    """Return a probability with two digits; only exactly 1 becomes 1.00."""
     return "1.00" if value == 1 else f"{min(value, 0.99):.2f}"
 
 
@@ -213,7 +213,7 @@ def plain(text: str | None) -> str:
 
 
 def headline(text: str | None) -> str:
-    """Return a tweet's text without its links, if anything else is in it."""
+    """Return a tweet's text without its links, unless it has nothing else."""
     text = plain(text)
     return " ".join(_LINK.sub("", text).split()) or text
 
@@ -235,7 +235,7 @@ def linked(text: str | None) -> Markup:
 
 
 def link_of(alert: Any) -> str | None:
-    """Return the address of the tweet itself, if it is known to be one of the web."""
+    """Return the tweet's own address, if it is an HTTP URL."""
     link: str | None = alert["link"]
     if link is not None:
         with_host = urlsplit(link) if link.startswith(("https://", "http://")) else None
@@ -246,7 +246,7 @@ def link_of(alert: Any) -> str | None:
 
 
 def page_of_alert(alert_id: str) -> str:
-    """Return the address of the incident that an alert is part of; it stays the same."""
+    """Return a permanent address of the incident that an alert is part of."""
     return f"/incidents/{quote(alert_id, safe='')}"
 
 

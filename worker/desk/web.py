@@ -1,4 +1,4 @@
-"""Web: the desk's pages, each a function from a request to an answer."""
+"""Web: the desk's pages, one function each."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ log = logging.getLogger("triage")
 _FOLDER = Path(__file__).parent
 _MOST_EXPORTED = 100_000
 _KEPT = 1.0
-"""Seconds that a list is kept for others who ask for the same."""
+"""Seconds that a list is cached for identical requests."""
 _MOST_KEPT = 256
 _LONGEST_FORM = 16 << 10
 _SESSION = 14 * 24 * 3600
@@ -65,7 +65,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Desk:
-    """The application and what it is made of.
+    """The web application and its parts.
 
     Args:
         feed: reads the topics into the store; its state is shown.
@@ -172,7 +172,7 @@ class Desk:
         if not self._access.is_expected_host(request):
             self._refused("host")
             raise HTTPException(
-                421, "This desk serves its own machine alone: open it as http://127.0.0.1 …"
+                421, "This desk serves only its own machine: open it as http://127.0.0.1 …"
             )
         client = request.client.host if request.client else ""
         if not limit.allow(f"{client} {self._access.user(request)}"):
@@ -237,7 +237,7 @@ class Desk:
         return HTMLResponse(await self._list_of(request))
 
     async def _list_of(self, request: Request) -> str:
-        """Return the list's part of the page, which is the same for all who ask for it."""
+        """Return the list's part of the page, which is the same for all users."""
         key = urlencode(sorted(request.query_params.items()))
         now = time.monotonic()
         kept = self._lists.get(key)
@@ -313,7 +313,7 @@ class Desk:
             raise HTTPException(400, "Expected relevant, not-relevant or skip.")
         label = await self._publish(self._labelling.label, alert_id, verdict, self._user(request))
         if label is None:
-            raise HTTPException(404, "The tweet is not there any more.")
+            raise HTTPException(404, "The tweet no longer exists.")
         self._metrics.labelled.labels(verdict).inc()
         self.live.notify()
         if back := view.local_path(str(form.get("back", ""))):
@@ -388,7 +388,7 @@ class Desk:
     async def _sign_in(self, request: Request) -> Response:
         if not self._access.is_expected_host(request):
             self._refused("host")
-            raise HTTPException(421, "This desk serves its own machine alone.")
+            raise HTTPException(421, "This desk serves only its own machine.")
         back = view.local_path(request.query_params.get("next", "")) or "/"
         problem = None
         if request.method == "POST":
@@ -483,14 +483,14 @@ def _as_csv(rows: Iterator[Any]) -> Iterator[bytes]:
 
 
 def _inert(value: Any) -> Any:
-    """Keep a spreadsheet from taking a text for a formula."""
+    """Keep a spreadsheet from reading a text as a formula."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return "'" + value
     return value
 
 
 async def _chunks(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield lines in pieces of some size; SQLite is asked in threads, not in the loop."""
+    """Yield lines in chunks. SQLite runs in threads, not in the event loop."""
     piece = bytearray()
     async for line in iterate_in_threadpool(lines):
         piece += line

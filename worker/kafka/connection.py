@@ -1,7 +1,7 @@
-"""Connection: make Kafka clients by the settings, and turn kafka-python's errors into ours.
+"""Connection: create Kafka clients from the settings, and turn kafka-python's errors into ours.
 
-Errors leave this package as `UnavailableError` where trying again can help (a broker is away, the
-group rebalances), and as a plain `DependencyError` where it cannot (no permission).
+This package raises `UnavailableError` if a retry can help (a broker is unavailable, the group
+rebalances), and a plain `DependencyError` if it cannot (no permission).
 """
 
 import contextlib
@@ -39,28 +39,28 @@ REQUEST_TIMEOUT_MS = 10_000
 PATIENCE_MS = 15_000
 """How long a step of a delivery may take; Kafka elects a new leader within ten seconds."""
 _RECONNECT_MS = 250
-"""Before the second attempt to connect, and twice as long before each next one, up to:"""
+"""The pause before the second attempt to connect. It doubles for each further one, up to:"""
 _RECONNECT_MAX_MS = 1_000
-"""As in Kafka's own clients; with kafka-python's 30 s a worker would wait on after a broker is
-back."""
+"""As in Kafka's own clients. With kafka-python's 30 s, a worker would keep waiting after a broker
+is back."""
 _FETCH_WAIT_MS = 20
-"""How long Kafka may wait for records before it answers a fetch. kafka-python asks only for
-partitions of which it holds no records, and while it waits for that answer it asks for no other."""
+"""How long Kafka may wait for records before it answers a fetch. kafka-python fetches only
+partitions of which it has no records left, and sends a broker one fetch at a time."""
 _TRANSACTION_TIMEOUT_MS = 10_000
 """How long the open transaction of a killed worker holds back `read_committed` readers."""
 _RETRY_MS = 10
-"""Before a transaction's request is sent again. After a commit Kafka refuses the next transaction
-for some milliseconds, until it has written its markers; with kafka-python's 100 ms most commits
-under load would take that long."""
+"""The pause before a transaction's request is sent again. After a commit, Kafka refuses the next
+transaction for some milliseconds, until it has written its markers. With kafka-python's 100 ms,
+most commits under load would take that long."""
 _LARGEST_BATCH = 512 << 10
-"""Bytes of a partition's messages in one request, before they are compressed."""
+"""Bytes of a partition's messages in one request, before compression."""
 
 _PRODUCE_ERROR = re.compile(
     r"error produce response on topic-partition TopicPartition\(topic='(.+)', partition=(\d+)\),"
     r" retrying \(.*?\): (.+)"
 )
 _NO_TOPIC = re.compile(r"Topic (\S+) not found in cluster metadata")
-"""What kafka-python logs while it tries again."""
+"""What kafka-python logs while it retries."""
 _MOST_CAUSES = 3
 
 _HOPELESS = (
@@ -74,8 +74,9 @@ _HOPELESS = (
     SaslAuthenticationFailedError,
     UnsupportedVersionError,
 )
-"""Trying again cannot help with these. A fenced producer is not among them: its transaction timed
-out, and a new producer can go on. A worker whose instance id was taken is fenced as a member, too.
+"""Retries cannot help with these errors. A fenced producer is not among them: its transaction timed
+out, and a new producer can continue. A worker whose instance id was taken is also fenced as a
+member.
 """
 
 _REMEDIES: dict[type[KafkaError], str] = {
@@ -126,14 +127,14 @@ def kafka_errors(action: str) -> Iterator[None]:
 
 
 class _RetriedErrors(logging.Handler):
-    """Keeps the last errors for which kafka-python tries again, which it only logs."""
+    """Keeps the last errors that kafka-python only logs, because it retries."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.errors: dict[str, None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep what is said of a partition or a topic."""
+        """Keep an error of a partition or a topic."""
         found = _PRODUCE_ERROR.search(text := record.getMessage())
         if found is not None:
             topic, partition, error = found.groups()
@@ -144,7 +145,7 @@ class _RetriedErrors(logging.Handler):
 
 @contextlib.contextmanager
 def publishing(action: str) -> Iterator[None]:
-    """Turn kafka-python's errors into ours; one about a timeout says why nothing was confirmed."""
+    """Turn kafka-python's errors into ours. After a timeout, say why nothing was confirmed."""
     retried = _RetriedErrors()
     kafka_log = logging.getLogger("kafka")
     kafka_log.addHandler(retried)
@@ -174,13 +175,13 @@ def _translate(error: KafkaError, message: str) -> DependencyError:
         if isinstance(error, cause):
             message += f"; {remedy}"
     if isinstance(error, InvalidRecordError) and "timestamp" in str(error).lower():
-        message += f"; {_REMEDIES[InvalidTimestampError]}"  # several records have the same fault
+        message += f"; {_REMEDIES[InvalidTimestampError]}"  # several records have the same problem
     kind = DependencyError if isinstance(error, _HOPELESS) else UnavailableError
     return kind(message)
 
 
 def new_consumer(settings: Settings, **options: Any) -> Any:
-    """Make a consumer with these options beside those of the settings.
+    """Create a consumer with the settings' options and these.
 
     Raises:
         DependencyError: as `security.connect` does.
@@ -190,14 +191,14 @@ def new_consumer(settings: Settings, **options: Any) -> Any:
         **_connection(settings),
         request_timeout_ms=REQUEST_TIMEOUT_MS + settings.session_timeout_ms,
         fetch_max_wait_ms=_FETCH_WAIT_MS,
-        metrics_enabled=False,  # kafka-python's own, which nobody reads
+        metrics_enabled=False,  # kafka-python's metrics, which nobody reads
         allow_auto_create_topics=False,
         **options,
     )
 
 
 def new_producer(settings: Settings, transactional_id: str | None = None) -> Any:
-    """Make a producer; one for transactions aborts those that its id has left open.
+    """Create a producer. With transactions, it aborts those that its id has left open.
 
     Raises:
         DependencyError: as `security.connect` does.
@@ -231,7 +232,7 @@ def new_producer(settings: Settings, transactional_id: str | None = None) -> Any
 
 
 def new_admin(settings: Settings) -> Any:
-    """Make a client that creates topics.
+    """Create a client that creates topics.
 
     Raises:
         DependencyError: as `security.connect` does.

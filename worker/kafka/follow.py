@@ -14,12 +14,12 @@ from worker.kafka.records import Record, records_of
 from worker.settings import Settings
 
 _ASK_SECONDS = 5
-"""Without a record for so long, Kafka is asked whether it is there."""
+"""After so many seconds without a record, check whether Kafka still answers."""
 _SHORTEST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 """Seconds between two attempts to connect again."""
 _PATIENCE = 60
-"""Seconds without a record before the end of a topic; workers' transactions take ten at most."""
+"""Seconds without a record before the end of a topic. A worker's transaction takes at most ten."""
 
 
 def follow(
@@ -29,9 +29,9 @@ def follow(
     from_beginning: bool,
     notify: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Record]:
-    """Yield all committed records of a topic, as they come, without end.
+    """Yield all committed records of a topic as they arrive, without end.
 
-    Waits while Kafka or the topic is gone, and then goes on where it was.
+    If Kafka or the topic is unavailable, it waits and then continues where it was.
 
     Args:
         from_beginning: start with the oldest record, or else with the next one.
@@ -63,7 +63,7 @@ def follow(
                 raise
             if str(error) != lost:
                 lost = str(error)
-                notify(f"the connection is lost: {lost}; trying again")
+                notify(f"connection lost: {lost}; trying again")
             time.sleep(pause)
             pause = min(_LONGEST_PAUSE, 2 * pause)
 
@@ -92,8 +92,7 @@ def _ends(settings: Settings, topic: str) -> dict[tuple[str, int], int]:
 def read(settings: Settings, topic: str) -> Iterator[Record]:
     """Yield all committed records that a topic has now, by offset within each partition.
 
-    Waits for the transactions that are open, so that nothing is missing which was committed before
-    the call.
+    Waits for open transactions, so that no record is missing that was committed before the call.
 
     Raises:
         DependencyError: from Kafka, or if there is no such topic.
@@ -120,7 +119,7 @@ def read(settings: Settings, topic: str) -> Iterator[Record]:
 def _reader(
     settings: Settings, topic: str, begin: str, isolation: str = "read_committed"
 ) -> Iterator[Any]:
-    """Make a consumer of all the topic's partitions."""
+    """Create a consumer of all the topic's partitions."""
     with connecting(settings):
         consumer = new_consumer(
             settings, group_id=None, isolation_level=isolation, auto_offset_reset=begin

@@ -15,8 +15,8 @@ class Publisher:
     """Publishes messages.
 
     Args:
-        transactional_id: what one call publishes becomes visible as a whole or not at all, and only
-            as long as nobody else has come with the same id; None: no transactions.
+        transactional_id: the messages of one call become visible together or not at all. Another
+            process with the same id ends this one's transactions. None: no transactions.
     """
 
     def __init__(self, settings: Settings, transactional_id: str | None = None) -> None:
@@ -44,5 +44,5 @@ class Publisher:
         return [(record.partition, record.offset) for record in published]
 
     def close(self) -> None:
-        """Close the connections; a transaction that failed is aborted."""
+        """Close the connections, and abort a failed transaction."""
         close_producer(self._producer)

@@ -1,4 +1,4 @@
-"""Reader: the committed records of several topics from given offsets on, outside any group."""
+"""Reader: read the committed records of several topics from given offsets, outside any group."""
 
 import contextlib
 import time
@@ -14,7 +14,7 @@ from worker.kafka.records import Record
 from worker.settings import Settings
 
 _NEW_PARTITIONS = 30
-"""Seconds between looks for partitions that were added."""
+"""Seconds between checks for new partitions."""
 
 
 class MissingTopicError(DependencyError):
@@ -22,14 +22,15 @@ class MissingTopicError(DependencyError):
 
 
 class PositionLostError(UnavailableError):
-    """A topic ends before the offset to go on from: it was deleted and created anew, or cut."""
+    """A topic ends before the offset to continue from: it was deleted and created again, or
+    truncated."""
 
 
 class Reader:
     """Reads all partitions of topics.
 
     Args:
-        positions: the next offset by topic and partition; another partition is read from its
+        positions: the next offset by topic and partition. Other partitions are read from the
             beginning.
 
     Attributes:
@@ -74,7 +75,7 @@ class Reader:
         """Wait for records, at most this long.
 
         Raises:
-            DependencyError: from Kafka. The reader has to be closed then.
+            DependencyError: from Kafka. Close the reader then.
         """
         with kafka_errors("read"):
             if time.monotonic() - self._looked > _NEW_PARTITIONS:
@@ -90,7 +91,7 @@ class Reader:
         return records
 
     def behind(self) -> int:
-        """Return how many offsets are not read yet."""
+        """Return the number of offsets that are not read yet."""
         with kafka_errors("find the ends of partitions"):
             ends = self._consumer.end_offsets(
                 self._consumer.assignment(), timeout_ms=REQUEST_TIMEOUT_MS
@@ -111,7 +112,7 @@ class Reader:
             self._seek()
 
     def _seek(self) -> None:
-        """Go to the positions, or to the beginning of what is left."""
+        """Seek to the positions, or to the first record that Kafka still has."""
         partitions: Any = self._consumer.assignment()
         begins = self._consumer.beginning_offsets(partitions)
         ends = self._consumer.end_offsets(partitions)

@@ -1,4 +1,4 @@
-"""Records as they are read, messages as they are published, and batches between the two."""
+"""Records that are read, messages that are published, and batches of records."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -11,15 +11,15 @@ RecordHeaders = Sequence[tuple[str, bytes | None]]
 
 
 class Record(msgspec.Struct, gc=False):
-    """A record as it lies in Kafka, or the offset of one that cannot be unpacked.
+    """A record in Kafka, or the offset of one that cannot be unpacked.
 
-    A record cannot be unpacked if its producer's batch has a wrong checksum, is compressed wrongly
-    or takes too much memory, or if a header's name is not UTF-8. The records behind it in that
-    batch cannot be unpacked either.
+    A record cannot be unpacked if its producer's batch has a wrong checksum or invalid compression,
+    or takes too much memory, or if a header's name is not UTF-8. The records after it in that batch
+    cannot be unpacked either.
 
     Attributes:
         timestamp: milliseconds since 1970, or -1.
-        error: why it cannot be unpacked; then only topic, partition and offset are known.
+        error: why it cannot be unpacked. If set, only topic, partition and offset are known.
     """
 
     topic: str
@@ -37,8 +37,8 @@ class Message(msgspec.Struct, frozen=True):
 
     Attributes:
         headers: of the record that it was made from.
-        added: further headers, which are never left out.
-        partition: None lets the key decide.
+        added: further headers, which `truncate` never removes.
+        partition: None chooses it by the key.
     """
 
     topic: str
@@ -54,7 +54,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     Attributes:
         records: in order of their offsets within each partition.
-        membership: the group's metadata at the time of the poll, by which Kafka refuses the commit
+        membership: the group's metadata at the time of the poll. Kafka uses it to refuse the commit
             of a member that has since lost its partitions.
     """
 
@@ -75,12 +75,12 @@ class Lag(msgspec.Struct, frozen=True):
 
     @property
     def readable(self) -> int:
-        """How many offsets wait for the reader."""
+        """The number of offsets that the reader can read now."""
         return self.records - self.held_back
 
 
 class PositionReset(msgspec.Struct, frozen=True):
-    """A position that Kafka no longer has, and the one that was taken instead.
+    """A position that Kafka no longer has, and its replacement.
 
     Attributes:
         cause: `expired` if records were deleted unread, `truncated` if the log has lost its end.
@@ -95,7 +95,7 @@ class PositionReset(msgspec.Struct, frozen=True):
 
     @property
     def skipped(self) -> int:
-        """How many offsets are skipped, which held as many records at most."""
+        """The number of skipped offsets, which is at least the number of skipped records."""
         return max(0, self.new - self.old)
 
 

@@ -1,8 +1,8 @@
-"""Security: the options for TLS and SASL, and what a broker's refusal means to the user.
+"""Security: the options for TLS and SASL, and the meaning of a broker's refusal.
 
-kafka-python tries again and again when a broker refuses a certificate or a password, writes why to
-its log, and in the end raises that there is no broker. So `connect` reads that log, and raises an
-error that names the setting at fault.
+If a broker refuses a certificate or a password, kafka-python logs the reason, retries, and finally
+raises that there is no broker. So `connect` reads that log, and raises an error that names the
+wrong setting.
 """
 
 import contextlib
@@ -27,18 +27,19 @@ from worker.kafka.tokens import token_provider
 from worker.settings import Settings
 
 _ATTEMPTS = (0.5, 1.0, 2.0, 3.0, 4.0)
-"""Seconds for which kafka-python tries to connect before it is asked why it could not."""
+"""Seconds that kafka-python has to connect before its log is read."""
 _HANG_UPS = 3
-"""A broker that goes down hangs up once. One that expects another protocol does so each time, and
-so does one that refuses a password: kafka-python drops an answer that comes with the hanging up."""
+"""Attempts before a closed connection counts as a refusal. A broker that stops closes connections
+once. One that expects another protocol or refuses a password does so each time: kafka-python drops
+an answer that arrives just before the end of a connection."""
 
 _SASL_REFUSALS = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
 _OTHER_PROTOCOLS = (IllegalSaslStateError, IncompatibleBrokerVersion)
 
 _kafka_log = logging.getLogger("kafka")
 _kafka_log.setLevel(logging.WARNING)
-_kafka_log.propagate = False  # what matters is raised, and we log it
-_kafka_log.addHandler(logging.NullHandler())  # or Python would print it
+_kafka_log.propagate = False  # the important errors are raised, and we log them
+_kafka_log.addHandler(logging.NullHandler())  # otherwise Python would print it
 
 
 class _Errors(logging.Handler):
@@ -72,8 +73,8 @@ def _logged_errors() -> Iterator[list[Exception]]:
 def security_options(settings: Settings) -> dict[str, Any]:
     """Return kafka-python's options for TLS and SASL.
 
-    Files are given by name: kafka-python reads them for each connection, and so uses certificates
-    that were renewed.
+    Files are passed by name: kafka-python reads them for each connection, so it uses renewed
+    certificates.
 
     Raises:
         UsageError: naming the file that TLS cannot use.
@@ -114,7 +115,7 @@ def _check_files(settings: Settings) -> None:
             context.load_cert_chain(
                 settings.kafka_ssl_certificate_file,
                 settings.kafka_ssl_key_file,
-                password.reveal() if password else "",  # without one, OpenSSL would ask a terminal
+                password.reveal() if password else "",  # OpenSSL asks the terminal otherwise
             )
         except OSError as error:
             raise UsageError(
@@ -126,13 +127,13 @@ def _check_files(settings: Settings) -> None:
 
 
 def connect(settings: Settings, options: Mapping[str, Any]) -> Any:
-    """Make the part of a kafka-python client that connects, and wait until a broker answers.
+    """Create the connecting part of a kafka-python client, and wait until a broker answers.
 
     Args:
         options: of the client, which passes them to its `kafka_client`.
 
     Raises:
-        DependencyError: if a broker refuses us; the message names the setting at fault.
+        DependencyError: if a broker refuses us; the message names the wrong setting.
         UnavailableError: if none answers within 10 s.
     """
     server = f"Kafka at {settings.kafka_bootstrap_servers}"
@@ -197,10 +198,10 @@ def _first_refusal(errors: list[Exception], settings: Settings) -> tuple[str, Ex
 
 
 def _refusal(error: Exception, settings: Settings, *, last: bool) -> str | None:
-    """Return what a refusal means and which settings it is about; None for another failure.
+    """Return the meaning of a refusal and the settings to correct; None for another failure.
 
     Args:
-        last: take it for a refusal if the broker hung up.
+        last: whether to treat a closed connection as a refusal.
     """
     tls = _cause(error)
     if isinstance(tls, ssl.SSLCertVerificationError):

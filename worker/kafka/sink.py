@@ -23,8 +23,8 @@ _SECONDS = PATIENCE_MS / 1000
 class KafkaSink:
     """Publishes messages and commits offsets: both or neither, if transactions are allowed.
 
-    With an instance id the transactional id is the same after a restart. So a transaction that a
-    killed worker left open is aborted at once and does not have to time out.
+    With an instance id, the transactional id is the same after a restart. So an open transaction of
+    a killed worker is aborted at once, without waiting for its timeout.
 
     Args:
         commit: commits a batch's offsets outside a transaction.
@@ -40,7 +40,7 @@ class KafkaSink:
         self._packed: PackedWriter | None = None
 
     def connect(self) -> None:
-        """Connect, or start anew after a failure: an open transaction is aborted.
+        """Connect, or reconnect after a failure. This aborts an open transaction.
 
         Raises:
             DependencyError: from Kafka.
@@ -53,17 +53,18 @@ class KafkaSink:
     def deliver(self, batch: Batch, messages: Sequence[Message]) -> None:
         """Publish a batch's messages and commit its offsets.
 
-        A message that is too large for its topic goes without what `truncate` leaves out.
+        A message that is too large for its topic is published without the parts that `truncate`
+        removes.
 
         Raises:
-            UnavailableError: nothing became visible (or, without transactions, all or part of it):
-                `connect`, rewind the source, and go on.
-            DependencyError: this worker may not publish any more, or a topic is too small for what
-                cannot be left out.
+            UnavailableError: nothing became visible (without transactions, perhaps all or part of
+                it). Call `connect`, rewind the source, and continue.
+            DependencyError: this worker may not publish any more, or a topic's limit is too low
+                even for a truncated message.
         """
         writer = self._packed
         while True:
-            too_large: list[int] = []  # indices of messages, in the order of their refusal
+            too_large: list[int] = []  # indices of refused messages, in order of refusal
             try:
                 with publishing("deliver"):
                     self._deliver(batch, messages, too_large, writer)
@@ -72,10 +73,10 @@ class KafkaSink:
                 if not too_large:
                     raise
                 if writer is not None:
-                    writer = None  # one by one it shows which message it is
+                    writer = None  # sent one by one, so that the error names the message
                 else:
-                    # The first is what Kafka refused. Those behind it may be innocent: kafka-python
-                    # gives up all of a transaction, or of a producer, with the error of the first.
+                    # Kafka refused the first one. The others may be valid: kafka-python fails all
+                    # messages of a transaction, or of a producer, with the error of the first.
                     refused = messages[too_large[0]]
                     messages = [
                         self._truncate(m, error)
@@ -112,7 +113,7 @@ class KafkaSink:
         except KafkaError:
             if offsets is not None and offsets.failed:
                 raise offsets.exception from None
-            wait_for_futures(sent, _SECONDS)  # raises what one failed with before the others
+            wait_for_futures(sent, _SECONDS)  # raises the error of the first failed message
             raise
         if offsets is not None:
             wait_for_result(offsets, _SECONDS, "the offsets")
@@ -132,14 +133,14 @@ class KafkaSink:
         return shorter
 
     def close(self) -> None:
-        """Close the connections; an open transaction times out or is aborted by the next start."""
+        """Close the connections. An open transaction times out, or the next start aborts it."""
         producer, self._producer = self._producer, None
         if producer is not None:
             close_producer(producer)
 
 
 def send(producer: Any, messages: Iterable[Message]) -> Iterator[Any]:
-    """Send messages one by one; yields the futures of their acknowledgements.
+    """Send messages one by one, and yield the futures of their acknowledgements.
 
     One that exceeds `max_request_size` fails at once, as it would at a broker.
     """
@@ -154,16 +155,16 @@ def send(producer: Any, messages: Iterable[Message]) -> Iterator[Any]:
 
 
 def wait_for_futures(futures: Iterable[Any], seconds: float) -> list[Any]:
-    """Wait for messages' futures, within so many seconds for all of them.
+    """Wait for the futures of messages, this many seconds for all of them.
 
-    kafka-python's `flush` fails when a batch was split, and does not say which message failed.
+    kafka-python's `flush` fails if a batch was split, and does not say which message failed.
 
     Returns:
-        What each acknowledgement says.
+        The value of each acknowledgement.
 
     Raises:
         KafkaTimeoutError: if one is not done in time.
-        KafkaError: what the first one failed with.
+        KafkaError: the error of the first one that failed.
     """
     deadline = time.monotonic() + seconds
     return [future.get(timeout=max(0.0, deadline - time.monotonic())) for future in futures]
@@ -172,14 +173,14 @@ def wait_for_futures(futures: Iterable[Any], seconds: float) -> list[Any]:
 def truncate(message: Message, *, keep_value: bool) -> Message:
     """Return the message without its largest part: value, key, or the headers of its record.
 
-    A header says how many bytes were left out. A dead letter's headers name the record's partition
-    and offset, by which it can be read as long as the source topic keeps it.
+    A header says how many bytes were removed. A dead letter's headers name the record's partition
+    and offset, so it can be read for as long as the source topic keeps it.
 
     Args:
-        keep_value: the value stays, because without it the message says nothing.
+        keep_value: never remove the value, because the message is useless without it.
 
     Returns:
-        The same message if nothing more can be left out.
+        The same message if nothing more can be removed.
     """
     sizes = {
         "value": 0 if keep_value else len(message.value or b""),
@@ -194,7 +195,7 @@ def truncate(message: Message, *, keep_value: bool) -> Message:
     shorter = msgspec.structs.replace(
         message, **{part: without[part]}, added=[*message.added, omitted]
     )
-    # kafka-python publishes no message without both key and value.
+    # kafka-python does not publish a message with neither key nor value.
     return msgspec.structs.replace(shorter, value=shorter.value or b"")
 
 

@@ -1,7 +1,7 @@
 """Source: a member of the consumer group that receives batches of records.
 
-One rule keeps delivery exactly once: after any change of membership and after any failure, each
-partition is read from where the group's commits stand.
+One rule makes delivery exactly-once: after any change of membership and after any failure, each
+partition is read from the group's commit.
 """
 
 import contextlib
@@ -36,33 +36,35 @@ from worker.kafka.workarounds import attach_to_coordinator, poll_readable
 from worker.settings import Settings
 
 _METADATA_MAX_AGE_MS = 30_000
-"""How late partitions that are added to the topic are consumed."""
+"""The longest delay before partitions that are added to the topic are consumed."""
 _HEARTBEAT_MS = 1000
-"""How late a member may learn that the group rebalances, while the others stand still."""
+"""The longest delay before a member learns of a rebalance, while the others wait."""
 _MOST_BYTES = 2 << 20
-"""Bytes of the values in a batch of several records, which are in memory several times over."""
+"""Most bytes of the values in a batch of several records. They are in memory several times."""
 _FETCH_SECONDS = 0.005
-"""How long Kafka takes to answer with records that it has."""
+"""How long Kafka takes to return records that it has."""
 _LONGEST_SLEEP = 0.05
-"""Seconds between two polls of a batch that waits long, so that its partitions are read on."""
+"""Seconds between two polls while a batch waits for long, so that fetching continues."""
 _OFFSETS_TIMEOUT_MS = 2000
-"""How long a leader that is missing may hold up the partitions whose leaders are there."""
+"""How long a missing leader may block partitions that have a leader."""
 _CLOSE_TIMEOUT_MS = 5000
 
 Member = tuple[int, str]
-"""Generation of the group, and the id that Kafka gave this member."""
+"""The group's generation, and the id that Kafka gave this member."""
 
 
 class _PositionsChangedError(Exception):
-    """What was polled does not count: each partition is to be read from the group's commit."""
+    """What was polled is invalid: read each partition from the group's commit."""
 
 
 class KafkaSource:
-    """A member of the consumer group that reads the input topic, at first from its oldest record.
+    """A member of the consumer group that reads the input topic. A new group starts at the oldest
+    record.
 
-    Rebalances are cooperative: partitions that do not change hands are read on. With an instance id
-    membership is static, and a restart within the session timeout moves no partition. A member that
-    does not come back for `stall_seconds` loses its partitions, though its heartbeats go on.
+    Rebalances are cooperative: partitions that keep their owner are read without a pause. With an
+    instance id, membership is static, and a restart within the session timeout moves no partition.
+    A member that does not poll for `stall_seconds` loses its partitions, although its heartbeats
+    continue.
 
     Args:
         on_rebalance: called with the number of assigned partitions after each change, in another
@@ -82,11 +84,11 @@ class KafkaSource:
         self._on_position_reset = on_position_reset
         self._consumer: Any = None
         self._rejoin_if_needed: Callable[[], None] = lambda: None
-        self._member: Member | None = None  # under which the positions were taken
-        self._received = -math.inf  # when the last batch was
+        self._member: Member | None = None  # the membership at the time of the positions
+        self._received = -math.inf  # time of the last batch
 
     def connect(self) -> None:
-        """Connect if it is not connected; the group is joined with the first `receive`.
+        """Connect if it is not connected. The first `receive` joins the group.
 
         Raises:
             DependencyError: from Kafka.
@@ -118,16 +120,16 @@ class KafkaSource:
 
     @property
     def joined(self) -> bool:
-        """Whether it is a member of the group now, with partitions or in reserve."""
+        """Whether it is a member of the group now, with or without partitions."""
         if self._consumer is None:
             return False
         return bool(self._consumer.group_metadata().state == MemberState.STABLE)
 
     def receive(self, timeout: float, max_records: int) -> Batch | None:
-        """Wait for a first record, and return it with what else there is.
+        """Wait for a first record, and return it with others that are available.
 
-        Does not return before `batch_wait_ms` have passed since the last batch, in which more
-        records may come. So under load nobody waits twice, and a record after a pause not at all.
+        It returns no sooner than `batch_wait_ms` after the last batch, so that batches fill under
+        load. A record that arrives after a longer pause does not wait.
 
         Args:
             timeout: seconds to wait for the first record.
@@ -146,7 +148,7 @@ class KafkaSource:
                 self._member = None
                 return None
             except Exception:
-                self._member = None  # what was polled must come again
+                self._member = None  # the polled records must be read again
                 raise
         if not records:
             return None
@@ -159,14 +161,14 @@ class KafkaSource:
         return self.truncate(batch, _within_bytes(records))
 
     def _gather(self, timeout: float, max_records: int) -> list[Record]:
-        """Poll until the batch is full, or its time has come and Kafka has no more."""
+        """Poll until the batch is full, or its time is over and Kafka has no more records."""
         records: list[Record] = []
 
         def full() -> bool:
             return len(records) >= max_records or _bytes(records) > _MOST_BYTES
 
         records += self._poll(0, max_records)
-        stale = bool(records)  # they were there before; Kafka may have more by now
+        stale = bool(records)  # they were buffered; Kafka may have more now
         if not records:
             records += self._poll(timeout, max_records)
         ready = self._received + self._wait
@@ -187,7 +189,7 @@ class KafkaSource:
         try:
             records = poll_readable(consumer, int(seconds * 1000), max_records)
         except NoOffsetForPartitionError:
-            raise _PositionsChangedError from None  # there are new partitions
+            raise _PositionsChangedError from None  # new partitions were assigned
         except OffsetOutOfRangeError as error:
             self._repair_commits(error.args[0])
             raise _PositionsChangedError from None
@@ -195,7 +197,7 @@ class KafkaSource:
             self._repair_commits(dict.fromkeys(error.divergent_offsets), error.divergent_offsets)
             raise _PositionsChangedError from None
         except UnknownBrokerIdError:
-            # A leader that the metadata lack: kafka-python would never ask it again.
+            # The metadata lack a leader: kafka-python would never ask for it again.
             self.close()
             raise
         if _member(consumer.group_metadata()) != self._member and (
@@ -205,7 +207,7 @@ class KafkaSource:
         return records
 
     def _seek_to_commits(self) -> None:
-        """Read each partition from the group's commit on, or from its beginning if it has none."""
+        """Read each partition from the group's commit, or from its beginning if it has none."""
         membership = self._consumer.group_metadata()
         if membership.state != MemberState.STABLE:
             return
@@ -217,9 +219,9 @@ class KafkaSource:
         self._member = _member(membership)
 
     def _committed(self, partition: Any) -> int | None:
-        """Ask twice for the group's commit.
+        """Ask twice for the group's commit, and return the second answer.
 
-        kafka-python may return an answer that nobody waited for, however old. The second is new.
+        kafka-python may return an old answer that nobody waited for. The second one is new.
         """
         self._consumer.committed(partition, timeout_ms=REQUEST_TIMEOUT_MS)
         committed: int | None = self._consumer.committed(partition, timeout_ms=REQUEST_TIMEOUT_MS)
@@ -228,16 +230,16 @@ class KafkaSource:
     def _repair_commits(
         self,
         positions: Mapping[Any, int | None],
-        cut_off: Mapping[Any, OffsetAndMetadata | None] = {},  # it is only read
+        cut_off: Mapping[Any, OffsetAndMetadata | None] = {},  # never modified
     ) -> None:
-        """Move the group's commits to where Kafka has records, where it has none any more.
+        """Move commits to the nearest offset that Kafka has, if it no longer has theirs.
 
-        Nobody else would be told of a position that is moved without a commit: the next owner would
-        take another one, and skip what has come meanwhile.
+        Without a commit, the next owner of the partition would not know of the new position. It
+        would choose another one, and skip records that arrived in between.
 
         Args:
-            positions: offsets that Kafka does not have, if they are known.
-            cut_off: where logs were cut off, if it is known.
+            positions: offsets that Kafka does not have, if known.
+            cut_off: where logs were truncated, if known.
         """
         consumer, partitions = self._consumer, list(positions)
         beginnings = consumer.beginning_offsets(partitions, timeout_ms=_OFFSETS_TIMEOUT_MS)
@@ -265,19 +267,19 @@ class KafkaSource:
             ends: dict[Any, int] = self._consumer.end_offsets(
                 list(partitions), timeout_ms=_OFFSETS_TIMEOUT_MS
             )
-        except KeyError as error:  # of kafka-python, where others have a leader
+        except KeyError as error:  # raised by kafka-python, even if other partitions have a leader
             raise LeaderNotAvailableError(f"no broker leads {error}") from error
         return ends
 
     def truncate(self, batch: Batch, records: int) -> Batch:
-        """Return the first records of the batch received last; the others come with the next."""
+        """Return the first records of the last batch. The others come with the next one."""
         rest = batch.records[records:]
         for partition, offset in _first_offsets(rest).items():
             self._consumer.seek(partition, offset)
         return Batch(batch.records[:records], batch.membership) if rest else batch
 
     def rewind(self) -> None:
-        """Let what was received and is not committed come again."""
+        """Read uncommitted records again."""
         self._member = None
 
     def commit(self, batch: Batch) -> None:
@@ -291,7 +293,7 @@ class KafkaSource:
     def lag(self) -> dict[tuple[str, int], Lag]:
         """Return how far each partition is behind its end, by (topic, partition).
 
-        A member without partitions asks for another member's, so that it notices as well if Kafka
+        A member without partitions asks for one of another member, so that it also notices if Kafka
         or the topic is gone.
 
         Raises:
@@ -313,7 +315,7 @@ class KafkaSource:
             }
 
     def _check_topic(self) -> None:
-        """Ask for the end of a partition that every topic has."""
+        """Ask for the end of partition 0, which every topic has."""
         topic = self._settings.input_topic
         try:
             self._ends([TopicPartition(topic, 0)])
@@ -327,7 +329,7 @@ class KafkaSource:
             raise
 
     def _behind(self, partition: Any, position: int, stable: int) -> Lag:
-        """Compare a position with the last stable offset and the end, as the last fetch had it."""
+        """Compare a position with the last stable offset and the end, as of the last fetch."""
         end = max(stable, self._consumer.highwater(partition) or 0)
         readable = max(0, stable - position)
         held_back = end - max(stable, position)
@@ -338,7 +340,7 @@ class KafkaSource:
         return position
 
     def close(self) -> None:
-        """Leave the group, so that its partitions move on at once, unless membership is static."""
+        """Leave the group, so that its partitions move at once, unless membership is static."""
         consumer, self._consumer = self._consumer, None
         self._member = None
         if consumer is not None:
@@ -347,27 +349,27 @@ class KafkaSource:
 
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python ships no types
-    """Counts what is assigned. An error in here would come out of `poll`."""
+    """Counts the assigned partitions. An error in here would be raised by `poll`."""
 
     def __init__(self, consumer: Any, notify: Callable[[int], None]) -> None:
         self._consumer = consumer
         self._notify = notify
 
     def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        """Count what is left; all that was received was delivered before this poll."""
+        """Count the remaining partitions. All received records were delivered before this poll."""
         self._notify(len(self._consumer.assignment() - set(revoked)))
 
     def on_partitions_lost(self, lost: Iterable[Any]) -> None:
-        """Count what is left; Kafka refuses the delivery of what was received."""
+        """Count the remaining partitions. Kafka refuses the delivery of the received records."""
         self._notify(len(self._consumer.assignment() - set(lost)))
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """Count what there is now."""
+        """Count the assigned partitions."""
         self._notify(len(self._consumer.assignment() | set(assigned)))
 
 
 def offsets_behind(batch: Batch) -> dict[Any, Any]:
-    """Return the position behind a batch's last record of each partition."""
+    """Return the position after a batch's last record of each partition."""
     last = {(record.topic, record.partition): record.offset for record in batch.records}
     return {
         TopicPartition(*partition): OffsetAndMetadata(offset + 1, "", -1)
@@ -384,7 +386,7 @@ def _bytes(records: list[Record]) -> int:
 
 
 def _within_bytes(records: list[Record]) -> int:
-    """Return how many records, one at least, have `_MOST_BYTES` at most."""
+    """Return how many of the first records fit into `_MOST_BYTES`, at least one."""
     total = 0
     for index, record in enumerate(records):
         total += len(record.value or b"")
@@ -394,7 +396,7 @@ def _within_bytes(records: list[Record]) -> int:
 
 
 def _first_offsets(records: list[Record]) -> dict[Any, int]:
-    """Return the first record's offset of each partition."""
+    """Return the offset of each partition's first record."""
     first: dict[Any, int] = {}
     for record in records:
         first.setdefault(TopicPartition(record.topic, record.partition), record.offset)

@@ -1,10 +1,11 @@
-"""Tokens: bearer tokens for SASL/OAUTHBEARER, from a file or from a token endpoint.
+"""Tokens: bearer tokens for SASL/OAUTHBEARER, from a file or a token endpoint.
 
-A file, which Kubernetes and its secret stores rotate, is read for each connection. An endpoint is
+A file is read for each connection, because Kubernetes and secret stores rotate it. An endpoint is
 asked with the client credentials grant (RFC 6749, sections 2.3.1 and 4.4), and again when four
 fifths of the token's life have passed: kafka-python asks for a new one at 85 % at the earliest.
 
-The standard library suffices for that one request, which follows no redirect and bounds the answer.
+The standard library is enough for that one request. It follows no redirect and limits the answer's
+size.
 """
 
 import base64
@@ -28,12 +29,12 @@ from shared.secret import Secret
 from worker.settings import Settings
 
 _TIMEOUT = 5.0
-"""Seconds that the endpoint has to answer, while the client's other traffic waits."""
+"""Timeout of the endpoint in seconds. The client's other traffic waits for it."""
 _LARGEST_ANSWER = 1 << 20
 """Bytes; a token must fit into a request to the broker."""
 _REFRESH_AFTER = 0.8
 _DEFAULT_LIFE = 300.0
-"""Seconds that a token lives if the endpoint does not say."""
+"""A token's lifetime in seconds if the endpoint does not state it."""
 
 
 class _Answer(msgspec.Struct):
@@ -59,9 +60,9 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 @functools.cache
 def token_provider(settings: Settings) -> "TokenFile | TokenEndpoint":
-    """Return what kafka-python asks for a token when a connection authenticates.
+    """Return the object that gives kafka-python a token for each connection.
 
-    All clients with the same settings share one, and its token.
+    All clients with the same settings share it and its token.
 
     Raises:
         UsageError: if the settings name neither a file nor an endpoint with its client.
@@ -108,7 +109,7 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
     """Asks a token endpoint, and keeps the token for four fifths of its life.
 
     Args:
-        clock: seconds that only go forward.
+        clock: returns seconds and never goes back.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._token = ""
         self._refresh_at = -math.inf
-        # Trusts the system's authorities, and uses the proxy that the environment names.
+        # It trusts the system's authorities, and uses the proxy of the environment.
         self._open = urllib.request.build_opener(_NoRedirects).open
 
     def extensions(self) -> dict[str, str]:
@@ -165,7 +166,7 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
         try:
             with self._open(request, timeout=_TIMEOUT) as response:
                 body = response.read(_LARGEST_ANSWER)
-            # Some endpoints write the seconds as a string.
+            # Some endpoints return the seconds as a string.
             return msgspec.json.decode(body, type=_Answer, strict=False)
         except urllib.error.HTTPError as error:
             with error:

@@ -14,7 +14,8 @@ def check_topics(settings: Settings) -> None:
     """Check that a broker answers and that the three topics exist.
 
     Raises:
-        DependencyError: if no broker answers within 10 s, or naming the topics that are missing.
+        DependencyError: if no broker answers within 10 s, or if topics are missing, with their
+            names.
     """
     with connecting(settings), contextlib.closing(new_admin(settings)) as admin:
         existing = admin.list_topics()
@@ -42,7 +43,7 @@ def create_topics(settings: Settings, topics: Mapping[str, int]) -> list[str]:
     """Create topics, given with their numbers of partitions.
 
     Returns:
-        Those that exist already, which are left as they are.
+        The topics that existed already. They are not changed.
 
     Raises:
         DependencyError: from Kafka.

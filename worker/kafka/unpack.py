@@ -1,8 +1,8 @@
 """Unpack: bound the memory that compressed batches of records may take.
 
 A producer's batch of 1 MB may unpack to 1 GB (gzip, zstd), and a poll unpacks many batches.
-kafka-python 3.0.12 has no setting for it, so `bound_decompression` puts in decoders of the same
-results that raise an error beyond the bound.
+kafka-python 3.0.12 has no setting for this, so `bound_decompression` installs decoders that raise
+an error beyond a limit.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from kafka.errors import KafkaError
 from kafka.record import default_records, legacy_records
 
 MOST_BYTES = 64 << 20
-"""Bytes that a batch may unpack to, and all batches of one allowance together. A producer's request
-has 1 MiB unless somebody raises the limit, and text is compressed to a tenth at best."""
+"""Most bytes that a batch, or all batches of one allowance, may unpack to. By default, a producer's
+request has at most 1 MiB, and text is compressed to a tenth at best."""
 _PIECE = 1 << 20
 _LZ4_RATIO = 255
 """The highest compression ratio of LZ4."""
@@ -35,7 +35,7 @@ class TooLargeError(KafkaError):  # type: ignore[misc]  # kafka-python ships no 
 
 
 class AllowanceError(KafkaError):  # type: ignore[misc]  # kafka-python ships no types
-    """A batch does not fit beside those before it; the next allowance may suffice for it."""
+    """A batch does not fit after those before it. It may fit into the next allowance."""
 
 
 class _Allowance(threading.local):
@@ -72,7 +72,7 @@ def _zstd(data: Any) -> Iterator[bytes]:
 
 def _lz4(data: Any) -> Iterator[bytes]:
     if _LZ4_RATIO * len(data) <= _PIECE << 4:
-        yield lz4.frame.decompress(data)  # three times as fast as in pieces
+        yield lz4.frame.decompress(data)  # three times as fast as piece by piece
         return
     reader = lz4.frame.LZ4FrameDecompressor()
     yield reader.decompress(data, max_length=_PIECE)

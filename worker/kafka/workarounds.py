@@ -2,12 +2,12 @@
 
 Each docstring names the fault, the version it was seen in, and the test that fails without the
 workaround. This module and `record_batches` are the only ones that use private parts of
-kafka-python; a test counts them. Faults that its public API suffices for are worked around where
-they occur:
+kafka-python; a test counts them. Faults with a workaround in the public API are handled where they
+occur:
 
-- `committed` may return an answer that nobody waited for: the source asks twice.
-- A leader that the metadata lack loses records: the source makes a new consumer.
-- `end_offsets` raises `KeyError` where some partitions have no leader: the source catches it.
+- `committed` may return an old answer that nobody waited for: the source asks twice.
+- If the metadata lack a leader, records are lost: the source creates a new consumer.
+- `end_offsets` raises `KeyError` if some partitions have no leader: the source catches it.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ _RECORD_BATCH = 2
 def begin_transactional(producer: Any, begin: Callable[[Any], Any]) -> Any:
     """Begin a transaction's request and return its result, instead of waiting for it.
 
-    Fault: `send_offsets_to_transaction` and `commit_transaction` wait without a limit, and for ever
-    when the coordinator is away for a moment, because the request is forgotten.
+    Fault: `send_offsets_to_transaction` and `commit_transaction` have no timeout. If the
+    coordinator is unavailable for a moment, the request is lost and they wait for ever.
     Seen: 3.0.12. Test: `test_a_commit_is_not_waited_for_without_end`.
 
     Args:
@@ -47,7 +47,7 @@ def wait_for_result(result: Any, seconds: float, what: str) -> None:
 
     Raises:
         KafkaTimeoutError: if there is no result in time.
-        KafkaError: what the request failed with.
+        KafkaError: the request's error.
     """
     if not result.wait(seconds * 1000):
         raise KafkaTimeoutError(f"no answer to {what} within {seconds:g} s")
@@ -56,7 +56,7 @@ def wait_for_result(result: Any, seconds: float, what: str) -> None:
 def close_producer(producer: Any) -> None:
     """Close a producer and drop what it has not sent.
 
-    Fault: `close` raises where messages are not sent, and its thread goes on for ever.
+    Fault: `close` raises if messages were not sent, and its thread runs for ever.
     Seen: 3.0.12. Test: `test_a_producer_that_cannot_send_leaves_no_thread`.
     """
     try:
@@ -68,13 +68,13 @@ def close_producer(producer: Any) -> None:
 
 
 def attach_to_coordinator(consumer: Any) -> Callable[[], None]:
-    """Keep a static member's id, and return a function that rejoins a member that should.
+    """Keep a static member's id, and return a function that rejoins the group if needed.
 
     Fault: a static member that has not polled for long forgets the id that Kafka gave it. It joins
-    as a new process would, and Kafka removes the member that has replaced it.
+    like a new process, and Kafka removes the member that has replaced it.
     Seen: 3.0.12. Test: `test_a_member_that_stood_still_does_not_drive_out_its_replacement`.
 
-    Fault: a member that joins because its topic has changed may forget that it joins, and stays
+    Fault: a member that joins because its topic has changed may forget to complete this, and stays
     without heartbeats and partitions.
     Seen: 3.0.12. Test: `test_a_member_does_not_forget_that_it_joins`.
 
@@ -85,8 +85,8 @@ def attach_to_coordinator(consumer: Any) -> Callable[[], None]:
     forget = coordinator.reset_generation
 
     def reset_generation(member_id: str = "") -> None:
-        # Kafka answers the old id with who has the instance id now. Only when it knows neither,
-        # which it says while this member joins, is the id given up.
+        # For the old id, Kafka answers whether another member has the instance id now. The id is
+        # given up only if Kafka knows neither, which it reports while this member joins.
         if coordinator.group_instance_id and coordinator.state is not MemberState.REBALANCING:
             member_id = member_id or coordinator.group_metadata().member_id
         forget(member_id)
@@ -103,12 +103,12 @@ def attach_to_coordinator(consumer: Any) -> Callable[[], None]:
 def poll_readable(consumer: Any, timeout_ms: int, max_records: int) -> list[Record]:
     """Poll; a record that cannot be unpacked becomes a record with an error.
 
-    Fault: after a record that cannot be unpacked, such as one with a wrong checksum, each later
+    Fault: after a record that cannot be unpacked, such as one with a wrong checksum, every later
     poll raises or never returns.
     Seen: 3.0.12. Test: `test_a_rewind_to_an_unreadable_record_is_no_endless_loop`.
 
     Raises:
-        UnavailableError: if memory ran out; the records will be fetched again.
+        UnavailableError: if memory ran out. The records will be fetched again.
         Exception: whatever else a poll raises.
     """
     try:
@@ -116,7 +116,7 @@ def poll_readable(consumer: Any, timeout_ms: int, max_records: int) -> list[Reco
     except Exception as error:
         if (unpacking := _unpacking(error)) is None:
             raise
-        unpacking.records.drain()  # or the next poll would ask its dead iterator again and again
+        unpacking.records.drain()  # otherwise each poll would ask its dead iterator again
         if isinstance(error, MemoryError):
             raise UnavailableError("no memory to unpack records") from error
         if isinstance(error, AllowanceError):
@@ -145,17 +145,17 @@ def _unpacking(error: Exception) -> _Unpacking | None:
 def _unreadable(
     unpacking: _Unpacking, error: Exception, seek: Callable[[Any, int], object], max_records: int
 ) -> list[Record]:
-    """Skip the record at fault, and return what stands for it."""
+    """Skip the bad record, and return a record with its error."""
     records, batch = unpacking.records, unpacking.batch
-    # Either version has an offset: of its first record, or of the last of its compressed messages.
+    # Both formats have an offset: of the first record, or of the last compressed message.
     is_record_batch = batch is not None and batch.magic >= _RECORD_BATCH
-    # Where this fetch began, or behind what was unpacked of it.
+    # The start of this fetch, or the end of what was unpacked of it.
     offset = max(records.fetch_offset, records.next_fetch_offset)
     if is_record_batch:
-        offset = max(offset, batch.base_offset)  # there may be a gap before it
+        offset = max(offset, batch.base_offset)  # there may be a gap before the batch
     end = offset + 1
-    # Of a batch with a wrong checksum only the first offset can be relied on. Here the checksum was
-    # right: the whole batch can be skipped, which is not unpacked for each of its records.
+    # In a batch with a wrong checksum, only the first offset is reliable. Here the checksum was
+    # right, so the whole batch is skipped, and not unpacked again for each record.
     if isinstance(error, TooLargeError):
         last = batch.last_offset if is_record_batch else batch.base_offset
         end = min(last + 1, offset + max_records)

@@ -1,4 +1,4 @@
-"""Alert: a tweet that the model holds relevant, as subscribers read it from the alerts topic."""
+"""Alert: a tweet that the model finds relevant, as subscribers read it from the alerts topic."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -62,7 +62,7 @@ class AlertTweet(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """A tweet that is held to be about a real disaster."""
+    """A tweet that the model finds to be about a real disaster."""
 
     alert_id: Annotated[
         str,
@@ -114,7 +114,7 @@ def make_alert(
 
 
 def _alert_id(source: Source) -> str:
-    """Name the record: offsets come again when a topic is made anew or its log loses its end."""
+    """Return a unique id, with the timestamp, as a topic made anew repeats offsets."""
     moment = 0 if source.timestamp is None else round(source.timestamp.timestamp() * 1000)
     index = "" if source.index is None else f".{source.index}"
     return f"{source.topic}-{source.partition}-{source.offset}-{moment}{index}"

@@ -8,9 +8,9 @@ import msgspec
 from worker.kafka.records import Headers, Message, Record, RecordHeaders
 
 _LONGEST_ERROR = 1000
-"""Characters of an error in a header; some errors repeat what they are about."""
+"""Characters of an error in a header; some errors quote a long text."""
 _REASON = "triage-reason"
-"""The first header behind those of the record."""
+"""The first header after those of the record."""
 _REPLAYS = "triage-replays"
 
 
@@ -37,7 +37,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 def make_dead_letter(
     topic: str, record: Record, reason: str, error: Exception, index: int | None = None
 ) -> Message:
-    """Make a message of a record, with headers that say why it failed and where it was.
+    """Make a message of a record, with headers for the reason and its coordinates.
 
     Args:
         topic: of the message.
@@ -55,7 +55,7 @@ def make_dead_letter(
     if index is not None:
         added.append(("triage-source-index", str(index).encode()))
     value = record.value
-    if value is None and record.key is None:  # kafka-python publishes no message without both
+    if value is None and record.key is None:  # kafka-python refuses two nulls
         value = b""
     return Message(topic, record.key, value, publishable(record.headers), added)
 
@@ -68,8 +68,8 @@ def read_dead_letter(record: Record) -> DeadLetter | None:
     behind = len(names) - names[::-1].index(_REASON)
     own, added = record.headers[: behind - 1], dict(record.headers[behind - 1 :])
     reason = _text(added[_REASON])
-    # For the lack of a value `make_dead_letter` has put an empty one, and what stands for an
-    # unreadable record has nothing of it.
+    # `make_dead_letter` replaced a missing value by an empty one. An unreadable record has neither
+    # key nor value.
     replaced = reason == "no_value" and record.key is None
     omitted = any(name.startswith("triage-omitted-") for name in added)
     return DeadLetter(
@@ -90,7 +90,7 @@ def as_it_came(letter: DeadLetter) -> Message:
 
 
 def publishable(headers: RecordHeaders) -> Headers:
-    """Replace values of null, which kafka-python does not publish, by b""."""
+    """Replace null values by b"", because kafka-python does not publish null."""
     return [(name, value or b"") for name, value in headers]
 
 

@@ -5,10 +5,10 @@
 `TRIAGE_INPUT_FORMAT` says what the bytes may be:
 
     auto   JSON if it begins with `{`, or is another JSON value as a whole; else plain text
-    json   JSON alone; anything else is refused
-    text   every value is a text, even if it looks like JSON
+    json   only JSON; anything else is refused text   every value is a text, even if it looks like
+    JSON
 
-In each of them, blank values and keep-alives are notices, and bytes that are no text are refused.
+In each format, blank values and keep-alives are notices, and bytes that are not text are refused.
 """
 
 import codecs
@@ -26,13 +26,13 @@ from worker.messages.tweet import MAX_TEXT_LENGTH, Notice, Tweet, checked_text
 from worker.settings import InputFormat, Settings
 
 MAX_ITEMS = 10_000
-"""The posts in one record."""
+"""Most posts in one record."""
 MAX_CHARACTERS = 1 << 18
-"""Of the texts in one record, which is scored as a whole, because its alerts and its offset are
-committed together. Tokens of the worst text take 90 µs a character on a busy core, and a member
-that does not come back within `TRIAGE_STALL_SECONDS` loses its partitions."""
+"""Characters of all texts in one record. It is scored as a whole, because its alerts and its offset
+are committed together. The worst text takes 90 µs a character on a busy core, and a member that
+does not poll within `TRIAGE_STALL_SECONDS` loses its partitions."""
 _MOST_ENVELOPES = 6
-"""One in the other; more are no producer's work."""
+"""Most envelopes inside each other; no real producer writes more."""
 
 _FRAMES = (5, 9)
 """Bytes in front of JSON from a serializer with a schema registry: 0, then the schema's id of 4
@@ -43,7 +43,7 @@ https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-d
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _JSON = (b"{", b"[", b'"')
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
-"""Bytes that no text has."""
+"""Bytes that do not occur in text."""
 _BINARY = {
     b"Obj\x01": "an Avro file",
     b"\x1f\x8b": "gzip",
@@ -52,7 +52,7 @@ _BINARY = {
     b"\x03\x00": "a frame of AWS Glue's schema registry",
 }
 _JSON_START = re.compile(r'["[{}\]]|<\?xml|(?:-?\d[\d.eE+-]*|true|false|null),?\Z')
-"""How a text begins that is JSON, a part of it, or XML; a number or a word must be all of it."""
+"""How JSON, a part of JSON, or XML begins. A number or a word must be the whole text."""
 _UNUSUAL = re.compile(
     r'[\s"\[\]{}:<\d-]|\ufeff|data|event|id|retry|window|true|false|null|keep|heart|ping|pong',
     re.IGNORECASE,
@@ -60,7 +60,7 @@ _UNUSUAL = re.compile(
 _LENGTH = re.compile(rb"\s*\d{1,7}\s*\n\s*(?=\{)")
 """The length that v1.1 writes before each message with `delimited=length`."""
 _ARCHIVE = re.compile(rb"window\.YTD\.\w+\.part\d+\s*=\s*(?=\[)")
-"""What makes a script of the JSON in a file of X's archive."""
+"""The JavaScript before the JSON in a file of X's archive."""
 _EVENT = re.compile(r"(?:(?:event|data|id|retry):|:)")
 """How a line of server-sent events begins.
 
@@ -145,7 +145,7 @@ class Decoder:
                 if (tweet := twitter.decode_common(value)) is not None:
                     return tweet
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                pass  # another format, or fields of other types
+                pass  # another format, or fields of unusual types
         if self._format == "auto" and (tweet := _usual_text(value)) is not None:
             return tweet
         if self._format == "text":
@@ -170,7 +170,7 @@ class Decoder:
         return self._read_text(text)
 
     def _read_text(self, text: str, unwrapped: Sequence[envelopes.Envelope] = ()) -> Decoded:
-        """Read what is no JSON object at first sight."""
+        """Read a value that does not look like a JSON object."""
         stripped = text.strip()
         if _EVENT.match(stripped) and (event := _server_sent_event(stripped)) is not None:
             return self._read(event, unwrapped)
@@ -186,7 +186,7 @@ class Decoder:
             if _is_fragment(stripped):
                 raise RecordError(
                     "unknown_format",
-                    "the value is a line out of a JSON document; expected a whole object a record",
+                    "the value is a line of a JSON document; expected a whole object per record",
                 ) from None
             if stripped.startswith("<?xml"):
                 raise RecordError(
@@ -211,7 +211,7 @@ class Decoder:
         if not isinstance(record, dict):
             raise RecordError(
                 "unknown_format",
-                f"the value is the JSON {type(record).__name__} and no tweet; expected an object",
+                f"the value is JSON of type {type(record).__name__}; expected an object",
             )
         if (tweet := self._by_paths(record)) is not None:
             return tweet
@@ -342,14 +342,14 @@ def _text_of(value: bytes) -> str:
     if found := _CONTROL.search(value.strip(b"\x1e")):
         raise RecordError(
             "binary",
-            f"the value is no text: it has the byte 0x{found[0].hex()} at {found.start()}, as Avro "
-            "and Protobuf have; expected JSON or text in UTF-8",
+            f"the value is not text: it has the byte 0x{found[0].hex()} at {found.start()}, as in "
+            "Avro or Protobuf; expected JSON or text in UTF-8",
         )
     return text
 
 
 def _is_utf16(value: bytes) -> bool:
-    """Return whether every other byte of the beginning is 0, as in UTF-16 without a mark."""
+    """Return whether every other byte at the start is 0, as in UTF-16 without a byte order mark."""
     start = value[:64]
     return (
         b"\0" in start
@@ -362,12 +362,12 @@ def _is_utf16(value: bytes) -> bool:
 
 
 def _usual_text(value: bytes) -> Tweet | None:
-    """Read plain text that begins as most texts do; None if it may be something else."""
+    """Read plain text with a usual beginning; None if it may be something else."""
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    # What is not printable may be binary, or white space around JSON.
+    # Unprintable characters may be binary data, or white space around JSON.
     if not text or _UNUSUAL.match(text) or not text.isprintable():
         return None
     return _plain(text)
@@ -424,7 +424,7 @@ def _lines(value: bytes) -> list[Any] | None:
 
 
 def _posts(elements: list[Any]) -> list[Any]:
-    """Check that an array may be one of posts."""
+    """Check that an array can be an array of posts."""
     for element in elements:
         if not isinstance(element, dict):
             raise RecordError(
@@ -436,7 +436,7 @@ def _posts(elements: list[Any]) -> list[Any]:
 
 
 def _server_sent_event(text: str) -> Any:
-    """Read a server-sent event; None if the text is none after all, as `data: the new oil`."""
+    """Read a server-sent event; None if it is plain text, such as `data: the new oil`."""
     event, data = None, []
     for line in text.splitlines():
         if not line.strip():
@@ -456,18 +456,18 @@ def _server_sent_event(text: str) -> Any:
     if payload.lstrip()[:1] in ("{", "["):
         return payload
     if data and (notices.is_keep_alive(payload) or payload.strip().isdecimal()):
-        return ""  # a number is the id in a deletion whose `event:` was cut off
+        return ""  # a number is the id of a deletion whose `event:` line is missing
     return None
 
 
 def _is_fragment(text: str) -> bool:
-    """Return whether a text is a line out of the middle of indented JSON."""
+    """Return whether a text is a line from the middle of indented JSON."""
     if len(text) > MAX_TEXT_LENGTH:
         return False
     bare = text.removesuffix(",")
     if bare in ("}", "]", "[", "}]", "]}"):
         return True
-    # A member, perhaps of a value that goes on, or an element with its comma.
+    # A member, whose value may continue, or an element with its comma.
     for candidate in (f"{{{bare}}}", f"{{{bare}}}}}", f"{{{bare}]}}", f"[{bare}]"):
         try:
             _decode_json(candidate.encode())
@@ -478,7 +478,7 @@ def _is_fragment(text: str) -> bool:
 
 
 def _at(record: dict[str, Any], path: str | None) -> Any:
-    """Find a value by a path such as `a.b.0.c`; a key with dots as a whole comes first."""
+    """Find a value by a path such as `a.b.0.c`. A key that contains dots has precedence."""
     if path is None:
         return None
     if path in record:

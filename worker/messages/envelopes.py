@@ -32,9 +32,8 @@ class Envelope(msgspec.Struct, frozen=True):
 
     Attributes:
         name: for messages.
-        advice: what to change so that the producer writes none.
-        unwrap: returns a notice, or what is inside, in a tuple of one; None if it is no such
-            envelope.
+        advice: how to make the producer write no envelope.
+        unwrap: returns a notice, or the content in a tuple of one; None for another kind of object.
     """
 
     name: str
@@ -131,7 +130,7 @@ def split(record: dict[str, Any]) -> list[Any] | None:
     """Split a page, such as an answer of an API, into its posts.
 
     Returns:
-        Records of one post each, as a stream would have them; None if it is no page.
+        Records of one post each, as in a stream; None if it is not a page.
     """
     if isinstance(data := record.get("data"), list) and "text" not in record:
         return _page_of_v2(data, child(record, "includes"))
@@ -171,7 +170,7 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 
 
 def _from_base64(value: Any) -> Any:
-    """Decode text in Base64; what is none is returned as it is."""
+    """Decode Base64; return anything else unchanged."""
     if not isinstance(value, str):
         return value
     try:

@@ -1,6 +1,6 @@
 """Fields: read the values of a tweet's fields, whose types differ from producer to producer.
 
-A value whose meaning is clear is read; any other is None. Only the text decides whether a record
+A value with a clear meaning is read; any other becomes None. Only the text decides whether a record
 can be read.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from worker.messages.tweet import MAX_NAME_LENGTH, Coordinates, CreatedAt
 
 _EXACT_FLOAT = 2**53
-"""From this number on, a float stands for several integers, and an id in it has lost digits."""
+"""From this number on, a float cannot hold every integer, so an id in it has lost digits."""
 _MAX_LINK_LENGTH = 2_000
 _WRAPPERS = frozenset(
     ("$numberLong", "$numberInt", "$numberDouble", "$oid", "$date", "string", "int", "long")
@@ -22,12 +22,12 @@ https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/
 https://avro.apache.org/docs/1.12.0/specification/#json-encoding
 """
 _ALIASES = {"in": "id", "iw": "he", "ji": "yi", "eng": "en", "nb": "no", "nn": "no", "fil": "tl"}
-"""Codes that were replaced, or that Twitter and others use for the language on the right."""
+"""Obsolete codes, and codes of Twitter and others, with the standard code."""
 _NO_LANGUAGE = frozenset(("und", "zxx", "mul", "mis", "art"))
 
 
 def text(value: Any) -> str | None:
-    """Read a text; a blank one is None."""
+    """Read a text; a blank one becomes None."""
     value = _unwrapped(value)
     return value if isinstance(value, str) and not value.isspace() and value else None
 
@@ -41,7 +41,7 @@ def first_text(record: dict[str, Any], *keys: str) -> str | None:
 
 
 def child(record: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Read an object inside objects; empty where there is none."""
+    """Read a nested object; empty if there is none."""
     found: Any = record
     for key in keys:
         found = found.get(key) if isinstance(found, dict) else None
@@ -74,8 +74,8 @@ def created_at(value: Any) -> CreatedAt | None:
 def language(value: Any) -> str | None:
     """Read a language: the primary part of a BCP 47 tag in lower case, such as `en` of `en-GB`.
 
-    None if the record names several, or says that it does not know (`und`, and Twitter's `qme`,
-    `qht` and so on, which stand for posts without words).
+    None if the record names several, or none (`und`, and Twitter's `qme`, `qht` and so on, for
+    posts without words).
     """
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
@@ -95,7 +95,7 @@ def primary_language(tag: str) -> str | None:
 
 
 def link(value: Any) -> str | None:
-    """Read the address of a post: a URL of the web, without white space or control characters."""
+    """Read the address of a post: an HTTP URL without white space or control characters."""
     if not isinstance(value, str) or len(value) > _MAX_LINK_LENGTH or not value.isprintable():
         return None
     return value if value.startswith(("https://", "http://")) and " " not in value else None
@@ -111,7 +111,7 @@ def place(value: Any) -> str | None:
 
 
 def coordinates(longitude: Any, latitude: Any) -> Coordinates | None:
-    """Read a position in degrees (WGS 84); None if it is none on Earth."""
+    """Read a position in degrees (WGS 84); None if it is not on Earth."""
     for degrees, most in ((longitude, 180), (latitude, 90)):
         if isinstance(degrees, bool) or not isinstance(degrees, int | float):
             return None
@@ -127,7 +127,7 @@ def point(value: Any) -> Coordinates | None:
 
 
 def _unwrapped(value: Any) -> Any:
-    """Take a value out of an object that only names its type."""
+    """Unwrap a value from an object that only names its type."""
     if isinstance(value, dict) and len(value) == 1:
         ((key, inner),) = value.items()
         if key in _WRAPPERS:

@@ -21,8 +21,8 @@ def _field(description: str) -> Meta:
 class Label(msgspec.Struct, frozen=True, kw_only=True):
     """A label of a tweet by a person.
 
-    The last label of a person counts, and among persons the last one. `skip` and `withdrawn` say
-    nothing about the tweet.
+    A person's last label replaces their earlier ones. Among several people, the last label counts.
+    `skip` and `withdrawn` do not count.
     """
 
     alert_id: Annotated[str, _field("the tweet's identifier, as its alert has it")]
@@ -49,8 +49,8 @@ _decode = msgspec.json.Decoder(Label).decode
 def label_key(source: Source) -> bytes:
     """Return the key of a label's record: topic-partition-offset of the tweet's source.
 
-    All labels of a tweet are thereby in one partition, in their order. Where the source has several
-    posts, the post's index follows.
+    So all labels of a tweet are in one partition, in order. If the source has several posts, the
+    post's index is appended.
     """
     index = "" if source.index is None else f"-{source.index}"
     return f"{source.topic}-{source.partition}-{source.offset}{index}".encode()

@@ -1,7 +1,7 @@
-"""Languages: tell whether a tweet is in a language that the model was trained on.
+"""Languages: decide whether a tweet is in a language that the model was trained on.
 
-The record's own language decides. The language of a tweet that names none is identified by eldc,
-and only a clear result leaves a tweet out: short, misspelt English looks like other languages.
+If a record names its language, that decides. Otherwise eldc identifies it, and a tweet is skipped
+only if the result is clear, because short, misspelt English looks like other languages.
 """
 
 import logging
@@ -12,7 +12,7 @@ from worker.messages.tweet import Tweet
 
 try:
     import eldc
-except ImportError:  # there is no wheel for Linux on ARM
+except ImportError:  # eldc has no wheel for Linux on ARM
     eldc = None
 
 log = logging.getLogger("triage")
@@ -20,14 +20,14 @@ log = logging.getLogger("triage")
 ANY = "any"
 _MARGIN = 0.1
 """By how much the score of the identified language (0 to 1) must exceed that of every expected one.
-It leaves out .28 % of the published set's tweets, of which some are not English; .05 leaves out
+With it, .28 % of the published set's tweets are skipped, some of which are not English; with .05,
 .44 %."""
 _FEWEST_WORDS = 3
 """In ASCII, one or two words such as `lol` or `hijack` say too little about the language."""
 _SCORES = 5
-"""Languages of which eldc gives the score."""
+"""How many languages eldc returns scores for."""
 _IDENTIFIED_AS = {"id": "ms"}
-"""Languages that eldc takes for others."""
+"""Languages that eldc confuses with others."""
 
 
 class Languages:
@@ -52,7 +52,7 @@ class Languages:
             self._identifier.set_scores(_SCORES)
             self._detect = self._identifier.detect
         elif not self.is_any:
-            log.warning("eldc is not installed: tweets that name no language are all scored")
+            log.warning("eldc is not installed: all tweets without a language are scored")
 
     def accept(self, tweet: Tweet) -> bool:
         """Return whether a tweet is to be scored."""

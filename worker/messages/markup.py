@@ -12,21 +12,21 @@ _ELEMENTS = (
 )
 _ATTRIBUTE = r"""\s+[\w:@.-]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+)"""
 _TAG = re.compile(rf"<(/?)({_ELEMENTS})(?:{_ATTRIBUTE})*\s*/?>|<!--[^<>]*-->", re.IGNORECASE)
-"""A tag of an element that posts are made of. Other angle brackets belong to the text, as in `<3`.
-No part of it crosses the next bracket, so that the search takes linear time."""
+"""An HTML tag as it occurs in posts. Other angle brackets are text, as in `<3`. The pattern never
+crosses the next bracket, so the search takes linear time."""
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 _PARAGRAPHS = frozenset(("p", "div", "blockquote", "pre", "ul", "ol", "table"))
 _LINES = frozenset(("br", "hr", "li", "tr", "dt", "dd"))
 _BREAKS = re.compile(r"\n[ \t]*\n\s*")
 _MOST_LAYERS = 3
-"""A feed may escape what was escaped before, as in `&amp;lt;p&amp;gt;`."""
+"""A feed may escape twice, as in `&amp;lt;p&amp;gt;`."""
 
 
 def plain_text(text: str) -> str:
-    """Take HTML tags out of a text and decode its entities.
+    """Remove HTML tags from a text and decode its entities.
 
-    Paragraphs and `<br>` become line breaks. What Mastodon hides of a link's text is text here, so
-    that the whole address appears. A text without tags and entities is returned as it is.
+    Paragraphs and `<br>` become line breaks. Parts of a link that Mastodon hides are kept, so that
+    the whole address appears. A text without tags and entities is returned as it is.
     """
     for _ in range(_MOST_LAYERS):
         before = text

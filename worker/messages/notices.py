@@ -1,4 +1,5 @@
-"""Notices: messages of a stream that are no posts and no faults, such as deletions and keep-alives.
+"""Notices: messages of a stream that are neither posts nor errors, such as deletions and
+keep-alives.
 
 https://developer.x.com/en/docs/x-api/v1/tweets/filter-realtime/guides/streaming-message-types
 https://docs.x.com/x-api/compliance/streams/introduction
@@ -40,7 +41,7 @@ _OF_ONE_KEY = {
     "status_undrop": "compliance",
     "favorite": "like",
 }
-"""Messages that consist of one object, by its key, in v1.1 and GNIP and in the `data` of v2."""
+"""Notices that consist of one object, by its key: in v1.1 and GNIP, and in `data` of v2."""
 _BESIDE = frozenset(("timestamp_ms", "timestamp", "for_user", "event_at"))
 _KEEP_ALIVES = frozenset(
     (
@@ -48,8 +49,8 @@ _KEEP_ALIVES = frozenset(
         *(":", ":)", ":ok", ":thump", ":ping", ":heartbeat", ":keepalive", ":keep-alive"),
     )
 )
-"""What streams send so that the connection stays open; with a colon, a comment of server-sent
-events: Mastodon's are `:)` and `:thump`."""
+"""Words that streams send to keep a connection open. With a colon, they are comments of server-sent
+events; Mastodon's are `:)` and `:thump`."""
 
 
 def is_keep_alive(text: str) -> bool:
@@ -59,7 +60,7 @@ def is_keep_alive(text: str) -> bool:
 
 
 def find(record: dict[str, Any]) -> Notice | None:
-    """Find out whether a JSON object is a notice."""
+    """Return the notice in a JSON object, or None."""
     if (kind := _of_one_key(record) or _of_one_key(child(record, "data"))) is not None:
         return Notice(kind)
     if not record.get("data") and "text" not in record:

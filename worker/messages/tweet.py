@@ -11,10 +11,11 @@ from shared.errors import RecordError
 from worker.messages.markup import plain_text
 
 MAX_TEXT_LENGTH = 25_000
-"""Characters, as in X's longest posts; a longer text is no tweet and becomes a dead letter."""
+"""Most characters of a text, as in X's longest posts; a record with a longer text becomes a dead
+letter."""
 MAX_NAME_LENGTH = 1_000
-"""Characters of an id, an author or a place, which have a few tens. A longer one is read as None:
-the alerts topic refuses a message of a megabyte."""
+"""Most characters of an id, an author or a place. A longer one is read as None, because the alerts
+topic refuses messages of a megabyte."""
 
 CreatedAt = str | int | float
 """A time as the record wrote it; a number counts from 1970."""
@@ -34,7 +35,7 @@ class Tweet(msgspec.Struct, frozen=True):
         text: its text without markup, and that of the post it quotes; never blank, without lone
             surrogates (they become U+FFFD).
         id: as the record wrote it; None if it did not.
-        author: the user's name, or else id.
+        author: the user's name, or else their id.
         created_at: as the record wrote it: `parse_created_at` reads it.
         lang: the language that the record names, such as `en`.
         place: the name of the place that the post is tagged with.
@@ -53,17 +54,17 @@ class Tweet(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """A record that is no post and no fault, such as a deletion: it is counted and skipped.
+    """A record that is neither a post nor an error, such as a deletion. It is counted and skipped.
 
     Attributes:
-        kind: one of a few short names, fit for a metric's label.
+        kind: one of a few short names, as a metric's label needs.
     """
 
     kind: str
 
 
 def checked_text(text: str, quoted: str | None = None) -> str:
-    """Take the markup off a text, check it, and append that of the post it quotes.
+    """Remove the markup of a text, check it, and append the text that it quotes.
 
     Raises:
         RecordError: `empty_text` or `text_too_long`.
@@ -84,12 +85,12 @@ def checked_text(text: str, quoted: str | None = None) -> str:
     return text
 
 
-@functools.lru_cache(128)  # tweets of a stream share their second; strptime takes 8 µs
+@functools.lru_cache(128)  # many tweets of a stream have the same second; strptime takes 8 µs
 def parse_created_at(value: CreatedAt | None) -> datetime | None:
     """Parse a time: ISO 8601, Twitter's API v1.1, or a number of seconds to nanoseconds since 1970.
 
     Returns:
-        The moment in UTC, which a time without a zone is taken for; None if it is no time.
+        The time in UTC; None if it cannot be parsed. A time without a zone counts as UTC.
     """
     if value is None:
         return None

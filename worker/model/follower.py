@@ -2,9 +2,8 @@
 
     registry ─resolve─▶ version ─fetch─▶ cache ─load, verify, warm up─▶ Loaded ─▶ the worker's loop
 
-All of it happens in a thread beside the bundle that scores, which stays in use if anything fails.
-The cache has a note of the last good version. A worker that starts while the registry is
-unavailable uses that version.
+All of it happens in a thread. If anything fails, the present bundle stays in use. The cache has a
+note of the last good version, for a worker that starts while the registry is unavailable.
 """
 
 import contextlib
@@ -29,7 +28,7 @@ Callback = Callable[[str], None]
 """Called with the result of an attempt: `loaded`, `refused` or `unavailable`."""
 
 _STOP_TIMEOUT = 10
-"""Seconds that a worker waits at its end for a bundle that is being loaded."""
+"""Seconds that a stopping worker waits for a bundle that is being loaded."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -41,7 +40,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class _LastGood(msgspec.Struct, frozen=True):
-    """Number and digest of a version, as the note in the cache has them."""
+    """Number and digest of a version, as in the cache's note."""
 
     number: int
     digest: str
@@ -56,7 +55,7 @@ class Follower:
     Args:
         cache: the folder of the bundles and of the note of the last good version.
         batch_size: rows to warm the models up for.
-        callback: called with the result of every attempt to load another bundle.
+        callback: called with the result of each attempt to load another bundle.
         threshold: a probability, or an operating point that a bundle must have.
     """
 
@@ -76,7 +75,7 @@ class Follower:
         self._callback = callback
         self._threshold = threshold
         self._scoring = self._refused = _NO_VERSION
-        self._reported = ""  # the error that prevents loading at present
+        self._reported = ""  # the error that prevents loading now
         self._loaded: queue.SimpleQueue[Loaded] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -102,7 +101,7 @@ class Follower:
             return loaded
 
     def start(self, seconds: float) -> None:
-        """Check for another version every so many seconds, in a thread, until `stop`."""
+        """Check for another version at this interval in seconds, in a thread, until `stop`."""
 
         def follow() -> None:
             while not self._stop.wait(seconds):
@@ -141,7 +140,7 @@ class Follower:
             self._callback("loaded")
             self._loaded.put(loaded)
             return
-        self._refused = _NO_VERSION  # so that it is tried again if it comes again
+        self._refused = _NO_VERSION  # so that the version is tried again if the alias returns to it
         with contextlib.suppress(OSError):
             os.utime(
                 self._cache / found.digest
@@ -149,7 +148,7 @@ class Follower:
 
     def _report(self, error: Exception) -> None:
         """Log an error once, and pass it to the callback."""
-        away = isinstance(error, (RegistryError, UnavailableError))  # an alias may come back too
+        away = isinstance(error, (RegistryError, UnavailableError))  # the alias may also return
         if away or str(error) != self._reported:
             self._callback("unavailable" if away else "refused")
         if str(error) != self._reported:

@@ -44,7 +44,7 @@ class Shadow:
         try:
             own = bundle.scorer.score(texts)
         except Exception as error:  # noqa: BLE001  # a trial must not harm production
-            kind = type(error).__name__  # its message may quote a tweet
+            kind = type(error).__name__  # the error's message may quote a tweet
             log.error("the shadow version %d cannot score: %s", self._loaded.number, kind)
             self._loaded = None
             return

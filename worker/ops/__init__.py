@@ -1,1 +1,1 @@
-"""What operators see: health pages and metrics."""
+"""What operators see: health pages, metrics and logs."""

@@ -35,8 +35,8 @@ _LONGEST_TRY = 30
 class Health:
     """The state of the worker's loop.
 
-    A worker is unhealthy if its loop has made no turn, or if records wait and none was committed,
-    for `stall_seconds`. While Kafka is unavailable the worker is healthy and not ready, because a
+    A worker is unhealthy if, for `stall_seconds`, its loop has made no turn, or records wait and
+    none was committed. While Kafka is unavailable the worker is healthy and not ready, because a
     restart would not help.
 
     Args:
@@ -60,7 +60,7 @@ class Health:
 
     def lag(self, records: int) -> None:
         """Record how many records wait in the assigned partitions."""
-        if not self._lag:  # they have only just arrived
+        if not self._lag:  # the records have just arrived
             self.progress()
         self._lag = records
 
@@ -122,7 +122,7 @@ def _threads() -> str:
 
 
 class _ErrorLog(io.StringIO):
-    """What a request writes about its failure, as one line of the log instead of a traceback."""
+    """Collects what a failed request writes, and logs one line instead of a traceback."""
 
     def flush(self) -> None:
         """Log the last line, which names the error."""
@@ -136,7 +136,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log a connection that broke off in one line."""
+        """Log a broken connection in one line."""
         del request
         log.warning("a page could not be sent to %s: %r", client_address[0], sys.exception())
 
@@ -145,7 +145,7 @@ class _Handler(WSGIRequestHandler):
     timeout = 10  # seconds; `serve` sets it
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
-        """Log no requests: a probe every few seconds is no event."""
+        """Log nothing: probes ask every few seconds."""
 
     def get_stderr(self) -> Any:
         """Return the stream that takes the tracebacks of failed requests."""
@@ -155,7 +155,7 @@ class _Handler(WSGIRequestHandler):
 def serve(
     health: Health, registry: CollectorRegistry, address: str, port: int, timeout: float = 10
 ) -> int:
-    """Serve the pages in threads of their own.
+    """Serve the pages in separate threads.
 
     Args:
         timeout: seconds that a client may take to send its request or to read some of the answer.

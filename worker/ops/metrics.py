@@ -1,7 +1,7 @@
 """Metrics: each declared once, with its unit, by Prometheus' conventions.
 
-Conservation: consumed = alerts + not relevant + other language + skipped notices + dead letters, of
-what was committed. A record that holds several posts counts once for each of them.
+Conservation, for what was committed: consumed = alerts + not relevant + other language + skipped
+notices + dead letters. A record that holds several posts counts once for each of them.
 """
 
 import threading
@@ -35,8 +35,8 @@ _PROBABILITY_BUCKETS = tuple(n / 20 for n in range(1, 21))
 class ArrayHistogram(Collector):
     """A histogram that takes a batch's values at once.
 
-    prometheus_client's own takes them one by one, 1.5 µs each, which would cost a tweet more than
-    its reception.
+    prometheus_client's own takes values one by one, at 1.5 µs each: more than receiving a tweet
+    takes.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Metrics:
             (self.notices, NOTICE_KINDS),
         ):
             for label in labels:
-                metric.labels(label)  # so that they are there, as 0, before the first event
+                metric.labels(label)  # so that they exist, as 0, before the first event
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Creates the topics that are not there yet and lets the worker and the subscribers use them.
+# Creates missing topics, and grants the worker and the subscribers access to them.
 set -eu
 PATH=$PATH:/opt/kafka/bin
 
@@ -20,17 +20,17 @@ day=86400000
 topic "$INPUT_TOPIC" --config retention.ms=$((3 * day))
 topic "$ALERTS_TOPIC" --config retention.ms=$((30 * day))
 topic "$DEAD_LETTERS_TOPIC" --config retention.ms=$((30 * day))
-topic "$LABELS_TOPIC" --config retention.ms=-1 # models learn from them
+topic "$LABELS_TOPIC" --config retention.ms=-1 # labels are training data
 
-[ -n "$WORKER" ] || exit 0 # a Kafka without rights
+[ -n "$WORKER" ] || exit 0 # a Kafka without access control
 
-# The worker reads the one topic as its group, and publishes to the others in transactions of its own.
+# The worker reads the input topic as its group, and publishes to the others in transactions.
 # Read and Write imply Describe.
 allow "$WORKER" --operation Read --topic "$INPUT_TOPIC" --group "$GROUP_ID"
 allow "$WORKER" --operation Write --topic "$ALERTS_TOPIC" --topic "$DEAD_LETTERS_TOPIC"
 allow "$WORKER" --operation Write --transactional-id "$GROUP_ID-" --resource-pattern-type prefixed
 
-# Subscribers read the alerts, in groups whose names begin as the subscriber's own.
+# Subscribers read alerts, in groups whose names begin with the subscriber's name.
 allow "$SUBSCRIBER" --operation Read --topic "$ALERTS_TOPIC"
 allow "$SUBSCRIBER" --operation Read --group "${SUBSCRIBER#User:}" --resource-pattern-type prefixed
 
@@ -38,7 +38,7 @@ allow "$SUBSCRIBER" --operation Read --group "${SUBSCRIBER#User:}" --resource-pa
 allow "$DESK" --operation Read --topic "$ALERTS_TOPIC"
 allow "$DESK" --operation Read --operation Write --topic "$LABELS_TOPIC"
 
-# Whoever puts dead letters back reads them, and writes to both topics in a transaction.
+# Whoever replays dead letters reads them, and writes to both topics in a transaction.
 allow "$REPLAYER" --operation Read --operation Write --topic "$DEAD_LETTERS_TOPIC"
 allow "$REPLAYER" --operation Write --topic "$INPUT_TOPIC"
 allow "$REPLAYER" --operation Write --transactional-id "$GROUP_ID-replay"

@@ -48,17 +48,17 @@ def test_a_link_is_refused_wherever_it_leads(folder: Path, name: str) -> None:
     for target in (folder.parent / "elsewhere", Path("/dev/zero"), Path("no-such-file")):
         (folder / name).unlink()
         (folder / name).symlink_to(target)
-        assert refusal(folder) == f"{folder / name} is a link or a device, expected a file"
+        assert refusal(folder) == f"{folder / name} is a link or a device; expected a file"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_no_file_is_refused_without_waiting_for_it(folder: Path, name: str) -> None:
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    assert refusal(folder) == f"{folder / name} is a link or a device, expected a file"
+    assert refusal(folder) == f"{folder / name} is a link or a device; expected a file"
     (folder / name).unlink()
     (folder / name).mkdir()
-    assert refusal(folder) == f"{folder / name} is a link or a device, expected a file"
+    assert refusal(folder) == f"{folder / name} is a link or a device; expected a file"
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -66,7 +66,7 @@ def test_a_huge_file_is_refused_unread(folder: Path, name: str) -> None:
     with (folder / name).open("r+b") as file:
         file.truncate(1 << 40)  # a terabyte that takes no room
     message = refusal(folder)
-    assert message.startswith(f"{folder / name} has {1 << 40} bytes, expected at most ")
+    assert message.startswith(f"{folder / name} has {1 << 40} bytes; expected at most ")
     with pytest.raises(BundleError):
         verify_bundle(folder)
 

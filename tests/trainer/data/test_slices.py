@@ -46,7 +46,7 @@ class TestSlices:
         similar: Mask = np.array([True, False, True, False, True])
         assert by_name(slices(dataset, np.arange(5), repeated, similar)) == {
             ("annotators", "unanimous"): [True, False, True, True, False],
-            ("annotators", "of different opinions"): [False, True, False, False, True],
+            ("annotators", "not unanimous"): [False, True, False, False, True],
             ("training texts", "not repeated in training"): [False, True, True, True, False],
             ("training texts", "repeated in training"): [True, False, False, False, True],
             ("training texts", "no near-duplicate in training"): [False, True, False, True, False],

@@ -60,7 +60,7 @@ def test_training_shows_and_keeps_it(trained: Trained) -> None:
         area = baseline["figures"]["roc_auc"]
         assert f"| ROC AUC | {area['value']:.3f} ({area['low']:.3f} to" in card
         beaten = baseline["difference"]["roc_auc"]["low"] > 0
-        assert ("does not rank tweets better than the linear model" in card) == (not beaten)
+        assert ("rank tweets significantly better than the linear model.**" in card) is not beaten
     manifests = [read_manifest(trained.bundles / m["name"]) for m in trained.figures["models"]]
     ((name, part, figures),) = baseline_row(manifests)
     assert (name, part) == (NAME, "test")
@@ -82,7 +82,7 @@ def test_report_shows_it_on_the_test_part(
     assert '<th scope="row">linear baseline</th>' in page
     assert '<th scope="row">LSTM − linear baseline</th>' in page
     better = found["differences"]["LSTM"]["roc_auc"]["low"] > 0
-    assert ("No model is better than the linear baseline" in page) == (not better)
+    assert ("No model is significantly better than the linear baseline" in page) == (not better)
     assert program("report", "--data", trained.held_out, *arguments, "--other-data").code == 0
     assert json.loads((tmp_path / "report.json").read_text("utf-8"))["baseline"] is None
     assert "linear baseline" not in (tmp_path / "report.html").read_text("utf-8")
@@ -91,9 +91,9 @@ def test_report_shows_it_on_the_test_part(
 @pytest.mark.parametrize(
     ("lows", "expected"),
     [
-        ([0.01, -0.01], "Better than the linear baseline beyond chance, by ROC AUC: one."),
-        ([0.01, 0.02], "Better than the linear baseline beyond chance, by ROC AUC: one, two."),
-        ([-0.01, 0.0], "No model is better than the linear baseline beyond chance"),
+        ([0.01, -0.01], "Significantly better than the linear baseline by ROC AUC: one."),
+        ([0.01, 0.02], "Significantly better than the linear baseline by ROC AUC: one, two."),
+        ([-0.01, 0.0], "No model is significantly better than the linear baseline"),
     ],
 )
 def test_verdict(lows: list[float], expected: str) -> None:

@@ -140,7 +140,7 @@ class TestOnData:
             (never_relevant, ["accuracy -0."]),
         ],
     )
-    def test_worse_beyond_chance_is_refused(
+    def test_significantly_worse_is_refused(
         self,
         program: Program,
         registry: FolderRegistry,
@@ -150,8 +150,8 @@ class TestOnData:
     ) -> None:
         make("LSTM", change)
         ran = program("promote", "2", "--data", SAMPLE)
-        refused(ran, registry, "version 2 (LSTM) is worse than version 1", *named)
-        assert ran.err.count("beyond chance") == len(named)
+        refused(ran, registry, "version 2 (LSTM) is significantly worse than version 1", *named)
+        assert ran.err.count("significantly worse") == len(named)
         assert "difference" in ran.out
 
     def test_forced_it_goes_through_and_is_recorded(
@@ -309,13 +309,13 @@ class TestWithoutData:
         self, program: Program, registry: FolderRegistry, make: Make
     ) -> None:
         make("LSTM", accuracy=0.5)
-        refused(program("promote", "2"), registry, "beyond chance: accuracy -0.")
+        refused(program("promote", "2"), registry, "significantly worse", "accuracy -0.")
 
     def test_useless_ranker_is_refused_whatever_its_accuracy(
         self, program: Program, registry: FolderRegistry, make: Make
     ) -> None:
         make("LSTM", roc_auc=Figure(0.5, 0.42, 0.58))
-        refused(program("promote", "2"), registry, "beyond chance: ROC AUC -0.")
+        refused(program("promote", "2"), registry, "significantly worse", "ROC AUC -0.")
 
     def test_accuracy_alone_is_compared_where_a_manifest_holds_no_more(
         self, registry: FolderRegistry, make: Make

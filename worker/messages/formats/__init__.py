@@ -1,11 +1,11 @@
 """Formats: a module each, with `detect(record)` and `read(record)`.
 
 To add a format, add a module here and its records to `tests/worker/messages/test_formats.py`. No
-two formats may detect the same record, so that their order does not matter. `twitter` detects none:
-it reads what the others leave.
+two formats may detect the same record, so their order does not matter. `twitter` has no `detect`:
+it reads what the others do not detect.
 
 `detect` gets a JSON object and returns whether it is of the format. `read` returns its `Tweet`, a
-`Notice` for what is no post, or None if it has no text.
+`Notice` if it is not a post, or None if it has no text.
 """
 
 from collections.abc import Callable

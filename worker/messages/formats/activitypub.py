@@ -36,7 +36,7 @@ def detect(record: dict[str, Any]) -> bool:
 
 
 def read(record: dict[str, Any]) -> Tweet | Notice | None:
-    """Read the note; an activity that creates none is a notice."""
+    """Read the note; an activity that does not create one is a notice."""
     kind = record["type"]
     note = child(record, "object") if kind in ("Create", "Update") else record
     if note.get("type") not in _POSTS:

@@ -54,7 +54,7 @@ def _number(value: Any) -> str | None:
 
 
 def _position(geo: Any) -> Coordinates | None:
-    """Read a point, whose latitude comes first here."""
+    """Read a point; GNIP puts the latitude first."""
     found = geo.get("coordinates") if isinstance(geo, dict) else None
     return (
         fields.coordinates(found[1], found[0])

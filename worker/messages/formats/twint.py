@@ -16,7 +16,7 @@ def detect(record: dict[str, Any]) -> bool:
 
 
 def read(record: dict[str, Any]) -> Tweet | None:
-    """Read the tweet; `created_at` names its zone in a form of twint's own, and becomes None."""
+    """Read the tweet; `created_at` has a time zone in twint's own form, so it becomes None."""
     if (text := first_text(record, "tweet")) is None:
         return None
     return Tweet(

@@ -5,7 +5,7 @@
     twarc2      v2 at the top level, with `author` and the tweets that it refers to inside
     minimal     {"id": …, "text": …}, with any of these fields
 
-It is what the decoder takes a record for that has the fields of no other format.
+The decoder uses it for records that no other format detects.
 
 https://developer.x.com/en/docs/x-api/v1/data-dictionary/object-model/tweet
 https://developer.x.com/en/docs/x-api/data-dictionary/object-model/tweet
@@ -24,7 +24,7 @@ from worker.messages.tweet import MAX_NAME_LENGTH, Coordinates, CreatedAt, Tweet
 
 _TEXTS = ("full_text", "text")
 _MOST_REFERENCES = 10
-"""A tweet replies to, quotes and retweets one tweet each; each is looked for in all included."""
+"""Most references that are read: a tweet replies to, quotes and retweets at most one tweet each."""
 
 
 class User(msgspec.Struct):
@@ -37,7 +37,7 @@ class User(msgspec.Struct):
 
 
 class FullText(msgspec.Struct):
-    """The whole of a text that the tweet itself has only the beginning of."""
+    """The full text of a tweet whose own text is truncated."""
 
     text: str | None = None
     full_text: str | None = None
@@ -57,7 +57,7 @@ class Point(msgspec.Struct):
 
 
 class Geo(msgspec.Struct):
-    """Where a tweet of v2 is from; in v1.1 it repeats `coordinates` the other way round."""
+    """The position of a tweet of v2; in v1.1 it repeats `coordinates` in reverse order."""
 
     place_id: str | None = None
     full_name: str | None = None
@@ -91,7 +91,7 @@ class Status(msgspec.Struct):
 
 
 class Reference(Status):
-    """A tweet that another refers to; it is whole where twarc2 has flattened the record."""
+    """A reference to another tweet, with its content if twarc2 has flattened the record."""
 
     kind: str | None = field(name="type", default=None)
 
@@ -114,7 +114,7 @@ def decode_common(value: bytes) -> Tweet | None:
         None if the record needs another decoder.
 
     Raises:
-        msgspec.DecodeError, UnicodeDecodeError, RecursionError: the same.
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: as for None.
         RecordError: as `checked_text`.
     """
     status = _decode_status(value)
@@ -130,7 +130,7 @@ def read(record: dict[str, Any]) -> Tweet | None:
         None if it has no text.
 
     Raises:
-        RecordError: `wrong_type` or `empty_text` if what should be its text is none.
+        RecordError: `wrong_type` or `empty_text` if its text field is not a text or blank.
     """
     if (tweet := _tweet(_status(record))) is not None:
         return tweet
@@ -146,7 +146,7 @@ def read(record: dict[str, Any]) -> Tweet | None:
 
 
 def _tweet(outer: Status) -> Tweet | None:
-    """Make a tweet of its fields. Most tweets have few of them, which are looked at here."""
+    """Make a tweet from its fields. Most tweets have only the few that are read here."""
     status = outer
     if (data := outer.data) is not None and (data.text or _full_text(data) is not None):
         status = data
@@ -187,11 +187,11 @@ def _tweet(outer: Status) -> Tweet | None:
 
 
 def _with_others(text: str, status: Status, includes: Includes | None) -> tuple[str, str | None]:
-    """Put the whole of a retweeted text into a text, and find the text that it quotes."""
+    """Complete a retweet's truncated text, and find the text that it quotes."""
     quoting = status
     retweeted = status.retweeted_status or _referenced(status, includes, "retweeted")
     if retweeted is not None and (whole := _full_text(retweeted)) is not None:
-        # The outer text repeats the retweeted one behind "RT @name: " and cuts it at 140.
+        # The outer text is "RT @name: " and the retweeted text, truncated at 140.
         mark, colon, _ = text.partition(": ")
         text = mark + colon + whole if colon and mark.startswith("RT @") else whole
         quoting = retweeted
@@ -200,7 +200,7 @@ def _with_others(text: str, status: Status, includes: Includes | None) -> tuple[
 
 
 def _full_text(status: Status) -> str | None:
-    """Find the longest form of a status' own text; blank ones do not count."""
+    """Find the longest form of a status' own text that is not blank."""
     if (more := status.extended_tweet) is not None and _some(more.full_text):
         return more.full_text
     if (more := status.note_tweet) is not None and _some(more.text):
@@ -256,7 +256,7 @@ def _point(status: Status) -> Coordinates | None:
 
 
 def _link(status: Status, of_v2: bool, number: str | None, author: str | None) -> str | None:
-    """Compose the address of a tweet that is Twitter's for certain."""
+    """Compose the address of a tweet, if it is certainly Twitter's."""
     named = author is not None and author != status.author_id
     if not number or not (of_v2 or (named and (status.id_str or status.author_id))):
         return None
@@ -268,7 +268,7 @@ def _name(value: str | None) -> str | None:
 
 
 def _status(record: dict[str, Any], depth: int = 0) -> Status:
-    """Read a tweet's fields one by one; those of other types become None."""
+    """Read a tweet's fields one by one; those of unexpected types become None."""
 
     def inner(key: str) -> Status | None:
         value = record.get(key)

@@ -1,6 +1,6 @@
 """X's web client: tweets of its GraphQL API, as scrapers and browser extensions save them.
 
-No documentation of X describes it; these are the names that the web client reads.
+X does not document it; these are the names that the web client reads.
 """
 
 from typing import Any
@@ -39,7 +39,7 @@ def read(record: dict[str, Any]) -> Tweet | None:
 
 
 def _tweet(record: dict[str, Any]) -> dict[str, Any]:
-    """Take a tweet out of the objects that stand around it in a timeline."""
+    """Unwrap a tweet from the objects around it in a timeline."""
     result = child(record, "tweet_results", "result") or record
     return child(result, "tweet") or result
 
