@@ -9,12 +9,14 @@ import random
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
 
 from shared.arrays import Ids
 from trainer.data.dataset import Indices
+from trainer.distill.hashtags import toggle_hashtags
 from trainer.distill.place_names import CHANGED
 from trainer.fit.vectors import near_neighbours
 
@@ -31,7 +33,6 @@ _DELETED = 0.1
 _REPLACED = 0.25
 _WORD = re.compile(r"([^\w@]*)([A-Za-z]{2,})(\W*)")
 _LONG_WORD = re.compile(r"(?<![\w#@/.&-])[A-Za-z]{4,}(?![\w/.-]|:/)")
-_HASHTAG = re.compile(r"#(?=[^\W\d])")
 _PLACE = re.compile(rf"\b(?:{'|'.join(name for kind in CHANGED for name in kind)})\b")
 
 
@@ -140,17 +141,6 @@ def _in_other_case(text: str, draw: random.Random) -> str:
     return draw.choice((text.upper(), text.lower(), text.lower()))
 
 
-def _tagged(text: str, draw: random.Random) -> str:
-    """Remove the signs of the hashtags, or make a word one if there is none."""
-    if _HASHTAG.search(text):
-        return _HASHTAG.sub("", text)
-    words = list(_LONG_WORD.finditer(text))
-    if not words:
-        return text
-    at = draw.choice(words).start()
-    return f"{text[:at]}#{text[at:]}"
-
-
 def _linked(text: str, draw: random.Random) -> str:
     return f"{text} http://t.co/{''.join(draw.choices(string.ascii_letters, k=10))}"
 
@@ -160,7 +150,7 @@ _FORMS: tuple[tuple[float, Callable[[str, random.Random], str]], ...] = (
     (0.3, _misspelt),
     (0.3, _mentioning),
     (0.15, _in_other_case),
-    (0.25, _tagged),
+    (0.25, partial(toggle_hashtags, word=_LONG_WORD)),
     (0.15, _linked),
 )
 """The share of texts that each change is applied to, in this order."""

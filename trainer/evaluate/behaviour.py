@@ -19,6 +19,7 @@ import random
 import re
 import string
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import resources
 from itertools import islice
 
@@ -28,6 +29,7 @@ from rich.table import Table
 
 from shared.bundle.quality import Behaviour, Invariance, Pairs
 from shared.model.scorer import Scorer
+from trainer.distill.hashtags import toggle_hashtags
 from trainer.distill.place_names import TESTED
 from trainer.evaluate.metrics import figures_table
 
@@ -38,7 +40,6 @@ TEXTS = 600
 _NAMES = ("anna_k", "TheDailyPost", "joe1987", "CityNews24", "mrs_lovell", "Kev_in_York")
 _EMOJI = ("👀", "📍", "➡️", "📷", "🕗", "🔵")
 _WORD = re.compile(r"(?<![\w#@/.&-])[A-Za-z]{5,}(?![\w/.-])")
-_HASHTAG = re.compile(r"#(?=[^\W\d])")
 _PLACE = re.compile(rf"\b(?:{'|'.join(name for kind in TESTED for name in kind)})\b")
 
 
@@ -123,17 +124,6 @@ def _casing(text: str, source: random.Random) -> str:
     return text.upper() if source.random() < 0.5 else text.lower()
 
 
-def _hashtag(text: str, source: random.Random) -> str:
-    """Remove the signs of the hashtags, or make a word one if there is none."""
-    if _HASHTAG.search(text):
-        return _HASHTAG.sub("", text)
-    words = list(_WORD.finditer(text))
-    if not words:
-        return text
-    start = source.choice(words).start()
-    return f"{text[:start]}#{text[start:]}"
-
-
 def _emoji(text: str, source: random.Random) -> str:
     return f"{text} {source.choice(_EMOJI)}"
 
@@ -163,7 +153,7 @@ CHANGES: dict[str, Callable[[str, random.Random], str]] = {
     "mention": _mention,
     "retweet": _retweet,
     "casing": _casing,
-    "hashtag": _hashtag,
+    "hashtag": partial(toggle_hashtags, word=_WORD),
     "emoji": _emoji,
     "typo": _typo,
     "place": _place,
