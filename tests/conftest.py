@@ -16,6 +16,7 @@ from shared.bundle.load import Bundle, load_bundle
 from shared.errors import DependencyError
 from shared.registry.base import PRODUCTION
 from shared.registry.folder import FolderRegistry
+from tests.missing import skip_or_fail
 from tests.wandb.server.server import WandbServer, environment
 from trainer import cli as trainer_cli
 from worker.demo.local_kafka import LocalKafka
@@ -92,23 +93,22 @@ def bundle(trained: Trained) -> Bundle:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[LocalKafka]:
     """Yield a real Apache Kafka. If it cannot start, skip the test, or fail it in CI."""
-    yield from _running(SUSPENDED)
+    yield from running_kafka(SUSPENDED)
 
 
 @pytest.fixture
 def own_kafka() -> Iterator[LocalKafka]:
     """Yield a Kafka that a test may break or change."""
-    yield from _running()
+    yield from running_kafka()
 
 
-def _running(properties: str = "") -> Iterator[LocalKafka]:
+def running_kafka(properties: str = "") -> Iterator[LocalKafka]:
+    """Yield a Kafka that runs with these properties. If it cannot start, skip or fail the test."""
     try:
         broker = LocalKafka(properties=properties)
         broker.start()
     except DependencyError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+        skip_or_fail(str(error))
     yield broker
     broker.stop()
 

@@ -1,7 +1,6 @@
 """A real Prometheus, started on this machine for a test."""
 
 import json
-import os
 import shutil
 import subprocess
 import urllib.error
@@ -12,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.conftest import ROOT
 from tests.kafka.processes import wait_for
+from tests.missing import skip_or_fail
 
 FOLDER = ROOT / "deploy" / "prometheus"
 
@@ -32,9 +30,7 @@ def program(name: str) -> str:
     """Return the path of a program of Debian's package. Without it, skip, or fail in CI."""
     found = shutil.which(name)
     if found is None:
-        if os.environ.get("CI"):
-            raise AssertionError(f"{name} is not installed")
-        pytest.skip(f"{name} is not installed")
+        skip_or_fail(f"{name} is not installed")
     return found
 
 

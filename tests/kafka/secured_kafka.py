@@ -1,6 +1,5 @@
 """A Kafka that demands certificates, passwords, tokens and rights, for tests."""
 
-import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -8,7 +7,6 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -32,6 +30,7 @@ from kafka.admin import (
 
 from shared.errors import DependencyError
 from tests.conftest import SUSPENDED
+from tests.missing import skip_or_fail
 from worker.demo.local_kafka import LocalKafka, hold_port
 
 USER = "triage"
@@ -149,9 +148,7 @@ def secured_kafka(certificates: Path) -> Iterator[SecuredKafka]:
             secured = SecuredKafka(certificates, [each.getsockname()[1] for each in held])
             secured.kafka.start()
         except DependencyError as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(str(error))
+            skip_or_fail(str(error))
         stack.callback(secured.kafka.stop)
         yield secured
 

@@ -1,6 +1,5 @@
 """Errors of a real Kafka name their cause and the remedy."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
@@ -9,6 +8,7 @@ import pytest
 from kafka import KafkaConsumer
 
 from shared.errors import DependencyError, UnavailableError
+from tests.conftest import running_kafka
 from tests.kafka.feed import Feed, drain
 from tests.kafka.processes import settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka, hold_port
@@ -37,15 +37,7 @@ def wrong_port() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def strict(wrong_port: int) -> Iterator[LocalKafka]:
     """Yield a broker with low limits, and a listener whose advertised port is closed."""
-    broker = LocalKafka(properties=_PROPERTIES.format(wrong=wrong_port))
-    try:
-        broker.start()
-    except DependencyError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    yield broker
-    broker.stop()
+    yield from running_kafka(_PROPERTIES.format(wrong=wrong_port))
 
 
 @pytest.fixture

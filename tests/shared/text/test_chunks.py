@@ -1,6 +1,5 @@
 """Chunks: each is given to spaCy once at most, and what is not gives what spaCy would give."""
 
-import csv
 import gzip
 import itertools
 import json
@@ -26,27 +25,13 @@ from shared.text.lemmas import (
     TextSettings,
     Token,
     filtered_words,
-    new_pipeline,
     pipeline_from_bytes,
     pipeline_to_bytes,
     plain_tokens,
     plain_words,
 )
 from shared.text.rewrite import rewrite_chunk
-from tests.conftest import SAMPLE
 from tests.shared.text.test_text import AWKWARD, awkward_texts, rows_of, word_encoder
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> Language:
-    return new_pipeline()
-
-
-@pytest.fixture(scope="module")
-def sample() -> list[str]:
-    with SAMPLE.open(encoding="utf-8", newline="") as file:
-        return [row["text"] for row in csv.DictReader(file)]
-
 
 PARTS = "http:// https:// www. t.co/ @ # &amp; &nbsp; & 1 22 \u0663 , . : / _ - a Bc ddd é xxurl"
 

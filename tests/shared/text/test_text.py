@@ -21,13 +21,11 @@ from shared.text.lemmas import (
     TextSettings,
     filtered_words,
     fit_vocabulary,
-    new_pipeline,
     pipeline_to_bytes,
     plain_words,
 )
 from shared.text.rewrite import rewrite_chunk
 from shared.text.tokens import Features, Featurizer
-from tests.conftest import SAMPLE
 from trainer.fit import recipes
 
 AWKWARD = [
@@ -47,17 +45,6 @@ AWKWARD = [
     *("Fires", "were", "burning", "xxunknown", "xxurl", "_", "-", "well-known", "and/or"),
     *("B-52s", "C++", "cannot", "'Cause"),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> Language:
-    return new_pipeline()
-
-
-@pytest.fixture(scope="module")
-def sample() -> list[str]:
-    with SAMPLE.open(encoding="utf-8", newline="") as file:
-        return [row["text"] for row in csv.DictReader(file)]
 
 
 def word_encoder(

@@ -1,6 +1,5 @@
 """Tokens: the memoised path gives what a token's text alone says, whatever came before."""
 
-import csv
 from collections.abc import Sequence
 from zlib import crc32
 
@@ -9,7 +8,7 @@ import pytest
 from spacy.language import Language
 
 from shared.text.encoder import UNKNOWN_TOKEN, EncodedTexts, Encoder
-from shared.text.lemmas import TextSettings, Token, new_pipeline, plain_tokens, plain_words
+from shared.text.lemmas import TextSettings, Token, plain_tokens, plain_words
 from shared.text.tokens import (
     NGRAM_BUCKETS,
     VECTOR_SCALE,
@@ -19,7 +18,6 @@ from shared.text.tokens import (
     WordVectors,
     ngram_ids,
 )
-from tests.conftest import SAMPLE
 from tests.shared.text.test_text import AWKWARD
 
 SETTINGS = TextSettings(num_words=100, keep_unknown=True, rewrite=True)
@@ -28,16 +26,9 @@ VECTORS = WordVectors(["burning", "fire", "the"], np.eye(3, 4, dtype=np.float16)
 
 
 @pytest.fixture(scope="module")
-def pipeline() -> Language:
-    return new_pipeline()
-
-
-@pytest.fixture(scope="module")
-def texts() -> list[str]:
+def texts(sample: list[str]) -> list[str]:
     """Return tweets, awkward strings, and all awkward strings in one text."""
-    with SAMPLE.open(encoding="utf-8", newline="") as file:
-        tweets = [row["text"] for row in csv.DictReader(file)]
-    return [*tweets, *AWKWARD, " ".join(AWKWARD), "", "  "]
+    return [*sample, *AWKWARD, " ".join(AWKWARD), "", "  "]
 
 
 def columns_of(features: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
