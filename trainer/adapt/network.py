@@ -36,6 +36,9 @@ MOST_NEW_WORDS = 400
 FEWEST_TEXTS = 2
 """Texts that a word must stand in to get a row of its own in the embedding."""
 
+_KINDS = ("feed-forward", "lstm", "bidirectional-lstm")
+"""The kinds of network that `trainer.adapt.graft` can write a head into."""
+
 
 class Network:
     """A network of tokens, its text encoding and its words.
@@ -52,17 +55,23 @@ class Network:
 
     Raises:
         BundleError: if the bundle does not verify.
-        UsageError: if its network has no mean and maximum of tokens.
+        UsageError: if its kind of network cannot be adapted.
     """
 
     def __init__(self, folder: Path) -> None:
         self.manifest: Manifest = verify_bundle(folder)
         spec = self.manifest.architecture
-        if not spec.ngrams or not spec.vectors or spec.hidden or spec.summary != "mean-max":
+        if (
+            spec.kind not in _KINDS
+            or not spec.ngrams
+            or not spec.vectors
+            or spec.hidden
+            or spec.summary != "mean-max"
+        ):
             raise UsageError(
                 f"{self.manifest.name} of recipe {self.manifest.recipe} cannot be adapted: "
-                "expected a model with n-grams, vectors, the summary mean-max and no hidden layer, "
-                "such as those of recipe tuned"
+                "expected a feed-forward network or LSTM with n-grams, vectors, the summary "
+                "mean-max and no hidden layer, such as those of recipe tuned"
             )
         weights: Weights = safetensors.load(read_file(folder, WEIGHTS))
         self.vocabulary: list[str] = json.loads(read_file(folder, VOCABULARY))
