@@ -96,7 +96,7 @@ def write_candidate(
 def best_of(candidates: list[Candidate]) -> Candidate:
     """Return the candidate with the highest ROC AUC on the validation part.
 
-    Accuracy on some hundred tweets moves in steps as large as its noise. The area under the curve
-    ranks every pair of tweets and is steadier.
+    On some hundred tweets, accuracy is noisy. The area under the curve compares every pair of
+    tweets and is more stable.
     """
     return max(candidates, key=lambda one: one.manifest.metrics["validation"]["roc_auc"])

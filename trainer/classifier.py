@@ -27,7 +27,7 @@ from trainer.settings import read_settings
 
 
 class Classifier:
-    """A model that scores texts; `open` and `load` make one.
+    """A model that scores texts. Create one with `open` or `load`.
 
     Attributes:
         version: its number in the registry; None for a bundle from a folder.
@@ -81,7 +81,7 @@ class Classifier:
 
     @property
     def threshold(self) -> float:
-        """The probability from which on a tweet is relevant, by the operating point `balanced`."""
+        """The lowest probability of a relevant tweet, by the operating point `balanced`."""
         return self.threshold_at(BALANCED)
 
     def threshold_at(self, point: str | float) -> float:
@@ -98,8 +98,8 @@ class Classifier:
         """Return calibrated probabilities that texts are about a real disaster.
 
         Args:
-            texts: a list, or a column of a DataFrame. What is missing or blank has no probability.
-            progress: called with the number of texts of each batch that is done.
+            texts: a list, or a column of a DataFrame. Missing and blank texts have no probability.
+            progress: called with the number of texts in each finished batch.
 
         Returns:
             float32, shape (texts,); NaN where a text is missing or blank.

@@ -1,4 +1,4 @@
-"""Events of a training, for whoever watches it: a progress bar, an experiment tracker."""
+"""Events of a training, for a progress bar or an experiment tracker."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Receives the events of a training, in this order, and does nothing about them."""
+    """Receives the events of a training, in this order, and ignores them."""
 
     def on_model_begin(self, name: str, settings: dict[str, Any], parts: "Parts") -> None:
         """Handle the start of a model's training.

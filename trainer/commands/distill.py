@@ -1,4 +1,4 @@
-"""`triage-trainer distill`: asks teachers about a training part, and writes what they say."""
+"""`triage-trainer distill`: makes soft labels of a training part with teachers."""
 
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,7 @@ def distill(
         expect_outcome(out, labelled.paths)
         rows, test = cut_test(dataset)
         folds = grouped_folds(dataset, rows, FOLDS)
-        # What cannot be trained on afterwards is not worth hours.
+        # Fail early on data that `train` would refuse.
         expect_both_labels(dataset, Parts(rows[folds != 0], rows[folds == 0], test))
         texts = dataset.texts_of(rows)
         variants = make_variants(texts, folds, SEED)

@@ -1,4 +1,4 @@
-"""Options that several commands have, and the context that every command is given."""
+"""Options that several commands have, and the context that every command gets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -25,11 +25,11 @@ JsonFile = Annotated[str | None, Parameter(metavar="FILE", allow_leading_hyphen=
 
 
 class Context(msgspec.Struct, frozen=True):
-    """What a command works with besides its options.
+    """The registry and the outputs of a command.
 
     Attributes:
         cache: the folder for downloads.
-        out: for the command's outcome.
+        out: for the command's results.
         err: for progress and warnings.
     """
 
@@ -46,7 +46,7 @@ def open_context(environment: Mapping[str, str]) -> Context:
         UsageError: if a setting is unknown or malformed.
     """
     settings = read_settings(environment)
-    # A text or a path may hold "[b]" or ":fire:", which rich would take for its own.
+    # A text or a path may contain "[b]" or ":fire:", which rich would interpret.
     return Context(
         open_registry(settings.registry),
         Path(settings.cache).expanduser(),
@@ -92,7 +92,7 @@ class LabelledData:
 
     @property
     def paths(self) -> list[Path]:
-        """The files without their columns."""
+        """The files, without their column options."""
         from trainer.data.read import parse_data_file
 
         return [parse_data_file(given).path for given in self.data]
@@ -104,20 +104,20 @@ class LabelledData:
         keyword_column: str | None = None,
         fewest: int = 10,
     ) -> "Dataset":
-        """Read the tweets, and print what a user should know of how that went.
+        """Read the tweets, and print the notes for the user.
 
         Args:
             err: where to print.
             defaults: columns and labels where the options do not say.
-            keyword_column: what the tweets were found by, if that is asked for.
-            fewest: tweets that a label has at least.
+            keyword_column: the column with what the tweets were found by, if needed.
+            fewest: the least number of tweets of each label.
 
         Raises:
             DataError: as `trainer.data.read.read_dataset` does.
         """
         from trainer.data.read import parse_data_file, read_dataset
 
-        if self.positive:  # what the other labels of the model mean is open then
+        if self.positive:  # then the meaning of the model's other labels is unknown
             defaults = Labelling(defaults.text_column, defaults.label_column)
         labelling = Labelling(
             self.text_column or defaults.text_column,
@@ -163,7 +163,7 @@ def _to_threshold(_: Any, tokens: tuple[Token, ...]) -> float | str:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """From which probability on a tweet is relevant.
+    """The lowest probability of a relevant tweet.
 
     Attributes:
         threshold: A tweet is relevant from this probability on: `balanced`, `precision-90`,

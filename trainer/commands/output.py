@@ -1,4 +1,4 @@
-"""Where a command's outcome goes: found out before the work, and written after it."""
+"""Where a command writes its result: checked before the work, written after it."""
 
 import json
 import os
@@ -18,11 +18,11 @@ def readable(path: Path | str) -> str:
 
 
 def expect_outcome(path: Path | str | None, data: Sequence[Path]) -> None:
-    """Find out before the work whether its outcome can be written.
+    """Check before the work that its result can be written.
 
     Args:
-        path: None for no file; `-` is standard output, which can.
-        data: the files of labelled data, none of which it may be.
+        path: None for no file; `-` for standard output.
+        data: the files of labelled data, which must not be overwritten.
 
     Raises:
         DataError: if it cannot be written.
@@ -40,7 +40,7 @@ def expect_bundles(folder: Path, models: Iterable[str]) -> None:
 
     Raises:
         DataError: if the folder cannot be written.
-        UsageError: if a model's folder holds something else than a bundle.
+        UsageError: if a model's folder contains anything but a bundle.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ def promote(
     force: Flag = False,
     context: ContextGiven,
 ) -> None:
-    """Let workers score with a version.
+    """Put a version into production, or set another alias to it.
 
     A version that is worse than the one in production is refused. With `--data`, both are compared
     on these tweets; without, by the figures of their training. A version that `adapt` made is
@@ -54,11 +54,11 @@ def promote(
         version: A number or an alias, such as `candidate`.
         alias: The alias to move to the version; only `production` has a gate to pass.
         reason: A note for the registry's history.
-        force: Promote a version that the comparison refuses; needs `--reason`.
+        force: Promote a version that the gate refuses; needs `--reason`.
 
     Raises:
-        RegistryError: if the gate refuses the version, and it is not forced.
-        UsageError: if the options do not go together, or the alias is not to be had.
+        RegistryError: if the gate refuses the version without `--force`.
+        UsageError: if the options do not go together, or the alias cannot be set.
     """
     registry, out = context.registry, context.out
     expect_free(alias, PREVIOUS)

@@ -26,7 +26,7 @@ def report(
     out: Annotated[Path, Parameter(metavar="FOLDER")] = Path("report"),
     context: ContextGiven,
 ) -> None:
-    """Compare models on tweets that they did not see, and write a page about it.
+    """Compare models on tweets that they did not see, and write an HTML report.
 
     For example:
 
@@ -34,7 +34,8 @@ def report(
         $ triage-trainer report --data tweets.csv --version production --version candidate
 
     Args:
-        bundles: The bundles of a training; by default `bundles`, unless there is a `--version`.
+        bundles: The folder of bundles of a training; by default `bundles`, unless there is a
+            `--version`.
         version: A registered version, a number or an alias; repeat the option for more of them.
         other_data: Measure on all rows of the data, which none of the models was trained on.
         out: The folder for `report.html`, `report.json` and the pictures.
@@ -108,7 +109,7 @@ def _rows(
 ) -> "tuple[Indices, bool]":
     """Return the rows to measure on, and whether they are the test part of a model's own data.
 
-    Of rows of other data that repeat each other, only the first is used.
+    Of repeated rows in other data, only the first is used.
     """
     from trainer.data.duplicates import held_out_rows, trained_on, without_repeats
 

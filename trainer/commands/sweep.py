@@ -17,10 +17,10 @@ def sweep(
     space: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     context: ContextGiven,
 ) -> None:
-    """Look for better settings of a recipe's models, and print the best ones as a recipe.
+    """Search for better settings of a recipe's models, and print the best ones as a recipe.
 
-    Settings are judged by ROC AUC on the validation part; the test part is not used. With W&B
-    online, it chooses the settings; without, they are drawn at random.
+    Settings are compared by ROC AUC on the validation part; the test part is not used. If W&B is
+    online, it chooses the settings; otherwise they are random.
 
     For example:
 
@@ -29,11 +29,11 @@ def sweep(
 
     Args:
         count: Trials of each model of the recipe.
-        space: What to try, a TOML file; by default one that ships.
+        space: The settings to try, a TOML file; by default, a built-in one.
 
     Raises:
-        UnavailableError: when what was found is printed, if W&B went away or lacks some of it.
-            Settings are drawn at random then.
+        UnavailableError: after the result is printed, if W&B failed or lacks a part of it. The
+            further settings are random then.
     """
     from trainer.fit.recipes import load_recipe
     from trainer.fit.space import load_space, parameters_of

@@ -60,15 +60,15 @@ def train(
         test_out: Write the test part to this CSV file.
         soft_labels: The file that `distill` wrote for this data; by default the one that ships for
             the published data set.
-        leave_out_by: The column with what the tweets were found by, such as `keyword`. Train
-            without each group of its values too, and measure on that group.
+        leave_out_by: The column with what the tweets were found by, such as `keyword`. Also train
+            without each group of its values, and measure on that group.
         language: A language of the tweets, as in a tweet's `lang`; workers score these languages.
         json: Write the figures to this file as JSON; `-` for standard output.
 
     Raises:
-        UsageError: if the outcome would replace the data, or a folder that is not a bundle.
+        UsageError: if the result would replace the data, or a folder that is not a bundle.
         TriageError: at the end, if something could not be registered, written, or sent to W&B. The
-            first of these errors is raised, the others are printed.
+            first error is raised, the others are printed.
     """
     from trainer.commands.progress import bars
     from trainer.data.dataset import write_rows
@@ -158,7 +158,7 @@ def _codes(languages: Iterable[str]) -> tuple[str, ...]:
 
 @contextmanager
 def _collecting(failures: list[TriageError]) -> Iterator[None]:
-    """Keep a step's error for later, so that the next steps are taken."""
+    """Keep a step's error for later, so that the next steps run."""
     try:
         yield
     except TriageError as error:
@@ -166,10 +166,10 @@ def _collecting(failures: list[TriageError]) -> Iterator[None]:
 
 
 def _warn_if_unavailable(context: Context) -> None:
-    """Find out before a long training, and not after it, that the registry cannot be used."""
+    """Warn before a long training if the registry cannot be used."""
     try:
         context.registry.history()
-    except UnavailableError as error:  # it may be back when the models are trained
+    except UnavailableError as error:  # it may be available again after the training
         context.err.print(f"warning: {error}; the models are trained anyway")
 
 

@@ -1,4 +1,5 @@
-"""Texts that are not one post each: what a reader finds no fault with, and a model would learn."""
+"""Damaged texts: not one post each, although the file is well-formed. A model would learn from
+them."""
 
 import csv
 from collections.abc import Collection, Iterator, Sequence
@@ -7,7 +8,7 @@ LONGEST = 25_000
 """Characters of the longest post that a network allows, which is X's for subscribers."""
 
 _EXCEL_ERRORS = ("#NAME?", "#VALUE!", "#REF!", "#N/A", "#DIV/0!", "#NULL!", "#NUM!")
-_MOST_LABELS = 100  # of a column; one of more is not a column of labels
+_MOST_LABELS = 100  # a column with more values is not one of labels
 
 
 def find_damage(
@@ -18,7 +19,7 @@ def find_damage(
     text_index: int,
     label_index: int,
 ) -> Iterator[tuple[int, str]]:
-    """Yield the rows whose text is damaged, and what is odd about it.
+    """Yield the rows whose text is damaged, and what is wrong with it.
 
     Args:
         texts: one a row.
@@ -62,11 +63,11 @@ def _count_records(
     lines = text.splitlines()
     found = []
     for number, fields in enumerate(csv.reader(lines, delimiter=delimiter)):
-        missing = text_index if number == 0 else 0  # what stands before the text
+        missing = text_index if number == 0 else 0  # fields before the text
         if len(fields) == width - missing and label_index >= missing:
             label = fields[label_index - missing].strip()
         elif number and len(fields) == text_index + 1 and label_index < text_index:
-            label = fields[label_index].strip()  # of the record that the text's end is from
+            label = fields[label_index].strip()  # of the record that the end of the text comes from
         else:
             continue
         if label in known:

@@ -1,4 +1,4 @@
-"""Labelled texts, as everything that trains and measures is given them."""
+"""Labelled texts: the input of training and measuring."""
 
 import csv
 from pathlib import Path
@@ -17,8 +17,8 @@ Indices = npt.NDArray[np.intp]
 PUBLISHED = "7509f820a49aba39f671dd6f3420e21c9f2f51942906f20552560b918f983eb5"
 """`Dataset.sha256` of the published set "Disasters on Social Media".
 
-Its rows and its cut stay as the article had them, copies of a tweet on both sides included, so that
-figures can be compared.
+Its rows and its split are the article's, with copies of a tweet on both sides, so that figures can
+be compared.
 """
 
 
@@ -32,11 +32,11 @@ class Dataset(msgspec.Struct, frozen=True):
         agreement: float32, shape (rows,): share of the annotators' trust that stands behind the
             label; 1 where the data does not say.
         sha256: of labels and texts.
-        keywords: what the tweets were searched by, "" where a row does not say; none where the
-            data has no such column.
+        keywords: what the tweets were found by, "" if a row does not say; empty if the data has no
+            such column.
         labelling: how the file was read, or the first of several.
         languages: of the texts, as in a tweet's `lang` (BCP 47).
-        notes: what a user should know of how it was read, one line each.
+        notes: messages for the user about reading it, one line each.
     """
 
     name: str
@@ -77,7 +77,7 @@ def write_rows(dataset: Dataset, rows: Indices, path: Path) -> None:
     columns = {defaults.text_column: dataset.texts_of(rows), defaults.label_column: labels}
     table = pd.DataFrame(columns)
     try:
-        # Quoted by need alone, a text with a carriage return would be read as two records.
+        # With minimal quoting, a text with a carriage return would be read as two records.
         table.to_csv(path, index=False, quoting=csv.QUOTE_ALL)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error}") from error

@@ -1,6 +1,6 @@
-"""CSV, TSV and their kin: text → records, each with its line, or what is wrong with which line.
+"""CSV, TSV and similar: text → records with their lines, or the faults with their lines.
 
-Python's `csv` reads the records: unlike pandas it is strict about quotes, and tells the line.
+Python's `csv` reads the records: unlike pandas, it is strict about quotes and knows the line.
 """
 
 import csv
@@ -12,12 +12,12 @@ import msgspec
 import pandas as pd
 
 MOST_FAULTS = 10
-"""Faults of a file that are looked for; a message with more of them is not read."""
+"""Most faults that are reported for a file."""
 
 _DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SEP_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # written for Excel
-_LONGEST = 131_072  # characters of a field, of which `csv` makes an error unless told
+_LONGEST = 131_072  # characters of a field; `csv` has a lower limit by default
 
 
 class Records(msgspec.Struct, frozen=True):
@@ -27,9 +27,9 @@ class Records(msgspec.Struct, frozen=True):
         header: names of the columns, without blanks around them.
         rows: the fields of each record, as many as the header has.
         lines: the line that each record begins in, from 1.
-        faults: what is wrong, such as `line 7: …`; then `rows` are not all.
+        faults: what is wrong, such as `line 7: …`. If there are any, `rows` is incomplete.
         delimiter: between the fields.
-        notes: what a user should know of how the file was read.
+        notes: messages for the user about reading the file.
     """
 
     header: list[str]
@@ -50,16 +50,16 @@ class Records(msgspec.Struct, frozen=True):
 
 
 def read_delimited(text: str, wanted: Sequence[str]) -> Records:
-    r"""Read the records of a file, whatever delimiter it has.
+    r"""Read the records of a file with any delimiter.
 
-    The delimiter is the one by which the first line holds the wanted columns, or the most columns.
-    A file that is not well-formed by the rules of RFC 4180 is read by those of other programs if it
-    is well-formed by these: blanks before a quote, `\"` for a quote, TSV without quoting.
+    The delimiter is the one with which the first line has the wanted columns, or the most columns.
+    A file that is not well-formed by RFC 4180 is read by the rules of other programs, if it is
+    well-formed by these: blanks before a quote, `\"` for a quote, TSV without quoting.
 
     Args:
-        wanted: names of columns that are expected; columns behind the last of them may be missing.
+        wanted: names of expected columns. Columns after the last of them may be missing.
     """
-    lines = list(io.StringIO(text, newline=""))  # split at line ends alone, which are kept
+    lines = list(io.StringIO(text, newline=""))  # split only at line ends, which are kept
     skipped = 0
     delimiters: Sequence[str] = _DELIMITERS
     if lines and (found := _SEP_LINE.fullmatch(lines[0].strip("\r\n"))):
@@ -105,7 +105,7 @@ def _read(
     wanted: Sequence[str],
     **options: bool | int,
 ) -> Records:
-    """Read all records; after one at fault, go on in the next line."""
+    """Read all records. After a bad one, continue with the next line."""
     header: list[str] = []
     needed = 0
     rows, numbers, faults, notes = [], [], [], []
@@ -114,10 +114,10 @@ def _read(
             faults.append(f"line {start}: {record}")
         elif not header:
             header = _strip(record)
-            while header and not header[-1]:  # a delimiter at the end of each line
+            while header and not header[-1]:  # lines may end with a delimiter
                 header.pop()
             needed = 1 + max((header.index(name) for name in wanted if name in header), default=-1)
-        elif _strip(record)[: len(header)] == header:  # of files that were put together
+        elif _strip(record)[: len(header)] == header:  # of concatenated files
             notes.append(f"the header is repeated in line {start}, and was skipped")
         elif fault := _fault(record, header, needed, start, stop):
             faults.append(f"line {start}: {fault}")

@@ -1,4 +1,4 @@
-"""Which rows of a labelled file a model was not trained on, and which repeat others."""
+"""Find rows of a labelled file that a model was trained on, and rows that repeat others."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,18 +16,17 @@ from trainer.data.split import cut_test
 Mask = npt.NDArray[np.bool_]
 
 OVERLAP = 0.25
-"""Share of near-duplicates up to which they may be there by chance, as retweets are.
-
-On the published set it is .143. Beyond it the file is held not to be held out.
+"""Largest share of near-duplicates that may be chance, such as retweets. On the published set it is
+.143. A file with more counts as training data.
 """
 
 
 SIMILAR = 0.7
-"""Cosine of the tf-idf vectors of two texts from which on they are near-duplicates."""
+"""Least cosine of the tf-idf vectors of near-duplicates."""
 
 _AT_ONCE = 256
-"""Texts that are compared with all others; most share some word with one, so that the cosines of
-all of them would fill the memory."""
+"""Texts that are compared with all others at a time. The cosines of all texts would fill the
+memory."""
 
 
 def held_out_rows(dataset: Dataset, manifests: Sequence[Manifest]) -> tuple[Indices, bool]:
@@ -44,8 +43,8 @@ def held_out_rows(dataset: Dataset, manifests: Sequence[Manifest]) -> tuple[Indi
 def trained_on(manifest: Manifest, dataset: Dataset) -> bool:
     """Return whether the model was trained on the training part of this data.
 
-    A model of version 0.1 was trained on another part of the same rows where these hold copies of a
-    tweet, which it left on both sides of the cut.
+    Version 0.1 split the same rows differently if they contain copies of a tweet, because it did
+    not keep copies together.
     """
     if manifest.data["sha256"] != dataset.sha256:
         return False
@@ -57,18 +56,18 @@ def near_duplicates(
 ) -> Mask | None:
     """Return a mask of the rows that repeat the words of a training text.
 
-    Links, mentions, numbers, punctuation, "RT" and case do not count. A bundle that carries no
-    `word_hashes` yet is asked by `normalized_hashes` as well, which find fewer.
+    Links, mentions, numbers, punctuation, "RT" and case do not count. Old bundles without
+    `word_hashes` are also compared by `normalized_hashes`, which find fewer.
 
-    Of its own data these are rows that repeat one of the training part, such as a retweet; of other
-    data they may be training rows themselves.
+    In the model's own data, these are rows that repeat a training row, such as retweets. In other
+    data, they may be training rows themselves.
 
     Args:
         manifest: of the model.
         bundle: its folder.
 
     Returns:
-        bool, shape (rows,); None where the bundle does not say what the model was trained on.
+        bool, shape (rows,); None if the bundle does not say what the model was trained on.
 
     Raises:
         BundleError: if the bundle's hashes cannot be read.
@@ -86,7 +85,7 @@ def near_duplicates(
 def without_repeats(dataset: Dataset, rows: Indices) -> Indices:
     """Return the rows without those that repeat the words of an earlier row.
 
-    They are no evidence of their own: intervals and tests take rows for independent.
+    Repeats are left out because intervals and tests assume independent rows.
     """
     hashes = word_hashes(dataset.texts_of(rows))
     _, first = np.unique(hashes, return_index=True)
@@ -98,10 +97,10 @@ def similar_to_any(texts: Sequence[str], others: Sequence[str]) -> Mask:
 
     Near-duplicates share most of their words, such as reports of the same news.
     """
-    vectorizer = TfidfVectorizer()  # of unit length, so that products are cosines
+    vectorizer = TfidfVectorizer()  # rows have unit length, so products are cosines
     try:
         theirs = vectorizer.fit_transform(normalized_texts(others)).T.tocsr()
-    except ValueError:  # there is no word in them
+    except ValueError:  # none of the texts has a word
         return np.zeros(len(texts), np.bool_)
     similar = np.zeros(len(texts), np.bool_)
     for start in range(0, len(texts), _AT_ONCE):

@@ -1,4 +1,4 @@
-"""Bytes of a text file → text, in whatever encoding they are.
+"""Bytes of a text file → text, in any of several encodings.
 
 The published set "Disasters on Social Media" (Figure Eight / CrowdFlower) circulates in several
 encodings, all of which hold the same damage: its typographic punctuation was written in Mac Roman
@@ -12,11 +12,11 @@ import msgspec
 
 from shared.errors import DataError
 
-_LEGACY = "sloppy-windows-1252"  # ftfy's: the bytes that Windows-1252 lacks are control characters
+_LEGACY = "sloppy-windows-1252"  # of ftfy: lacking bytes become control characters
 _SHOWN = 5  # line numbers in a note
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like UTF-16's mark
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -28,8 +28,8 @@ class Decoded(msgspec.Struct, frozen=True):
 
     Attributes:
         text: all of it, with its line ends.
-        notes: what a user should know of how it was decoded.
-        damaged_by: the encoding that the published set's damage was read by, if it is there.
+        notes: messages for the user about decoding it.
+        damaged_by: the encoding that caused the published set's damage, if it is damaged.
     """
 
     text: str
@@ -44,7 +44,7 @@ class Decoded(msgspec.Struct, frozen=True):
             text = text.encode(self.damaged_by).decode("mac_roman")
         except UnicodeEncodeError:
             return text
-        for damaged, meant in (("â€_", "…"), ("â€ù", "”")):  # whose last byte cp1252 does not have
+        for damaged, meant in (("â€_", "…"), ("â€ù", "”")):  # cp1252 lacks its last byte
             text = text.replace(damaged, meant)
         return ftfy.fix_text(text, uncurl_quotes=False, unescape_html=False)
 
@@ -52,7 +52,7 @@ class Decoded(msgspec.Struct, frozen=True):
 def decode(content: bytes) -> Decoded:
     """Decode a text file: UTF-8, UTF-16, UTF-32 or Windows-1252.
 
-    A file that is UTF-8 but for some bytes is read as UTF-8, and only these bytes as Windows-1252.
+    In a UTF-8 file with some invalid bytes, only these bytes are read as Windows-1252.
 
     Raises:
         DataError: if it is not text.
@@ -66,7 +66,7 @@ def decode(content: bytes) -> Decoded:
     except UnicodeDecodeError as error:
         if encoding.startswith("utf-16") or encoding == "utf-32":
             raise DataError(f"is damaged {encoding.upper()}: {error.reason}") from error
-        if b"\x89\xdb" in content:  # which the published set alone holds
+        if b"\x89\xdb" in content:  # only the published set has it
             text, damaged_by = content.decode("latin-1"), "latin-1"
         else:
             text, notes = _decode_partly(content)
@@ -90,14 +90,14 @@ def _utf16_without_mark(content: bytes) -> str | None:
 
 
 def _decode_partly(content: bytes) -> tuple[str, list[str]]:
-    """Decode what is not UTF-8, or not all of it, and say which."""
+    """Decode a file that is not, or not completely, UTF-8. Note which it is."""
     utf8, bad = 0, {}
     for number, line in enumerate(content.split(b"\n"), 1):
         try:
             utf8 += not line.decode().isascii()
         except UnicodeDecodeError as error:
             bad[number] = line[error.start]
-    if utf8 * 10 <= len(bad):  # what looks like UTF-8 is so by chance
+    if utf8 * 10 <= len(bad):  # valid UTF-8 is a coincidence here
         return content.decode(_LEGACY), ["not UTF-8; read as Windows-1252"]
     shown = ", ".join(f"{number} (0x{byte:02X})" for number, byte in list(bad.items())[:_SHOWN])
     more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""

@@ -1,6 +1,6 @@
-"""Downloads the published data set from where it was published.
+"""Download the published data set.
 
-Copies of it differ in bytes, by their encoding, but not in rows and labels: the content is checked.
+Copies differ in their encoding, but not in rows and labels, so the content is checked.
 """
 
 import csv
@@ -19,7 +19,7 @@ URLS = (
     f"https://d1p17r2m4rzlbo.cloudfront.net/wp-content/uploads/2016/03/{NAME}",
     f"https://www.figure-eight.com/wp-content/uploads/2016/03/{NAME}",
 )
-"""Tried in turn. Kaggle and data.world have it too, but want a login."""
+"""Tried in turn. Kaggle and data.world have it too, but require a login."""
 
 CONTENT = "9931891770311134d7a0214127a5771b86ba47ec2c7cadccb0d697a9be1a1896"
 """What `content_hash` returns for the published data set."""
@@ -32,7 +32,7 @@ def fetch(
 
     Args:
         urls: tried in turn.
-        target: the file, which appears only as a whole and with the right content.
+        target: the file. It is only created complete and with the right content.
         content: its `content_hash`.
         timeout_s: how long a server may be silent, in seconds.
 

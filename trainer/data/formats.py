@@ -1,4 +1,4 @@
-"""Labelled files as people have them → a table: which format a file has is seen by its content.
+"""Labelled files of many formats → a table. The content shows which format a file has.
 
 CSV and its kin, JSON Lines, JSON, Parquet, Arrow and Excel are read, gzip and ZIP are unpacked.
 Other files are named, with what to do.
@@ -50,22 +50,22 @@ _NAMED = (
     (b"<html", "a web page", "download the file itself"),
     (b"<?xml", "XML", _EXPORT),
 )  # fmt: skip
-"""How files begin that are not read: what they are, and what to do."""
+"""How unsupported files begin: what they are, and what to do."""
 
 
-_HALVES = re.compile("[\ud800-\udfff]")  # surrogates, of which JSON can hold one alone
+_HALVES = re.compile("[\ud800-\udfff]")  # surrogates: JSON can contain lone ones
 
 
 class Table(msgspec.Struct, frozen=True):
     """The content of a file.
 
     Attributes:
-        frame: its columns, without blanks around their names; the index says where each row is, and
-            the index' name in which unit: `line`, `record` or `row`.
-        delimiter: between the fields of a line; a comma where there is none.
-        categories: column → the names that its numbers stand for.
-        faults: what is wrong with it, such as `line 7: …`; then `frame` is not all of it.
-        notes: what a user should know of how it was read.
+        frame: its columns, without blanks around their names. The index says where each row is, in
+            the unit that the index is named by: `line`, `record` or `row`.
+        delimiter: between the fields of a line; a comma if there is none.
+        categories: column → the names of its numbers.
+        faults: what is wrong with it, such as `line 7: …`. If there are any, `frame` is incomplete.
+        notes: messages for the user about reading it.
         decoded: how the text was decoded, if it was text.
     """
 
@@ -83,7 +83,7 @@ class Table(msgspec.Struct, frozen=True):
 
     def column(self, name: str) -> list[str]:
         """Return the values of a column as text, with "" for missing ones."""
-        # JSON may hold half of a character, which cannot be written anywhere.
+        # JSON may contain lone surrogates, which no encoding can write.
         values = [_HALVES.sub("\ufffd", as_text(value)) for value in self.frame[name]]
         if self.decoded and self.decoded.damaged_by:
             return [self.decoded.repair(value) for value in values]
@@ -101,7 +101,7 @@ def read_table(path: Path, wanted: Sequence[str]) -> Table:
         wanted: names of the columns that are expected.
 
     Raises:
-        DataError: if it cannot be read, or has a format that is not read.
+        DataError: if it cannot be read, or its format is not supported.
     """
     try:
         content = path.read_bytes()
@@ -170,7 +170,7 @@ def _read_excel(content: bytes, wanted: Sequence[str]) -> Table:
     """Read the sheet that holds the wanted columns, or the first one."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of styles and the like, which are not read
+            warnings.simplefilter("ignore")  # about styles and the like, which are not read
             sheets = pd.read_excel(
                 io.BytesIO(content),
                 sheet_name=None,
@@ -178,7 +178,7 @@ def _read_excel(content: bytes, wanted: Sequence[str]) -> Table:
                 keep_default_na=False,
                 engine="openpyxl",
             )
-    except Exception as error:  # openpyxl raises whatever its parts raise
+    except Exception as error:  # openpyxl raises errors of many classes
         raise DataError(f"is an Excel file that cannot be read: {type(error).__name__}") from error
     for frame in sheets.values():
         frame.columns = pd.Index([str(name).strip() for name in frame.columns])

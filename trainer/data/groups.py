@@ -1,4 +1,4 @@
-"""Groups of tweets by what they were found by, for leave-one-group-out."""
+"""Groups of tweets by search word or event, for leave-one-group-out."""
 
 from importlib import resources
 
@@ -17,7 +17,7 @@ FEWEST_LEFT = 10
 """The least number of tweets of each label outside a group."""
 
 _MOST_VALUES = 20
-"""A column with more values than this holds search words, which `keyword_groups.toml` groups."""
+"""A column with more values than this has search words, which `keyword_groups.toml` groups."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class Group(msgspec.Struct, frozen=True):
 
     Attributes:
         members: its rows.
-        others: the rows to train on without it: the others that do not repeat its texts.
+        others: the rows to train on: all others that do not repeat its texts.
     """
 
     name: str
@@ -57,7 +57,7 @@ def groups_to_leave_out(dataset: Dataset, parts: Parts, column: str) -> list[Gro
     """Return the groups with `FEWEST` tweets or more outside the test part.
 
     Args:
-        column: that the groups are made of, for error messages.
+        column: the column of the groups, for error messages.
 
     Raises:
         DataError: if there is none, or one leaves fewer than `FEWEST_LEFT` tweets of a label.

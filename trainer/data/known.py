@@ -1,4 +1,4 @@
-"""Well-known labelled files: how to read them, for who has not said it or said it wrongly."""
+"""Well-known labelled files: the options to read them, as advice in errors."""
 
 from collections.abc import Collection
 

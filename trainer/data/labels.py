@@ -1,4 +1,4 @@
-"""What labels mean: relevant, not relevant, or left out."""
+"""The meaning of labels: relevant, not relevant, or left out."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from shared.bundle.manifest import Labelling
 from shared.errors import DataError
 
 FEWEST = 10
-"""Rows of a class; fewer cannot be divided into three parts."""
+"""Least rows of a class; fewer cannot be divided into three parts."""
 
 _SHOWN = 5  # labels in a message
-_MOST = 50  # different labels; more of them are texts, which no message may hold
+_MOST = 50  # different labels; if there are more, they are texts, which must not appear in messages
 
 LEFT_OUT = -1
-"""The meaning of a label that is left out."""
+"""Code of a label that is left out."""
 
 
 def interpret_labels(
@@ -32,9 +32,9 @@ def interpret_labels(
 
     Args:
         labels: one a row, without blanks around them, none of them empty.
-        notes: to which is added what a user should know.
-        hint: what to say at the end of an error.
-        fewest: rows that a class has at least.
+        notes: messages for the user are appended to it.
+        hint: the end of an error message.
+        fewest: least rows of a class.
 
     Returns:
         int8, shape (rows,).

@@ -1,4 +1,4 @@
-"""Labelled files → a data set: columns, labels, damage, and one row a text."""
+"""Labelled files → a data set: columns, labels, damage, and one row per text."""
 
 import hashlib
 import re
@@ -25,13 +25,13 @@ from trainer.data.votes import count_votes, find_near_conflicts
 _AGREEMENT_COLUMN = "choose_one:confidence"
 _KEYWORD_COLUMN = "keyword"
 _LONGEST_NAME = 40
-_MOST_WORDS = 5  # of a column's name; what is longer is a text in a file without header
+_MOST_WORDS = 5  # of a column's name; a longer one is a text in a file without a header
 _SHOWN = 5  # places in a note
 _COLUMNS = re.compile(r"(?:text|label)=[^,:]+(?:,(?:text|label)=[^,:]+)?")
 
 
 class DataFile(msgspec.Struct, frozen=True):
-    """A labelled file, and where its columns are not those of `Labelling`."""
+    """A labelled file, with its columns if they differ from `Labelling`."""
 
     path: Path
     text_column: str | None = None
@@ -39,7 +39,7 @@ class DataFile(msgspec.Struct, frozen=True):
 
 
 class _Row(msgspec.Struct, frozen=True):
-    """A row with a text and a label, and where it is; no keyword if the file has none."""
+    """A row with a text and a label, and its location; the keyword is "" if the file has none."""
 
     text: str
     label: str
@@ -65,12 +65,12 @@ def read_dataset(
 ) -> Dataset:
     """Read labelled files, of any format that `trainer.data.formats` knows, as one data set.
 
-    Rows without a text or a label are left out, and a text that several rows have is one row, with
-    the label that most of them have; `Dataset.notes` counts both. The published set keeps its rows.
+    Rows without a text or a label are left out. Rows with the same text become one row, with the
+    most frequent label. `Dataset.notes` counts both. The published set keeps its rows.
 
     Args:
         labelling: columns and labels.
-        keyword_column: what the tweets were found by; None for `keyword`, if it is there.
+        keyword_column: what the tweets were found by; None for `keyword`, if it exists.
         fewest: rows that a class has at least.
 
     Raises:
@@ -134,7 +134,7 @@ def _rows_of(
     """Return the rows of a file that have a text and a label, and notes about the others.
 
     Args:
-        prefix: what the place of a row begins with.
+        prefix: the start of a row's location.
 
     Raises:
         DataError: if the file is damaged.
@@ -148,7 +148,7 @@ def _rows_of(
     agreement = _agreement(table, labelling)
     keywords: list[str | None] = [None] * len(texts)
     if (searched := keyword_column or _KEYWORD_COLUMN) in table.names:
-        # The published set writes them as in a URL.
+        # The published set has URL-encoded keywords.
         keywords = [unquote(keyword).strip() for keyword in table.column(searched)]
     rows = []
     blank: dict[str, list[str]] = {labelling.text_column: [], labelling.label_column: []}
@@ -171,7 +171,7 @@ def _rows_of(
 def _expect_no_damage(
     path: Path, table: Table, labelling: Labelling, texts: list[str], labels: list[str]
 ) -> None:
-    """Check that nothing is wrong with a file, its lines or its texts."""
+    """Check a file, its lines and its texts for damage."""
     names = table.names
     indices = names.index(labelling.text_column), names.index(labelling.label_column)
     damage = find_damage(texts, labels, table.delimiter, len(names), *indices)
@@ -214,7 +214,7 @@ def _line_of(fault: str) -> int:
 
 
 def _one_row_a_text(dataset: Dataset, places: Sequence[str], notes: list[str]) -> Dataset:
-    """Merge the rows of a text by majority, and say how many there were."""
+    """Merge the rows of each text by majority, and note how many there were."""
     votes = count_votes(dataset.texts, dataset.labels, dataset.agreement)
     if votes.merged:
         notes.append(
@@ -253,7 +253,7 @@ def _first(places: Iterable[str]) -> str:
 
 
 def _expect_both_labels(path: str, dataset: Dataset, fewest: int) -> None:
-    """Check that there is something to learn after the votes were counted."""
+    """Check that both labels are left after the votes were counted."""
     counts = np.bincount(dataset.labels, minlength=2)
     if counts.min() < fewest:
         raise DataError(

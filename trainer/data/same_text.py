@@ -1,4 +1,4 @@
-"""When two texts are the same: their words, without what differs between copies of a tweet."""
+"""Identify copies of a tweet by their words, without the parts in which copies differ."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ _WORD = re.compile(r"\w+")
 _PLACEHOLDERS = ("xxurl", "xxuser", "xxnumber")
 
 _CUT_OFF = re.compile(r"(?:…|\.\.\.)\W*(?:xxurl\W*)*$")
-_FEWEST_WORDS = 5  # of a copy that is cut off; fewer begin many texts
+_FEWEST_WORDS = 5  # of a truncated copy; many texts begin with fewer equal words
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -22,7 +22,7 @@ Hashes = npt.NDArray[np.uint64]
 def normalized_texts(texts: Sequence[str]) -> list[str]:
     """Return the texts in lower case, with one word for all links, mentions and numbers.
 
-    A link in another place, or in one of two texts alone, makes them differ; see `word_hashes`.
+    Texts differ if a link is in another place, or only in one of them; see `word_hashes`.
     """
     return [" ".join(" ".join(map(rewrite_chunk, text.split())).lower().split()) for text in texts]
 
@@ -30,9 +30,9 @@ def normalized_texts(texts: Sequence[str]) -> list[str]:
 def normalized_hashes(texts: Sequence[str]) -> Hashes:
     """Hash the normalized texts: equal texts have equal numbers.
 
-    The first 64 bits of the SHA-256 of that, uint64, shape (texts,). Validation and folds are cut
-    by them, and bundles carry them (`shared.bundle.files.TRAINED_ON`): a change of what is hashed
-    here changes the published figures, and hides what older bundles were trained on.
+    The first 64 bits of the SHA-256 of that, uint64, shape (texts,). The validation part and folds
+    depend on them, and bundles contain them (`shared.bundle.files.TRAINED_ON`): a change of what is
+    hashed here changes the published figures, and hides what older bundles were trained on.
     """
     return _hashes(normalized_texts(texts))
 
@@ -41,8 +41,8 @@ def word_hashes(texts: Sequence[str]) -> Hashes:
     """Hash the words of each text: texts with the same words have equal numbers.
 
     As `normalized_hashes`, but of the text without links, mentions, numbers, punctuation and "RT"
-    at its beginning. Bundles carry them too. A text that is nothing else, such as a link, keeps its
-    normalized hash.
+    at its beginning. Bundles contain them too. A text without other words, such as a link, keeps
+    its normalized hash.
 
     Returns:
         uint64, shape (texts,).
@@ -53,11 +53,11 @@ def word_hashes(texts: Sequence[str]) -> Hashes:
 def group_copies(texts: Sequence[str]) -> npt.NDArray[np.intp]:
     """Assign a number from 0 to each text in order, the same to its copies.
 
-    Copies have the same words as `word_hashes` sees them. A copy that is cut off, as old retweets
-    are, has the first words of its original.
+    Copies have the same `word_hashes`. A truncated copy, such as an old retweet, has the first
+    words of its original.
 
     Returns:
-        intp, shape (texts,); where no text is a copy, the row numbers.
+        intp, shape (texts,); the row numbers if no text is a copy.
     """
     keys, beginnings = [], []
     for words, text in _words(texts):

@@ -1,4 +1,4 @@
-"""Files of texts that a model scores, and what is written of them."""
+"""Files of texts to score, and the files of results."""
 
 import csv
 from pathlib import Path
@@ -10,7 +10,7 @@ from shared.errors import DataError, UsageError
 from trainer.data.formats import Table, as_text, read_table
 
 ADDED = ("probability", "relevant", "version", "threshold")
-"""The columns that a scored file has besides its own."""
+"""The columns that are added to a scored file."""
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
@@ -51,7 +51,7 @@ def write_scored(
         table: as `read_texts` gives it.
         probabilities: one a row, NaN where there is no text, float32, shape (rows,).
         version: of the model.
-        threshold: probability from which on a text is relevant.
+        threshold: the lowest probability of a relevant text.
 
     Returns:
         How many rows were scored, and how many were skipped.
@@ -74,7 +74,7 @@ def write_scored(
         elif suffix == ".jsonl":
             frame.to_json(path, orient="records", lines=True, force_ascii=False)
         else:
-            # Quoted by need alone, a text with a carriage return would be read as two records.
+            # With minimal quoting, a text with a carriage return would be read as two records.
             separator = "\t" if suffix == ".tsv" else ","
             frame.to_csv(path, index=False, sep=separator, quoting=csv.QUOTE_NONNUMERIC)
     except (OSError, UnicodeError) as error:

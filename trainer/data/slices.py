@@ -19,11 +19,11 @@ FEWEST = 20
 """The least number of rows in a keyword's slice."""
 
 _LENGTHS = ((1, 12), (13, 18), (19, None))
-"""In words; they divide the published data set into thirds."""
+"""Lengths in words that divide the published data set into thirds."""
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """Some of the rows: what they have in common, and a mask of them, bool, shape (rows,)."""
+    """A subset of the rows: its group and name, and a mask, bool, shape (rows,)."""
 
     group: str
     name: str
@@ -37,8 +37,8 @@ def slices(
 
     Args:
         rows: row numbers of the data, in the order of the masks.
-        repeated: the rows whose words are those of a training text, if that is known.
-        similar: the rows that are near-duplicates of a training text, if that is known.
+        repeated: the rows that repeat a training text, if known.
+        similar: the rows that are near-duplicates of a training text, if known.
     """
     found: list[Slice] = []
     agreement = dataset.agreement[rows]

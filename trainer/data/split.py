@@ -1,4 +1,4 @@
-"""Dividing the rows of a data set: training, validation and test part, and folds."""
+"""Divide the rows of a data set: training, validation and test part, and folds."""
 
 import msgspec
 import numpy as np
@@ -22,8 +22,8 @@ class Parts(msgspec.Struct, frozen=True):
 def split(dataset: Dataset, validation_size: float, seed: int) -> Parts:
     """Divide the rows as the article did, and cut validation off the training part.
 
-    Copies of a tweet never stand on both sides of a cut, so that no part is a memory test; but the
-    published set keeps the article's test part.
+    Copies of a tweet are never in two parts, because a model would know them. The published set is
+    an exception: it keeps the article's test part.
 
     Args:
         validation_size: share of the training part.
@@ -73,8 +73,8 @@ def cut_validation(
 def cut_test(dataset: Dataset) -> tuple[Indices, Indices]:
     """Return the row numbers outside and inside the test part, which depends only on the data.
 
-    It is the article's: 30 % by `train_test_split(…, random_state=1024)`, but of groups of copies
-    instead of tweets, if the data is not the published set.
+    It is 30 % by `train_test_split(…, random_state=1024)`, as in the article. For other data than
+    the published set, it is 30 % of the groups of copies.
 
     Raises:
         DataError: if the rows are too much alike.
@@ -84,7 +84,7 @@ def cut_test(dataset: Dataset) -> tuple[Indices, Indices]:
     if groups.max() == 0:
         raise DataError(f"{dataset.name}: the texts are all alike but for links and numbers")
     training, test = train_test_split(np.arange(groups.max() + 1), test_size=0.3, random_state=1024)
-    if len(training) + len(test) == len(rows):  # no copies: as the article orders the rows
+    if len(training) + len(test) == len(rows):  # no copies: the article's order of the rows
         return training, test
     inside = np.isin(groups, test)
     return rows[~inside], rows[inside]
@@ -93,7 +93,7 @@ def cut_test(dataset: Dataset) -> tuple[Indices, Indices]:
 def grouped_folds(dataset: Dataset, rows: Indices, count: int) -> Ids:
     """Divide rows into folds with equal shares of relevant tweets, depending only on the rows.
 
-    Copies of a tweet never stand in two folds.
+    Copies of a tweet are never in two folds.
 
     Returns:
         The fold of each row, from 0, int32, shape (rows,).
@@ -120,8 +120,8 @@ def grouped_folds(dataset: Dataset, rows: Indices, count: int) -> Ids:
 def _groups(dataset: Dataset, rows: Indices) -> npt.NDArray[np.intp] | Hashes:
     """Return a number for each row, equal for copies, shape (rows,).
 
-    Of the published set these are the hashes that its validation part, its folds and so its soft
-    labels were made by; both cuts depend on their order.
+    For the published set these are the hashes by which its validation part, folds and soft labels
+    were made; the split depends on their order.
     """
     texts = dataset.texts_of(rows)
     return normalized_hashes(texts) if dataset.is_published else group_copies(texts)

@@ -1,4 +1,4 @@
-"""One row a text: several annotators of a text are votes on its label."""
+"""One row per text: several rows of a text are votes on its label."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from trainer.data.same_text import group_copies
 
 
 class Votes(msgspec.Struct, frozen=True):
-    """Which rows stand for their text, and what was voted.
+    """The row of each text, and the result of its votes.
 
     Attributes:
         rows: the first row of each text that has a majority, ascending, intp, shape (texts,).
         labels: of the majority, int8, shape (texts,).
-        agreement: mean trust that stands behind that label, float32, shape (texts,).
+        agreement: mean trust behind that label, float32, shape (texts,).
         merged: how many rows repeat a text.
         disputed: the first row of each text that has both labels.
         undecided: how many of these have no majority, and no row.
@@ -33,7 +33,7 @@ class Votes(msgspec.Struct, frozen=True):
 def count_votes(
     texts: Sequence[str], labels: npt.NDArray[np.int8], agreement: npt.NDArray[np.float32]
 ) -> Votes:
-    """Find the majority label of each text; blanks do not make texts differ.
+    """Find the majority label of each text. Texts that differ only in blanks are the same.
 
     Args:
         texts: one a row.

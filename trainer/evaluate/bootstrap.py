@@ -48,10 +48,10 @@ class McNemar(msgspec.Struct, frozen=True):
 
 
 def draw(rows: int, seed: int = SEED) -> Counts:
-    """Draw the resamples: how often each holds each row, uint8, shape (RESAMPLES, rows)."""
+    """Draw the resamples: how often each contains each row, uint8, shape (RESAMPLES, rows)."""
     random = np.random.default_rng(seed)
     return np.stack(
-        [  # once on average, so a byte is enough
+        [  # on average once, so a byte is enough
             np.bincount(random.integers(rows, size=rows), minlength=rows).astype(np.uint8)
             for _ in range(RESAMPLES)
         ]

@@ -1,4 +1,4 @@
-"""A loaded bundle under the name that a comparison gives it."""
+"""A loaded bundle with its name in a comparison."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ class LoadedModel(msgspec.Struct, frozen=True):
     """A model to compare.
 
     Attributes:
-        name: what the comparison calls it.
+        name: its name in the comparison.
         folder: the bundle's folder.
     """
 

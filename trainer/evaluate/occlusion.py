@@ -1,4 +1,4 @@
-"""Which words drive a score: the change of the score when a word is left out.
+"""The words that cause a score: how the score changes without each word.
 
 After Li, Monroe and Jurafsky, "Understanding neural networks through representation erasure", 2016.
 """

@@ -1,4 +1,4 @@
-"""What all fits on one data set have in common: its texts, their words and tokens, the targets."""
+"""What all fits on one data set share: its texts, their words and tokens, the targets."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def no_rows(features: Features) -> Floats:
 
 
 class Corpus:
-    """What all fits on one data set have in common.
+    """What all fits on one data set share.
 
     Args:
         recipe: its models may change, its `text` may not.

@@ -1,4 +1,4 @@
-"""Fits that leave rows out, to measure and calibrate a model on rows that it did not see."""
+"""Fits without some rows, to measure and calibrate a model on unseen rows."""
 
 import msgspec
 import numpy as np
@@ -33,7 +33,7 @@ def fit_validated(fitter: Fitter, split: Split, seed: int, listener: Listener) -
     folds, it is fitted without each of them, predicts that fold, and is then fitted on all of them.
 
     Args:
-        listener: hears of each fit and its batches, and of the epochs of the first fit.
+        listener: receives the events of each fit and its batches, and of the first fit's epochs.
     """
     fits = [_Fit(split.parts.train, split.held_out, split.parts.validation)]
     if folds := split.folds:

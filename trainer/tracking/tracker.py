@@ -39,7 +39,7 @@ MODES = ("online", "offline", "disabled")
 SAMPLE_SIZE = 100
 """Validation tweets whose predictions are shown while the model trains."""
 
-_KILLED = 255  # W&B's exit code for a run that Ctrl-C ended
+_KILLED = 255  # W&B's exit code for a run that Ctrl-C interrupted
 
 
 def tracking_mode(asked: str | None) -> Mode | None:
@@ -103,7 +103,7 @@ class Tracker(Listener):
         job_type: the job type of the runs.
 
     Attributes:
-        problems: what W&B does not have.
+        problems: messages about what W&B lacks.
         kept: folders of the runs to sync.
     """
 
@@ -201,7 +201,7 @@ class Tracker(Listener):
             return registry.register(bundle)
         finally:
             if again is not None:
-                with suppress(Exception):  # its model is trained, whatever becomes of it
+                with suppress(Exception):  # its model is trained, even if the upload fails
                     again.finish(0)
 
     def close(self) -> None:
