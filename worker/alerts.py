@@ -14,7 +14,7 @@ from worker.messages.alert import Alert, decode_alert
 from worker.settings import Settings
 
 
-class Selection(msgspec.Struct, frozen=True):
+class AlertFilter(msgspec.Struct, frozen=True):
     """A filter of alerts; the default is all.
 
     Attributes:
@@ -66,7 +66,7 @@ def print_alerts(
     show: Callable[[str], object],
     warn: Callable[[str], object],
     *,
-    selection: Selection,
+    selection: AlertFilter,
     from_beginning: bool,
     as_json: bool,
     incidents: bool,

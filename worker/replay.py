@@ -36,7 +36,7 @@ Coordinates = tuple[int, int]
 """Partition and offset of a dead letter."""
 
 
-class Selection(msgspec.Struct, frozen=True):
+class DeadLetterFilter(msgspec.Struct, frozen=True):
     """Which dead letters to replay.
 
     Attributes:
@@ -63,7 +63,7 @@ class Summary(msgspec.Struct):
     left: Counter[str]
 
 
-def replay(settings: Settings, selection: Selection, *, send: bool) -> Summary:
+def replay(settings: Settings, selection: DeadLetterFilter, *, send: bool) -> Summary:
     """Replay the selected dead letters, or only count them.
 
     Without transactions (`TRIAGE_DELIVERY=at-least-once`), records that were replayed just before a
@@ -91,7 +91,7 @@ def replay(settings: Settings, selection: Selection, *, send: bool) -> Summary:
 
 
 def _selected(
-    settings: Settings, selection: Selection, summary: Summary
+    settings: Settings, selection: DeadLetterFilter, summary: Summary
 ) -> Iterator[tuple[Coordinates, DeadLetter]]:
     """Yield the dead letters to replay, and count all dead letters in the summary."""
     noted = {
@@ -125,7 +125,7 @@ def _selected(
         summary.left[why] += 1
 
 
-def _selected_by(record: Record, letter: DeadLetter, selection: Selection) -> bool:
+def _selected_by(record: Record, letter: DeadLetter, selection: DeadLetterFilter) -> bool:
     moment = source_timestamp(record.timestamp)
     if selection.since is not None and (moment is None or moment < selection.since):
         return False

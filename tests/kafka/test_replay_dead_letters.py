@@ -26,7 +26,7 @@ from worker.kafka.records import Message, Record
 from worker.kafka.sink import truncate
 from worker.messages.alert import decode_alert
 from worker.messages.dead_letter import make_dead_letter
-from worker.replay import MOST_REPLAYS, Selection, Summary, replay
+from worker.replay import MOST_REPLAYS, DeadLetterFilter, Summary, replay
 from worker.settings import Settings
 
 
@@ -98,12 +98,12 @@ def test_those_asked_for_go_and_what_cannot_go_stays(kafka: LocalKafka) -> None:
     }
 
     before = read_all(settings, dead)
-    dry = replay(settings, Selection(), send=False)
+    dry = replay(settings, DeadLetterFilter(), send=False)
     assert dry == Summary({"wrong_type": 30, "invalid_json": 30}, stay)  # type: ignore[arg-type]
     assert ids(settings) == []
     assert read_all(settings, dead) == before
 
-    early = Selection(frozenset(["wrong_type"]), until=middle, count=12)
+    early = DeadLetterFilter(frozenset(["wrong_type"]), until=middle, count=12)
     first = replay(settings, early, send=True)
     assert first.replayed == {"wrong_type": 12}
     assert first.left["over --count"] == 8
@@ -119,7 +119,7 @@ def test_those_asked_for_go_and_what_cannot_go_stays(kafka: LocalKafka) -> None:
     assert rest.left["put back earlier"] == 12
     assert ids(settings) == list(range(20))
 
-    late = Selection(frozenset(["wrong_type", "no_text"]), since=middle)
+    late = DeadLetterFilter(frozenset(["wrong_type", "no_text"]), since=middle)
     assert replay(settings, late, send=True).replayed == {"wrong_type": 10}
     with run(settings, "--send") as program:
         answer = program.communicate()[0]
@@ -133,7 +133,7 @@ def test_those_asked_for_go_and_what_cannot_go_stays(kafka: LocalKafka) -> None:
     ]
     assert set(lines[4:]) == {f"{number:>10} {why}" for why, number in stay.items()}
     assert ids(settings) == [*range(50), *range(100, 110)]
-    assert replay(settings, Selection(), send=True).replayed == {}
+    assert replay(settings, DeadLetterFilter(), send=True).replayed == {}
     assert len(ids(settings)) == 60
 
 
@@ -152,7 +152,7 @@ def test_a_mended_cause_gives_each_alert_once_and_an_endless_one_ends(
         consumed = [5]
         wait_for(lambda: worker.consumed() == 5)
         for round_ in range(MOST_REPLAYS + 1):
-            account = replay(settings, Selection(), send=True)
+            account = replay(settings, DeadLetterFilter(), send=True)
             again = 5 if round_ < MOST_REPLAYS else 0
             mended = {"unprocessable": 40} if round_ == 0 else {}
             assert account.replayed == mended | ({"wrong_type": 5} if again else {})
@@ -186,5 +186,5 @@ def test_a_run_that_is_killed_and_runs_side_by_side_double_nothing(kafka: LocalK
     with run(settings, "--send") as one, run(settings, "--send") as two:
         codes = {one.wait(120), two.wait(120)}
     assert codes <= {0, 6}
-    replay(settings, Selection(), send=True)
+    replay(settings, DeadLetterFilter(), send=True)
     assert ids(settings) == list(range(many))

@@ -13,7 +13,7 @@ from rich.console import Console
 from shared.errors import UsageError
 from tests.desk.alerts import NEWS, NOON, new_alert
 from tests.kafka.processes import settings_of
-from worker.alerts import IncidentLine, Selection, alert_line, is_step, print_alerts
+from worker.alerts import AlertFilter, IncidentLine, alert_line, is_step, print_alerts
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
@@ -83,18 +83,18 @@ def test_a_long_text_is_whole_when_piped() -> None:
     ],
 )
 def test_selection(values: dict[str, Any], asked_for: bool) -> None:
-    assert Selection(**values).compile()(new_alert(NEWS[0], lang="en")) == asked_for
+    assert AlertFilter(**values).compile()(new_alert(NEWS[0], lang="en")) == asked_for
 
 
 def test_an_alert_without_language_or_author_is_none_of_those_asked_for() -> None:
     alert = new_alert(NEWS[0], author=None)
-    assert not Selection(langs=frozenset({"en"})).compile()(alert)
-    assert not Selection(authors=frozenset({"ana"})).compile()(alert)
+    assert not AlertFilter(langs=frozenset({"en"})).compile()(alert)
+    assert not AlertFilter(authors=frozenset({"ana"})).compile()(alert)
 
 
 def test_what_is_no_regular_expression_is_named() -> None:
     with pytest.raises(UsageError, match=r"--match '\(' is not a regular expression"):
-        Selection(match="(").compile()
+        AlertFilter(match="(").compile()
 
 
 def test_incidents_are_printed_as_they_grow(kafka: LocalKafka) -> None:
@@ -108,7 +108,7 @@ def test_incidents_are_printed_as_they_grow(kafka: LocalKafka) -> None:
     def printed(**options: Any) -> list[str]:
         lines: list[str] = []
         given: dict[str, Any] = {
-            "selection": Selection(until=datetime.now(UTC)),
+            "selection": AlertFilter(until=datetime.now(UTC)),
             "from_beginning": True,
             "as_json": True,
             "incidents": True,
@@ -130,7 +130,7 @@ def test_incidents_are_printed_as_they_grow(kafka: LocalKafka) -> None:
     assert "    10 ×" in printed(as_json=False)[-1]
     assert len(printed(incidents=False)) == 13
     assert len(printed(incidents=False, max_messages=3)) == 3
-    only = Selection(match="flood", until=datetime.now(UTC))
+    only = AlertFilter(match="flood", until=datetime.now(UTC))
     assert len(printed(incidents=False, selection=only)) == 1
 
 

@@ -83,7 +83,7 @@ class Share(msgspec.Struct, frozen=True):
     share: Figure
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
+class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     """A model's part of the report.
 
     Attributes:
@@ -178,7 +178,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float = CONFIDENCE
     resamples: int = RESAMPLES
     seed: int = SEED
-    models: list[Model]
+    models: list[ModelReport]
     comparisons: list[Comparison]
     slices: list[SliceFigures]
     baseline: BaselineFigures | None = None
@@ -290,7 +290,7 @@ def _model(
     dataset: Dataset,
     rows: Indices,
     counts: Counts,
-) -> Model:
+) -> ModelReport:
     manifest = model.bundle.manifest
     quality = manifest.quality
     labels = dataset.labels[rows]
@@ -301,7 +301,7 @@ def _model(
     by_confidence = scores.probabilities.argsort(kind="stable")
     false_alarms = by_confidence[::-1][np.isin(by_confidence[::-1], false_alarms)][:MISTAKES]
     misses = by_confidence[np.isin(by_confidence, misses)][:MISTAKES]
-    return Model(
+    return ModelReport(
         name=model.name,
         bundle=str(model.folder),
         digest=model.bundle.digest,

@@ -8,7 +8,7 @@ from trainer.data.duplicates import OVERLAP
 from trainer.data.slices import FEWEST, KEYWORD
 from trainer.evaluate.metrics import BINS, METRICS, NAMES
 from trainer.evaluate.occlusion import Word
-from trainer.report.contents import Comparison, Mistake, Model, Report
+from trainer.report.contents import Comparison, Mistake, ModelReport, Report
 from trainer.report.plots import Picture
 
 _COMPARED = ("accuracy", "f1", "roc_auc", "average_precision", "brier")
@@ -56,10 +56,10 @@ def page(report: Report, pictures: dict[str, list[Picture]]) -> str:
     )
 
 
-def _like_the_first(models: list[Model]) -> list[Model]:
+def _like_the_first(models: list[ModelReport]) -> list[ModelReport]:
     """Return the models whose behaviour was tested on the same pairs and changes as the first."""
 
-    def tests(model: Model) -> list[tuple[str, str, int]]:
+    def tests(model: ModelReport) -> list[tuple[str, str, int]]:
         return [(one.group, one.kind, one.texts) for one in model.behaviour]
 
     return [model for model in models if tests(model) == tests(models[0])]

@@ -16,7 +16,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from shared.arrays import Floats
 from trainer.evaluate.bootstrap import CONFIDENCE, Scores
 from trainer.evaluate.metrics import Labels, Values
-from trainer.report.contents import Confusion, Measured, Model, Report
+from trainer.report.contents import Confusion, Measured, ModelReport, Report
 
 _BAND = 200
 """The number of resamples for a curve's band; more make no visible difference."""
@@ -70,7 +70,7 @@ def _limits(values: list[float]) -> tuple[float, float]:
     return min(values) - margin, max(values) + margin
 
 
-def _learning_curve(model: Model, limits: dict[str, tuple[float, float]]) -> Picture:
+def _learning_curve(model: ModelReport, limits: dict[str, tuple[float, float]]) -> Picture:
     def paint(canvas: Canvas) -> None:
         epochs = np.arange(1, len(model.epochs) + 1)
         above, below = canvas.subplots(2, sharex=True)
@@ -99,7 +99,7 @@ def _learning_curve(model: Model, limits: dict[str, tuple[float, float]]) -> Pic
     )
 
 
-def confusion_matrix(model: Model) -> Picture:
+def confusion_matrix(model: ModelReport) -> Picture:
     """Plot the confusion matrix of each model, with shares of each label's tweets."""
     confusion = model.confusion
 
@@ -205,7 +205,7 @@ def calibration_plot(report: Report, measured: Measured) -> Picture:
         below.set_xlabel("probability that the model gives")
         _legend_below(canvas, axes, "calibration error")
 
-    def _label(model: Model) -> str:
+    def _label(model: ModelReport) -> str:
         return f"{model.name} {model.figures['calibration_error'].value:.3f}"
 
     described = _described(report, "Calibration plot", "calibration_error")

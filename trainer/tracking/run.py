@@ -55,7 +55,7 @@ class Result(msgspec.Struct, frozen=True):
     bundle: Path | None
 
 
-class Record(msgspec.Struct):
+class RunRecord(msgspec.Struct):
     """Everything that is logged to a run, so that it can be logged again offline.
 
     Attributes:
@@ -81,7 +81,7 @@ class Run:
         entity: the run's owner; None for that of the environment or the key.
     """
 
-    def __init__(self, record: Record, mode: Mode, entity: str | None) -> None:
+    def __init__(self, record: RunRecord, mode: Mode, entity: str | None) -> None:
         wandb = import_wandb()
         if mode == "online":
             wandb.login(prompt=False, verify=True)

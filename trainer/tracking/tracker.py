@@ -27,9 +27,9 @@ from trainer.listener import Listener
 from trainer.tracking.run import (
     Epoch,
     Mode,
-    Record,
     Result,
     Run,
+    RunRecord,
     expect_key,
     import_wandb,
     settings,
@@ -124,7 +124,7 @@ class Tracker(Listener):
         self._say = say
         self._entity = entity
         self._job_type = job_type
-        self._record: Record | None = None
+        self._record: RunRecord | None = None
         self._run: Run | None = None
         self._finished: dict[str, Any] = {}  # W&B's own runs, online, by name
 
@@ -145,7 +145,7 @@ class Tracker(Listener):
     def on_model_begin(self, name: str, settings: dict[str, Any], parts: Parts) -> None:
         """Start a run."""
         drawn = np.random.default_rng(0).permutation(parts.validation)[:SAMPLE_SIZE]
-        self._record = Record(
+        self._record = RunRecord(
             name, self._group, self._job_type, settings, self._dataset, parts, np.sort(drawn)
         )
         self._attempt(self._begin)
@@ -220,7 +220,7 @@ class Tracker(Listener):
         if lines:
             self._say(f"the runs are offline; {lines[0]}")
 
-    def _attempt(self, step: Callable[[Record], None]) -> None:
+    def _attempt(self, step: Callable[[RunRecord], None]) -> None:
         """Take a step; if W&B fails, log the run again offline."""
         if self._record is None:
             return
@@ -237,12 +237,12 @@ class Tracker(Listener):
                 self.problems.append(f"{self._record.name} is not tracked: {reason}")
                 self._record = None
 
-    def _begin(self, record: Record) -> None:
+    def _begin(self, record: RunRecord) -> None:
         self._run = Run(record, self._mode, self._entity)
         if self._mode == "online":
             self._say(f"{record.name} is tracked at {self._run.wandb.url}")
 
-    def _end(self, record: Record) -> None:
+    def _end(self, record: RunRecord) -> None:
         run = self._current
         if record.result is not None:
             run.log_result(record.result)
@@ -253,7 +253,7 @@ class Tracker(Listener):
         else:
             self.kept.append(run.folder)
 
-    def _log_again(self, record: Record) -> None:
+    def _log_again(self, record: RunRecord) -> None:
         self._begin(record)
         for number, epoch in enumerate(record.epochs, 1):
             self._current.log_epoch(number, epoch)

@@ -48,10 +48,10 @@ def alerts(
         until: Only alerts scored before this time; ends if it is in the past.
         max_messages: End after N lines; by default, never.
     """
-    from worker.alerts import Selection, print_alerts
+    from worker.alerts import AlertFilter, print_alerts
     from worker.replay import moment_of
 
-    selection = Selection(
+    selection = AlertFilter(
         min_probability,
         match,
         frozenset(lang or ()),

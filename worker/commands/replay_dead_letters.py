@@ -32,9 +32,9 @@ def replay_dead_letters(
         until: Only records that failed before this time.
         count: At most N records.
     """
-    from worker.replay import Selection, moment_of, replay, report
+    from worker.replay import DeadLetterFilter, moment_of, replay, report
 
-    selection = Selection(
+    selection = DeadLetterFilter(
         frozenset(reason or ()),
         moment_of(since) if since is not None else None,
         moment_of(until) if until is not None else None,
