@@ -49,7 +49,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "file:~/.local/share/tweet-triage/registry"
     cache: Annotated[
         Name,
-        setting("a folder", "keeps the bundles that were used last, for when the registry is away"),
+        setting("a folder", "caches the last bundles, for when the registry is unavailable"),
     ] = "~/.cache/tweet-triage"
 
 

@@ -27,7 +27,7 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
 
     kafka_bootstrap_servers: Annotated[
         Annotated[str, Meta(pattern=rf"^{_SERVER}(,{_SERVER})*\Z")],
-        setting("host:port, more of them separated by commas", "where Kafka is"),
+        setting("host:port, several separated by commas", "the brokers to connect to first"),
     ] = "localhost:9092"
     kafka_security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
@@ -64,7 +64,7 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     ] = None
     kafka_oauth_token_url: Annotated[
         Annotated[str, Meta(pattern=rf"^(https://|http://{_THIS_HOST}[:/])")] | None,
-        setting("https://…", "or: the endpoint that issues the token (client credentials grant)"),
+        setting("https://…", "or the endpoint that issues the token (client credentials grant)"),
     ] = None
     kafka_oauth_client_id: Annotated[
         Name | None, setting("a name", "the client, as the token's issuer knows it")
@@ -78,7 +78,7 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     kafka_oauth_extensions: Annotated[
         Annotated[str, Meta(pattern=r"^[A-Za-z]+=[^,]+(,[A-Za-z]+=[^,]+)*\Z")] | None,
         setting(
-            "name=value, more of them separated by commas",
+            "name=value, several separated by commas",
             "sent with the token; Confluent Cloud needs logicalCluster and identityPoolId",
         ),
     ] = None
@@ -136,7 +136,7 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
         Name | None,
         setting(
             "an alias or a version",
-            "a second bundle that scores the same tweets, without alerts; default: none",
+            "a second bundle that also scores the tweets, without alerts; default: none",
         ),
     ] = None
     reload_seconds: Annotated[
@@ -168,7 +168,7 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0, le=60000)],
         setting(
             "milliseconds from 0 to 60000",
-            "the shortest time between batches, so that batches fill",
+            "the least time between batches, so that they fill",
         ),
     ] = 10
     dead_letter_limit: Annotated[
@@ -208,7 +208,7 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
         setting("a port from 0 to 65535", "the port of these three pages; 0: a free port"),
     ] = 9108
     log_format: Annotated[
-        Literal["text", "json"], setting("text or json", "the form of the log's lines")
+        Literal["text", "json"], setting("text or json", "the format of the log's lines")
     ] = "text"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -222,7 +222,10 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     ] = 6
     incident_likeness: Annotated[
         Annotated[float, Meta(ge=0.3, le=1)],
-        setting("a share from 0.3 to 1", "how alike alerts of one incident are; 1: the same words"),
+        setting(
+            "a share from 0.3 to 1",
+            "the least likeness of alerts of one incident; 1: the same words",
+        ),
     ] = 0.5
     desk_address: Annotated[
         Name, setting("an address of this machine", "the address of the desk's pages")
@@ -234,16 +237,18 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     desk_token: Annotated[
         Secret | None,
         setting(
-            "a line of at least 16 characters", "what people sign in with; default: no sign-in"
+            "a line of at least 16 characters", "the token to sign in with; default: no sign-in"
         ),
     ] = None
     desk_user_header: Annotated[
         Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,100}\Z")] | None,
-        setting("the name of a header", "in which a trusted proxy names the user"),
+        setting("the name of a header", "the header in which a trusted proxy names the user"),
     ] = None
     desk_trusted_proxies: Annotated[
         Name | None,
-        setting("addresses or networks separated by commas", "the proxies whose header counts"),
+        setting(
+            "addresses or networks separated by commas", "the proxies that may send that header"
+        ),
     ] = None
     desk_url: Annotated[
         Annotated[str, Meta(pattern=r"^https?://[^\s/]+(/\S*)?\Z")] | None,
@@ -258,15 +263,19 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     ] = "json"
     webhook_size: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000)],
-        setting("a whole number from 1 to 1000000", "notify of incidents with this many alerts"),
+        setting(
+            "a whole number from 1 to 1000000", "notify of incidents with at least this many alerts"
+        ),
     ] = 10
     webhook_probability: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,
-        setting("a number from 0 to 1", "and with an alert of this probability; default: of any"),
+        setting(
+            "a number from 0 to 1", "only if an alert has at least this probability; default: any"
+        ),
     ] = None
     webhook_per_minute: Annotated[
         Annotated[int, Meta(ge=1, le=600)],
-        setting("a whole number from 1 to 600", "the most notifications in a minute"),
+        setting("a whole number from 1 to 600", "the largest number of notifications per minute"),
     ] = 6
 
 

@@ -147,7 +147,7 @@ def test_ways_that_can_work(given: dict[str, str], file: str) -> None:
         ),
         (
             OAUTH | ENDPOINT | {"OAUTH_EXTENSIONS": "logicalCluster"},
-            ["OAUTH_EXTENSIONS='logicalCluster': expected name=value, more of them separated by"],
+            ["OAUTH_EXTENSIONS='logicalCluster': expected name=value, several separated by"],
         ),
     ],
 )
