@@ -20,7 +20,7 @@ from worker.demo.local_kafka import LocalKafka, hold_port
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1800)]
 
 USER = 10001
 LARGEST_CPU_IMAGE = 600_000_000

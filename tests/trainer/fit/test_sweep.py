@@ -173,6 +173,7 @@ def test_wrong_options_are_refused(tmp_path: Path, options: list[str], named: li
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300, method="thread")  # the agent has SIGALRM for itself
 class TestAgent:
     """W&B's agent, which would wait for ever and keep Ctrl-C to itself."""
 
@@ -219,11 +220,12 @@ class TestAgent:
         assert len(made.trials) == 1
 
     def test_ctrl_c(self, wandb_server: WandbServer, tmp_path: Path) -> None:
-        begun = threading.Event()
+        begun, ended = threading.Event(), threading.Event()
 
         def trial(_: dict[str, Any]) -> None:
             begun.set()
-            threading.Event().wait()
+            while not ended.wait(0.1):  # in pieces, so that W&B's agent can end its thread
+                pass
 
         def interrupt() -> None:
             begun.wait(60)
@@ -234,6 +236,7 @@ class TestAgent:
         thread.start()
         with surroundings(tmp_path), pytest.raises(KeyboardInterrupt):
             run_agent(self.CONFIG, 3, trial)
+        ended.set()
         thread.join(60)
         assert signal.getsignal(signal.SIGINT) is former
         assert len(wandb_server.store.sweeps) == 1
