@@ -82,7 +82,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         if not registry.folder.exists() or PRODUCTION not in registry.aliases():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("TRIAGE_REGISTRY", registry.url)
-                arguments = ["train", "--data", str(SAMPLE), "--bundles", str(folder / "bundles")]
+                arguments = ["train", "--data", str(SAMPLE), "--recipe", "tuned"]
+                arguments += ["--bundles", str(folder / "bundles")]
                 arguments += ["--test-out", str(folder / "held_out.csv")]
                 assert trainer_cli.main([*arguments, "--json", str(folder / "figures.json")]) == 0
             registry.promote("candidate")

@@ -16,7 +16,7 @@ from rich.table import Table
 from shared.errors import TriageError
 from shared.model.architecture import count_parameters
 from trainer.data.dataset import Dataset
-from trainer.distill.soft_labels import read_soft_labels
+from trainer.distill.simple_teacher import find_soft_labels
 from trainer.evaluate.metrics import Metrics, evaluate, figures_table
 from trainer.evaluate.thresholds import UNCALIBRATED
 from trainer.fit.calibration import calibrate
@@ -58,11 +58,11 @@ class Search:
         err: Console,
     ) -> None:
         self.trials: list[Trial] = []
-        self._recipe = recipe
         self._dataset = dataset
         self._tracker = tracker
         self._err = err
-        soft_labels = read_soft_labels(dataset) if recipe.has_teacher else None
+        soft_labels = find_soft_labels(recipe, dataset)
+        self._recipe = recipe
         split = divide(recipe, dataset, soft_labels)
         self._origin = describe_origin(recipe, dataset, split.parts)
         parts = msgspec.structs.replace(split.parts, test=split.parts.test[:0])

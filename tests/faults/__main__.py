@@ -82,6 +82,7 @@ def train(folder: Path) -> Path:
     """Train the three models on the sample, and return the folder of their bundles."""
     bundles = folder / "bundles"
     train = [sys.executable, "-m", "trainer.cli", "train", "--data", str(SAMPLE)]
+    train += ["--recipe", "tuned"]
     subprocess.run(
         [*train, "--bundles", str(bundles)],
         env=environment_of(

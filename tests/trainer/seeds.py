@@ -17,7 +17,7 @@ from shared.bundle.load import load_bundle
 from trainer.data.read import read_dataset
 from trainer.data.same_text import normalized_hashes
 from trainer.data.split import cut_test
-from trainer.distill.soft_labels import read_soft_labels
+from trainer.distill.simple_teacher import find_soft_labels
 from trainer.evaluate.metrics import Metrics, evaluate
 from trainer.fit.corpus import Corpus
 from trainer.fit.loop import Fitter
@@ -36,7 +36,7 @@ def main() -> None:
 
     recipe = load_recipe("tuned")
     dataset = read_dataset(arguments.data)
-    corpus = Corpus(recipe, dataset, read_soft_labels(dataset))
+    corpus = Corpus(recipe, dataset, find_soft_labels(recipe, dataset))
     training, test = cut_test(dataset)
     labels = dataset.labels[test]
     hashes = normalized_hashes(dataset.texts)

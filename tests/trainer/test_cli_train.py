@@ -44,7 +44,7 @@ def test_standard_output_holds_the_json_alone_where_it_goes_there(
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
-        (["--recipe", "tunde"], 2, ["'tunde'", "article, tuned"]),
+        (["--recipe", "tunde"], 2, ["'tunde'", "article, small, tuned"]),
         (["--seed", "-1"], 2, ["--seed -1", "from 0 to 4294967295"]),
         (["--seed", "4294967296"], 2, ["--seed 4294967296"]),
         (["--data", "missing.csv"], 3, ["missing.csv", "No such file"]),

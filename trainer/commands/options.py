@@ -139,12 +139,13 @@ class TrainingOptions:
     """How models are trained.
 
     Attributes:
-        recipe: `tuned`, `article` for the models of the article, or a TOML file.
+        recipe: `tuned`, `small` for some hundred tweets, `article` for the models of the article,
+            or a TOML file. By default `small` or `tuned`, by the number of tweets.
         seed: Seed of everything random; by default the recipe's.
         wandb: Track the runs in Weights & Biases; by default `WANDB_MODE`, or `disabled`.
     """
 
-    recipe: Annotated[str, Parameter(metavar="NAME|FILE")] = "tuned"
+    recipe: Annotated[str | None, Parameter(metavar="NAME|FILE")] = None
     seed: int | None = None
     wandb: Literal["online", "offline", "disabled"] | None = None
 

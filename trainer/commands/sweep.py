@@ -40,7 +40,7 @@ def sweep(
     from trainer.tracking.tracker import new_tracker
 
     out, err = context.out, context.err
-    recipe = load_recipe(training.recipe, training.seed)
+    recipe = load_recipe(training.recipe or "tuned", training.seed)
     to_try = load_space(space)
     for model in recipe.models:
         parameters_of(to_try, recipe, model)

@@ -72,25 +72,28 @@ def train(
     """
     from trainer.commands.progress import bars
     from trainer.data.dataset import write_rows
-    from trainer.distill.soft_labels import read_soft_labels
+    from trainer.distill.simple_teacher import default_recipe, find_soft_labels
     from trainer.fit.recipes import load_recipe
     from trainer.listener import Listeners
     from trainer.tracking.tracker import new_tracker
 
     err = context.err
-    recipe = load_recipe(training.recipe, training.seed)
+    recipe = load_recipe(training.recipe or "tuned", training.seed)
     with err.status("reading the data"):
         dataset = labelled.read(err, keyword_column=leave_out_by)
         dataset = msgspec.structs.replace(dataset, languages=_codes(language))
-        teacher = read_soft_labels(dataset, soft_labels) if recipe.has_teacher else None
     for path in (test_out, json):
         expect_outcome(path, labelled.paths)
     expect_bundles(bundles, recipe.models)
     _warn_if_unavailable(context)
+    if training.recipe is None and soft_labels is None:
+        recipe = load_recipe(default_recipe(dataset), training.seed)
     tracker = new_tracker(training.wandb, recipe.name, dataset, context.err.print, context.registry)
     err.print(
         f"{dataset.name}: {len(dataset.texts)} tweets, {int(dataset.labels.sum())} of them relevant"
     )
+    with err.status("finding soft labels"):
+        teacher = find_soft_labels(recipe, dataset, soft_labels)
     with err.status("loading Keras"):
         from trainer import pipeline
         from trainer.candidate import best_of

@@ -11,7 +11,7 @@ from trainer.distill.soft_labels import SoftLabels
 from trainer.fit.recipes import Recipe
 from trainer.fit.vectors import read_vectors
 
-_VECTORS = 60_000
+VECTORS = 60_000
 """Pretrained vectors that a bundle carries: those of the most frequent words, 6 MB."""
 
 
@@ -41,7 +41,7 @@ class Corpus:
         self.pipeline = new_pipeline()
         self._vocabularies: dict[bytes, list[str]] = {}
         specs = recipe.models.values()
-        self.vectors = read_vectors(_VECTORS) if any(spec.vectors for spec in specs) else None
+        self.vectors = read_vectors(VECTORS) if any(spec.vectors for spec in specs) else None
         self._tokens: EncodedTexts | None = None
         if any(spec.ngrams for spec in specs):
             # The encoder that serves, with an empty table.

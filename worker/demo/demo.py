@@ -140,7 +140,12 @@ def _demo(
     options = [f"--{name.replace('_', '-')}={value}" for name, value in columns.items()]
     try:
         trained = programs.call(
-            "trainer", "train", f"--data={data.resolve()}", f"--test-out={held_out}", *options
+            "trainer",
+            "train",
+            f"--data={data.resolve()}",
+            f"--test-out={held_out}",
+            "--recipe=tuned",  # the default for small data takes minutes
+            *options,
         )
     except DependencyError as error:
         if failed:

@@ -16,19 +16,22 @@ RUNS = ["Vanilla-Feedforward-NN", "LSTM", "Bidirectional-RNN"]
 KINDS = ["feed-forward", "lstm", "bidirectional-lstm"]
 
 
-def test_there_are_the_article_s_recipe_and_the_tuned_one_which_is_the_default() -> None:
-    assert names() == ["article", "tuned"]
-    assert TrainingOptions().recipe == "tuned"
+def test_there_are_the_article_s_recipe_the_tuned_one_and_one_for_small_data() -> None:
+    assert names() == ["article", "small", "tuned"]
+    assert TrainingOptions().recipe is None  # the data decides
+    small, tuned = load_recipe("small"), load_recipe("tuned")
+    assert (small.models, small.text) == (tuned.models, tuned.text)
+    assert [one.simple_teacher for one in (small, tuned)] == [True, False]
 
 
-@pytest.mark.parametrize("name", ["article", "tuned"])
+@pytest.mark.parametrize("name", ["article", "small", "tuned"])
 def test_runs_are_the_article_s_three_in_its_order(name: str) -> None:
     models = load_recipe(name).models
     assert list(models) == RUNS
     assert [model.kind for model in models.values()] == KINDS
 
 
-@pytest.mark.parametrize("name", ["article", "tuned"])
+@pytest.mark.parametrize("name", ["article", "small", "tuned"])
 def test_models_have_a_row_for_every_word_id(name: str) -> None:
     recipe = load_recipe(name)
     for model in recipe.models.values():
@@ -72,7 +75,7 @@ def test_unknown_recipe_is_refused_naming_those_that_there_are(name: str) -> Non
     with pytest.raises(UsageError) as raised:
         load_recipe(name)
     assert repr(name) in str(raised.value)
-    assert "article, tuned" in str(raised.value)
+    assert "article, small, tuned" in str(raised.value)
 
 
 def test_recipe_from_a_file(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_w_and_b_refuses_the_sweep(wandb_server: WandbServer, tmp_path: Path) ->
     [
         (["--count", "0"], ["--count", ">= 1"]),
         (["--seed", "-1"], ["--seed -1"]),
-        (["--recipe", "tunde"], ["'tunde'", "article, tuned"]),
+        (["--recipe", "tunde"], ["'tunde'", "article, small, tuned"]),
         (["--space", "missing.toml"], ["'missing.toml'", "No such file"]),
     ],
 )

@@ -60,6 +60,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         cross_validate: fit each model without each fold of the training part, measure and calibrate
             it on the folds that it did not see, and then fit it on all of them. The first fold is
             the validation part.
+        simple_teacher: make soft labels by `trainer.distill.simple_teacher` where there are none.
         models: by name, in the order of training.
         trainings: of the models that are not trained as `training` says, by name.
     """
@@ -70,6 +71,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     training: Training
     models: Annotated[dict[str, Architecture], Meta(min_length=1)]
     cross_validate: bool = False
+    simple_teacher: bool = False
     trainings: dict[str, Training] = {}
     name: str = ""
 
