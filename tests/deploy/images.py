@@ -19,7 +19,7 @@ _NO_APT_CACHE = """Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
 """
 """As in Docker's Debian images, so that installing a package leaves 60 MB less behind."""
-_SECONDS = 300
+_SECONDS = 600
 """The longest that a step of buildah or debootstrap may take."""
 
 
