@@ -332,16 +332,21 @@ def _freeze() -> None:
 
 
 def note_position_reset(metrics: Metrics, reset: PositionReset) -> None:
-    """Log and count a position that Kafka no longer has."""
+    """Log and count a position that Kafka does not have."""
     metrics.position_resets.labels(reset.cause).inc()
     metrics.skipped_records.inc(reset.skipped)
     what = {
         "expired": f"{reset.skipped} records were deleted before they were read",
         "truncated": "the partition ends before the position; Kafka has lost records",
+        "recreated": "the topic was deleted and created again",
+        "uncommitted": "the group has no commit, because it is new or offsets.retention.minutes "
+        "has passed",
     }[reset.cause]
-    log.error(
-        "%s, partition %d: %s; continuing at offset %d instead of %d",
-        *(reset.topic, reset.partition, what, reset.new, reset.old),
+    instead = "" if reset.old is None else f" instead of {reset.old}"
+    log.log(
+        logging.WARNING if reset.old is None else logging.ERROR,
+        "%s, partition %d: %s; continuing at offset %d%s",
+        *(reset.topic, reset.partition, what, reset.new, instead),
     )
 
 

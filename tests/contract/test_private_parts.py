@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent.parent / "worker" / "kafka"
-PRIVATE = {"record_batches.py": 8, "workarounds.py": 5}
+PRIVATE = {"record_batches.py": 8, "workarounds.py": 7}
 """Accesses by module; together at most 15. To add one is to say why in its docstring."""
 
 

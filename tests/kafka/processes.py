@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -150,6 +151,21 @@ def log_of(kafka: LocalKafka, topic: str, partition: int) -> Path:
     properties = Path(broker_process(kafka).cmdline()[-1]).read_text()
     (folder,) = re.findall(r"^log\.dirs=(.+)$", properties, re.MULTILINE)
     return Path(folder) / f"{topic}-{partition}" / f"{0:020}.log"
+
+
+def cut_off(folder: Path, offset: int) -> None:
+    """Cut a partition's log off before an offset, as a power cut may; its broker does not run."""
+    log = max(folder.glob("*.log"))
+    data, position = log.read_bytes(), 0
+    while position < len(data):
+        first, length = struct.unpack_from("!qi", data, position)
+        if first >= offset:
+            break
+        position += struct.calcsize("!qi") + length
+    os.truncate(log, position)
+    for index in folder.glob("*index"):
+        index.unlink()
+    (folder.parent / "recovery-point-offset-checkpoint").unlink(missing_ok=True)
 
 
 def source_of(alert: Alert) -> str:

@@ -62,6 +62,7 @@ listener.name.scram.scram-sha-256.sasl.jaas.config={_SECURITY}.scram.ScramLoginM
 listener.name.scram.scram-sha-512.sasl.jaas.config={_SECURITY}.scram.ScramLoginModule required;
 listener.name.clear.sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.clear.scram-sha-512.sasl.jaas.config={_SECURITY}.scram.ScramLoginModule required;
+listener.name.clear.scram-sha-512.connections.max.reauth.ms={REAUTHENTICATE_MS}
 listener.name.plain.sasl.enabled.mechanisms=PLAIN
 listener.name.plain.plain.sasl.jaas.config={_SECURITY}.plain.PlainLoginModule required \
 user_{USER}="{PASSWORD}";

@@ -52,8 +52,7 @@ def create(settings: Settings, topic: str, **config: str) -> None:
 
 
 def deliver(settings: Settings, topic: str) -> None:
-    """Deliver a record and one message to a topic, without transactions."""
-    settings = msgspec.structs.replace(settings, delivery="at-least-once")
+    """Deliver a record and one message to a topic."""
     feed = Feed(settings)
     with closing(feed.producer), closing(KafkaSource(settings)) as source:
         feed(0, 1)
@@ -107,6 +106,7 @@ def test_a_group_that_is_full(settings: Settings) -> None:
 
 def test_a_clock_that_is_wrong(settings: Settings) -> None:
     """To the topic every message is too old."""
+    settings = msgspec.structs.replace(settings, delivery="at-least-once")
     create(settings, "narrow", message_timestamp_before_max_ms="1")
     with pytest.raises(UnavailableError, match="the clock of this machine"):
         deliver(settings, "narrow")
@@ -114,5 +114,28 @@ def test_a_clock_that_is_wrong(settings: Settings) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_topic_that_is_missing(settings: Settings) -> None:
+    settings = msgspec.structs.replace(settings, delivery="at-least-once")
     with pytest.raises(UnavailableError, match="there is no topic nowhere"):
         deliver(settings, "nowhere")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient", "strict")  # which skips where no Kafka can start
+def test_too_few_replicas_in_sync() -> None:
+    with LocalKafka(3) as brokers:
+        settings = settings_of(brokers, "replicas", partitions=1)
+        with closing(new_admin(settings)) as admin:
+            configs = {"min.insync.replicas": "2"}
+            admin.create_topics({"narrow": {"assignments": {0: [1, 2]}, "configs": configs}})
+            brokers.kill_broker(2)
+
+            def in_sync() -> int:
+                (topic,) = admin.describe_topics(["narrow"])
+                return len(topic["partitions"][0]["isr_nodes"])
+
+            wait_for(lambda: in_sync() == 1)
+        for delivery in ("exactly-once", "at-least-once"):
+            chosen = msgspec.structs.replace(settings, delivery=delivery, group_id=delivery)
+            with pytest.raises(UnavailableError, match="narrow-0: NotEnoughReplicas") as said:
+                deliver(chosen, "narrow")
+            assert "min.insync.replicas" in str(said.value)

@@ -1,5 +1,6 @@
 """Where a member begins to read, and what it does when Kafka does not have that any more."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -9,10 +10,10 @@ from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from shared.errors import UnavailableError
 from tests.kafka.feed import Feed, drain, sink_of
-from tests.kafka.processes import settings_of, wait_for
+from tests.kafka.processes import cut_off, log_of, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.connection import new_admin
-from worker.kafka.records import PositionReset
+from worker.kafka.records import Batch, PositionReset
 from worker.kafka.source import KafkaSource
 from worker.kafka.topics import create_topics
 from worker.messages.alert import Model, Source, make_alert, source_timestamp
@@ -34,7 +35,7 @@ def feed(settings: Settings) -> Iterator[Feed]:
         yield feed
 
 
-def commit(settings: Settings, offset: int) -> None:
+def commit(settings: Settings, offset: int, metadata: str = "") -> None:
     """Commit for the group, as an operator's tool does."""
     consumer = KafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers, group_id=settings.group_id
@@ -42,7 +43,7 @@ def commit(settings: Settings, offset: int) -> None:
     with closing(consumer):
         partition = TopicPartition(settings.input_topic, 0)
         consumer.assign([partition])
-        consumer.commit({partition: OffsetAndMetadata(offset, "", -1)})
+        consumer.commit({partition: OffsetAndMetadata(offset, metadata, -1)})
 
 
 def delete_before(settings: Settings, offset: int) -> None:
@@ -61,6 +62,17 @@ def test_without_a_commit_it_begins_with_the_oldest_record(settings: Settings, f
     resets: list[PositionReset] = []
     with closing(KafkaSource(settings, on_position_reset=resets.append)) as source:
         assert offsets(source) == [2, 3, 4]
+        source.rewind()
+        assert offsets(source) == [2, 3, 4]
+    assert resets == [PositionReset("uncommitted", settings.input_topic, 0, None, 2)]
+
+
+def test_an_empty_topic_is_no_news(settings: Settings, feed: Feed) -> None:
+    resets: list[PositionReset] = []
+    with closing(KafkaSource(settings, on_position_reset=resets.append)) as source:
+        wait_for(lambda: source.receive(0.1, 100) is None and bool(source.lag()))
+        feed(0, 2)
+        assert offsets(source) == [0, 1]
     assert resets == []
 
 
@@ -102,7 +114,101 @@ def test_records_that_expire_under_a_slow_member_are_reported(
         feed(0, 4)
         delete_before(settings, 6)
         assert offsets(source) == [6, 7]
-    assert [(reset.cause, reset.old, reset.new) for reset in resets] == [("expired", 1, 6)]
+    assert [(reset.cause, reset.old, reset.new) for reset in resets] == [
+        ("uncommitted", None, 0),
+        ("expired", 1, 6),
+    ]
+
+
+def test_a_topic_that_was_recreated_is_read_from_its_beginning(
+    settings: Settings, feed: Feed
+) -> None:
+    """Though it holds more records than were read of the former one."""
+    feed(0, 3)
+    resets: list[PositionReset] = []
+    found: list[int] = []
+    with (
+        closing(KafkaSource(settings, on_position_reset=resets.append)) as source,
+        closing(sink_of(settings, source)) as into,
+    ):
+        into.deliver(drain(source), [])
+        with closing(new_admin(settings)) as admin:
+            admin.delete_topics([settings.input_topic])
+        assert source.receive(1, 100) is None  # the broker says that it has no such topic
+        create_topics(settings, {settings.input_topic: 1})
+        with closing(Feed(settings).producer) as producer:
+            feed.producer, before = producer, feed.producer
+            feed(0, 8)
+            feed.producer = before
+
+        def take(batch: Batch) -> bool:
+            found.extend(record.offset for record in batch.records)
+            return len(found) >= 8
+
+        drain(source, take)
+    assert found == list(range(8))
+    assert resets[-1].cause in ("recreated", "uncommitted")  # Kafka deletes commits a little later
+    assert resets[-1].new == 0
+
+
+def test_a_commit_for_a_former_topic_does_not_count(settings: Settings, feed: Feed) -> None:
+    feed(0, 5)
+    with closing(KafkaSource(settings)) as source:
+        cluster, _, topic = drain(source).topic_life.partition("/")
+    assert cluster
+    assert topic
+    for metadata, expected in (
+        (f"{cluster}/{topic}", [3, 4]),
+        (f"{cluster}/{uuid.uuid4()}", [0, 1, 2, 3, 4]),
+        (f"another/{uuid.uuid4()}", [3, 4]),  # a copy of another cluster's, as MirrorMaker makes
+        ("of another tool", [3, 4]),
+    ):
+        commit(settings, 3, metadata)
+        with closing(KafkaSource(settings)) as source:
+            assert offsets(source) == expected
+
+
+def test_the_commits_of_many_partitions_take_one_request(
+    kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(KafkaSource(settings_of(kafka, "many-partitions", partitions=40))) as source:
+        source.connect()
+        coordinator, asked = source._consumer._coordinator, []
+        fetch = coordinator.fetch_committed_offsets
+
+        def count(partitions: list[TopicPartition], *rest: object) -> object:
+            asked.extend([len(partitions)] if partitions else [])
+            return fetch(partitions, *rest)
+
+        monkeypatch.setattr(coordinator, "fetch_committed_offsets", count)
+        wait_for(lambda: source.receive(0.1, 100) is None and bool(asked))
+    assert asked == [40, 40]
+
+
+@pytest.mark.slow
+def test_a_log_that_was_cut_and_filled_again_is_read_from_the_cut(own_kafka: LocalKafka) -> None:
+    settings = settings_of(own_kafka, "cut", partitions=1)
+    topic = settings.input_topic
+
+    def publish(records: int) -> None:
+        with closing(Feed(settings).producer) as producer:
+            for _ in range(records):
+                producer.send(topic, b"x", partition=0)
+                producer.flush()  # each of them a batch
+
+    publish(10)
+    with closing(KafkaSource(settings)) as source, closing(sink_of(settings, source)) as into:
+        into.deliver(drain(source, lambda batch: len(batch.records) == 10), [])
+    folder = log_of(own_kafka, topic, 0).parent
+    own_kafka.kill_broker(1)
+    cut_off(folder, 6)
+    own_kafka.start_broker(1)
+    own_kafka.wait_for_broker(1)
+    publish(6)
+    resets: list[PositionReset] = []
+    with closing(KafkaSource(settings, on_position_reset=resets.append)) as source:
+        assert offsets(source) == [6, 7, 8, 9, 10, 11]
+    assert resets == [PositionReset("truncated", topic, 0, 10, 6)]
 
 
 @pytest.mark.slow

@@ -389,6 +389,28 @@ def refused(settings: Settings, environment: dict[str, str], named: str) -> str:
     return message
 
 
+@pytest.mark.slow
+def test_a_password_that_is_changed_ends_a_worker(
+    secured: SecuredKafka, trained: Trained, tmp_path: Path
+) -> None:
+    """While it runs, as soon as the broker wants to know again who it is."""
+    user = "changing"
+    settings = settings_of(secured.kafka, user)
+    secured.add_user(user)
+    secured.allow(user, *rights(settings))
+    environment = environment_of(settings, trained) | secured.environment("CLEAR") | SCRAM
+    environment["TRIAGE_KAFKA_SASL_USERNAME"] = user
+    with running(environment, tmp_path / "log") as worker:
+        publish(settings, 5)
+        wait_for(lambda: worker.consumed() == 5)
+        secured.add_user(user, "an0ther")
+        assert worker.process.wait(60) == 6
+    last = worker.log().splitlines()[-1]
+    assert " CRITICAL " in last
+    assert "TRIAGE_KAFKA_SASL_PASSWORD" in last
+    assert "were they changed at the broker?" in last
+
+
 def test_a_worker_that_is_refused_says_so_in_one_line(
     secured: SecuredKafka, settings: Settings, trained: Trained, tmp_path: Path
 ) -> None:

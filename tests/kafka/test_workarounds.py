@@ -2,22 +2,31 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
-from kafka import OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition, codec
+from kafka.errors import KafkaError, KafkaTimeoutError, LeaderNotAvailableError
+from kafka.record import default_records
 from kafka.structs import ConsumerGroupMetadata
 
 from shared.errors import UnavailableError
 from tests.kafka.feed import Feed, drain
 from tests.kafka.processes import broker_process, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
-from worker.kafka.connection import new_producer
+from worker.kafka.connection import new_consumer, new_producer
 from worker.kafka.records import Batch
 from worker.kafka.source import KafkaSource
-from worker.kafka.workarounds import begin_transactional, close_producer, wait_for_result
+from worker.kafka.unpack import MOST_BYTES
+from worker.kafka.workarounds import (
+    begin_transactional,
+    beginning_offsets,
+    close_producer,
+    end_offsets,
+    wait_for_result,
+)
 from worker.settings import Settings
 
 
@@ -77,6 +86,39 @@ def test_a_producer_that_cannot_send_leaves_no_thread(
         close_producer(producer)
         assert time.monotonic() - start < 5
         wait_for(lambda: threading.active_count() <= before, 10)
+
+
+@pytest.mark.parametrize("look_up", [beginning_offsets, end_offsets])
+def test_a_partition_without_a_leader_is_named(
+    kafka: LocalKafka, look_up: Callable[[Any, list[TopicPartition], int], dict[Any, int]]
+) -> None:
+    settings = settings_of(kafka, look_up.__name__, partitions=2)
+    partitions = [TopicPartition(settings.input_topic, number) for number in range(2)]
+    with closing(new_consumer(settings, group_id=None)) as consumer:
+        consumer.assign(partitions)
+        assert look_up(consumer, partitions, 10_000) == dict.fromkeys(partitions, 0)
+        cluster = consumer._manager.cluster
+        find = cluster.leader_for_partition
+        cluster.leader_for_partition = lambda p: -1 if p == partitions[1] else find(p)
+        with pytest.raises(LeaderNotAvailableError, match="partition=1"):
+            look_up(consumer, partitions, 10_000)
+
+
+def test_a_batch_unpacks_to_no_more_than_it_may(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though no other test has put our decoders in."""
+    monkeypatch.setattr(default_records, "gzip_decode", codec.gzip_decode)
+    producer = KafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        compression_type="gzip",
+        max_request_size=2 * MOST_BYTES,
+    )
+    with closing(producer):
+        producer.send(settings.input_topic, bytes(MOST_BYTES + 1)).get(timeout=30)
+    with closing(KafkaSource(settings)) as source:
+        (record,) = drain(source).records
+    assert record.error == f"TooLargeError: the batch unpacks to more than {MOST_BYTES} bytes"
 
 
 def test_a_leader_that_the_metadata_lack_loses_no_record(settings: Settings) -> None:

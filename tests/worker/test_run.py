@@ -420,17 +420,20 @@ def test_what_a_transaction_holds_back_is_measured_and_does_not_wait() -> None:
     [
         (PositionReset("expired", "t", 3, 10, 60), 50, "50 records were deleted before they were"),
         (PositionReset("truncated", "t", 3, 60, 10), 0, "the partition ends before the position"),
+        (PositionReset("recreated", "t", 3, 60, 0), 0, "the topic was deleted and created again"),
+        (PositionReset("uncommitted", "t", 3, None, 10), 0, "offsets.retention.minutes has passed"),
     ],
 )
 def test_a_position_that_kafka_lost_is_counted_and_logged(
     caplog: pytest.LogCaptureFixture, reset: PositionReset, skipped: int, text: str
 ) -> None:
     worker = Worker()
-    with caplog.at_level(logging.ERROR, "triage"):
+    with caplog.at_level(logging.WARNING, "triage"):
         note_position_reset(worker.metrics, reset)
     assert worker.value("position_resets_total", cause=reset.cause) == 1
     assert worker.value("skipped_records_total") == skipped
     (message,) = caplog.messages
     assert message.startswith("t, partition 3: ")
     assert text in message
-    assert message.endswith(f"; continuing at offset {reset.new} instead of {reset.old}")
+    instead = "" if reset.old is None else f" instead of {reset.old}"
+    assert message.endswith(f"; continuing at offset {reset.new}{instead}")

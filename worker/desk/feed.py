@@ -90,12 +90,12 @@ class Feed:
                 log.info("reading %s", " and ".join(topics))
                 self.waiting = None
                 self._changed(set())
-            skipped = sum(reader.skipped.values())
-            if skipped:
-                log.warning("%d records were removed from Kafka before the desk read them", skipped)
-                self._metrics.skipped.inc(skipped)
-            looked = 0.0
+            looked, counted = 0.0, 0
             while not self._stop.is_set():
+                if skipped := sum(reader.skipped.values()) - counted:
+                    log.warning("%d records were deleted before the desk read them", skipped)
+                    self._metrics.skipped.inc(skipped)
+                    counted += skipped
                 records = self._gather(reader)
                 if records:
                     self._add(records)

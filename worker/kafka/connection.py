@@ -24,6 +24,7 @@ from kafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
+    NotEnoughReplicasError,
     SaslAuthenticationFailedError,
     UnsupportedVersionError,
 )
@@ -108,6 +109,10 @@ _REMEDIES: dict[type[KafkaError], str] = {
         "expected the broker's transaction.max.timeout.ms to be at least "
         f"{_TRANSACTION_TIMEOUT_MS}: raise it, or set TRIAGE_DELIVERY=at-least-once"
     ),
+    NotEnoughReplicasError: (
+        "expected as many replicas in sync as min.insync.replicas of the topic says: start the "
+        "brokers that are down"
+    ),
     InvalidTimestampError: (
         "the clock of this machine or of the broker is wrong: expected both to be right, and the "
         "topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms to allow for "
@@ -155,6 +160,8 @@ def publishing(action: str) -> Iterator[None]:
         message = f"Kafka: {action}: {error}"
         if isinstance(error, KafkaTimeoutError) and retried.errors:
             message += f" ({'; '.join(list(retried.errors)[-_MOST_CAUSES:])})"
+            if NotEnoughReplicasError.__name__ in message:
+                message += f"; {_REMEDIES[NotEnoughReplicasError]}"
         raise _translate(error, message) from error
     finally:
         kafka_log.removeHandler(retried)

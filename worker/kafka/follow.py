@@ -7,10 +7,12 @@ from typing import Any
 
 from kafka import TopicPartition
 
-from shared.errors import DependencyError, UnavailableError
-from worker.kafka.connection import connecting, kafka_errors, new_consumer
-from worker.kafka.reader import MissingTopicError, PositionLostError, Reader
+from shared.errors import UnavailableError
+from worker.kafka.connection import REQUEST_TIMEOUT_MS, connecting, kafka_errors, new_consumer
+from worker.kafka.reader import PositionLostError, Reader
 from worker.kafka.records import Record, records_of
+from worker.kafka.topics import MissingTopicError, find_partitions
+from worker.kafka.workarounds import end_offsets
 from worker.settings import Settings
 
 _ASK_SECONDS = 5
@@ -85,7 +87,7 @@ def _until_lost(reader: Reader, topic: str, notify: Callable[[str], object]) -> 
 
 def _ends(settings: Settings, topic: str) -> dict[tuple[str, int], int]:
     with _reader(settings, topic, "earliest") as consumer:
-        ends = consumer.end_offsets(consumer.assignment())
+        ends = end_offsets(consumer, consumer.assignment(), REQUEST_TIMEOUT_MS)
     return {(topic, partition.partition): end for partition, end in ends.items()}
 
 
@@ -99,10 +101,10 @@ def read(settings: Settings, topic: str) -> Iterator[Record]:
         UnavailableError: if a transaction does not end.
     """
     with _reader(settings, topic, "earliest", "read_uncommitted") as consumer:
-        ends = consumer.end_offsets(consumer.assignment())
+        ends = end_offsets(consumer, consumer.assignment(), REQUEST_TIMEOUT_MS)
     with _reader(settings, topic, "earliest") as consumer:
         deadline = time.monotonic() + _PATIENCE
-        while any(consumer.position(partition) < end for partition, end in ends.items()):
+        while any(_position(consumer, partition) < end for partition, end in ends.items()):
             if records := records_of(consumer.poll(timeout_ms=200)):
                 yield from (
                     r for r in records if r.offset < ends[TopicPartition(topic, r.partition)]
@@ -125,10 +127,11 @@ def _reader(
             settings, group_id=None, isolation_level=isolation, auto_offset_reset=begin
         )
     with contextlib.closing(consumer), kafka_errors(f"read {topic}"):
-        if topic not in consumer.topics():
-            raise DependencyError(
-                f"Kafka at {settings.kafka_bootstrap_servers} has no topic {topic}"
-            )
-        partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
-        consumer.assign(partitions)
+        numbers = find_partitions(settings, [topic])[topic]
+        consumer.assign([TopicPartition(topic, number) for number in numbers])
         yield consumer
+
+
+def _position(consumer: Any, partition: Any) -> int:
+    """Return the next offset, or 0 as long as Kafka does not say where the partition begins."""
+    return consumer.position(partition, timeout_ms=REQUEST_TIMEOUT_MS) or 0

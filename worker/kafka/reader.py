@@ -8,17 +8,15 @@ from typing import Any
 from kafka import TopicPartition
 from kafka.errors import OffsetOutOfRangeError
 
-from shared.errors import DependencyError, UnavailableError
+from shared.errors import UnavailableError
 from worker.kafka.connection import REQUEST_TIMEOUT_MS, connecting, kafka_errors, new_consumer
 from worker.kafka.records import Record
+from worker.kafka.topics import find_partitions
+from worker.kafka.workarounds import beginning_offsets, end_offsets
 from worker.settings import Settings
 
 _NEW_PARTITIONS = 30
 """Seconds between checks for new partitions."""
-
-
-class MissingTopicError(DependencyError):
-    """A topic does not exist."""
 
 
 class PositionLostError(UnavailableError):
@@ -46,6 +44,7 @@ class Reader:
         self, settings: Settings, topics: Sequence[str], positions: Mapping[tuple[str, int], int]
     ) -> None:
         self.skipped = dict.fromkeys(topics, 0)
+        self._settings = settings
         self._topics = topics
         self._positions = dict(positions)
         self._looked = time.monotonic()
@@ -59,13 +58,6 @@ class Reader:
             )
         try:
             with kafka_errors("find topics"):
-                there = self._consumer.topics()
-                missing = [topic for topic in topics if topic not in there]
-                if missing:
-                    raise MissingTopicError(
-                        f"Kafka at {settings.kafka_bootstrap_servers} has no topic "
-                        f"{', '.join(missing)}; create it with `triage-worker create-topics`"
-                    )
                 self._assign()
         except BaseException:
             self.close()
@@ -93,19 +85,21 @@ class Reader:
     def behind(self) -> int:
         """Return the number of offsets that are not read yet."""
         with kafka_errors("find the ends of partitions"):
-            ends = self._consumer.end_offsets(
-                self._consumer.assignment(), timeout_ms=REQUEST_TIMEOUT_MS
-            )
+            ends = end_offsets(self._consumer, self._consumer.assignment(), REQUEST_TIMEOUT_MS)
             return sum(
-                max(0, end - self._consumer.position(partition)) for partition, end in ends.items()
+                max(0, end - (self._position(partition) or 0)) for partition, end in ends.items()
             )
+
+    def _position(self, partition: Any) -> int | None:
+        position: int | None = self._consumer.position(partition, timeout_ms=REQUEST_TIMEOUT_MS)
+        return position
 
     def _assign(self) -> None:
         self._looked = time.monotonic()
         partitions = {
             TopicPartition(topic, number)
-            for topic in self._topics
-            for number in self._consumer.partitions_for_topic(topic) or ()
+            for topic, numbers in find_partitions(self._settings, self._topics).items()
+            for number in numbers
         }
         if partitions != self._consumer.assignment():
             self._consumer.assign(sorted(partitions))
@@ -114,8 +108,8 @@ class Reader:
     def _seek(self) -> None:
         """Seek to the positions, or to the first record that Kafka still has."""
         partitions: Any = self._consumer.assignment()
-        begins = self._consumer.beginning_offsets(partitions)
-        ends = self._consumer.end_offsets(partitions)
+        begins = beginning_offsets(self._consumer, partitions, REQUEST_TIMEOUT_MS)
+        ends = end_offsets(self._consumer, partitions, REQUEST_TIMEOUT_MS)
         for partition in partitions:
             place = partition.topic, partition.partition
             begin, end = begins[partition], ends[partition]

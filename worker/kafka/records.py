@@ -20,6 +20,7 @@ class Record(msgspec.Struct, gc=False):
     Attributes:
         timestamp: milliseconds since 1970, or -1.
         error: why it cannot be unpacked. If set, only topic, partition and offset are known.
+        leader_epoch: epoch of the partition's leader when it was written, or -1.
     """
 
     topic: str
@@ -30,6 +31,7 @@ class Record(msgspec.Struct, gc=False):
     value: bytes | None = None
     headers: RecordHeaders = []
     error: str | None = None
+    leader_epoch: int = -1
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -56,10 +58,12 @@ class Batch(msgspec.Struct, frozen=True):
         records: in order of their offsets within each partition.
         membership: the group's metadata at the time of the poll. Kafka uses it to refuse the commit
             of a member that has since lost its partitions.
+        topic_life: cluster and id of the topic, as `workarounds.topic_life` returns them.
     """
 
     records: list[Record]
     membership: Any
+    topic_life: str = ""
 
 
 class Lag(msgspec.Struct, frozen=True):
@@ -80,23 +84,27 @@ class Lag(msgspec.Struct, frozen=True):
 
 
 class PositionReset(msgspec.Struct, frozen=True):
-    """A position that Kafka no longer has, and its replacement.
+    """A position that Kafka does not have, and its replacement.
 
     Attributes:
-        cause: `expired` if records were deleted unread, `truncated` if the log has lost its end.
-        old, new: offsets of the next record to read.
+        cause: `expired` if records were deleted unread, `truncated` if the log has lost its end,
+            `recreated` if the topic was deleted and created again, `uncommitted` if the group has
+            no commit.
+        old, new: offsets of the next record to read; old is None without a commit.
     """
 
-    cause: Literal["expired", "truncated"]
+    cause: Literal["expired", "truncated", "recreated", "uncommitted"]
     topic: str
     partition: int
-    old: int
+    old: int | None
     new: int
 
     @property
     def skipped(self) -> int:
         """The number of skipped offsets, which is at least the number of skipped records."""
-        return max(0, self.new - self.old)
+        return (
+            max(0, self.new - self.old) if self.cause == "expired" and self.old is not None else 0
+        )
 
 
 def records_of(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
@@ -110,6 +118,8 @@ def records_of(polled: Mapping[Any, Sequence[Any]]) -> list[Record]:
             r.key,
             r.value,
             r.headers,
+            None,
+            r.leader_epoch,
         )
         for records in polled.values()
         for r in records

@@ -1,7 +1,9 @@
 """Source: a member of the consumer group that receives batches of records.
 
 One rule makes delivery exactly-once: after any change of membership and after any failure, each
-partition is read from the group's commit.
+partition is read from the group's commit. A commit contains the id of the topic, so that it is not
+used for another topic of the same name, and the epoch of the partition's leader, by which Kafka
+finds out whether the log has lost its end and was filled again.
 """
 
 import contextlib
@@ -10,11 +12,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
+import msgspec
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
     KafkaError,
-    LeaderNotAvailableError,
     LogTruncationError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
@@ -32,7 +34,15 @@ from worker.kafka.connection import (
 from worker.kafka.records import Batch, Lag, PositionReset, Record
 from worker.kafka.topics import is_missing
 from worker.kafka.unpack import one_allowance
-from worker.kafka.workarounds import attach_to_coordinator, poll_readable
+from worker.kafka.workarounds import (
+    attach_to_coordinator,
+    beginning_offsets,
+    end_offsets,
+    fetch_commits,
+    poll_readable,
+    seek_to_commit,
+    topic_life,
+)
 from worker.settings import Settings
 
 _METADATA_MAX_AGE_MS = 30_000
@@ -85,6 +95,8 @@ class KafkaSource:
         self._consumer: Any = None
         self._rejoin_if_needed: Callable[[], None] = lambda: None
         self._member: Member | None = None  # the membership at the time of the positions
+        self._life = ""  # ids of the cluster and the topic at that time
+        self._begun: set[tuple[int, str]] = set()  # partitions read from the beginning
         self._received = -math.inf  # time of the last batch
 
     def connect(self) -> None:
@@ -157,7 +169,7 @@ class KafkaSource:
             self._member = None
             return None
         self._received = time.monotonic()
-        batch = Batch(records, membership)
+        batch = Batch(records, membership, self._life)
         return self.truncate(batch, _within_bytes(records))
 
     def _gather(self, timeout: float, max_records: int) -> list[Record]:
@@ -204,28 +216,62 @@ class KafkaSource:
             records or self._member is not None or self.joined
         ):
             raise _PositionsChangedError
+        if self._member is not None and self._topic_life() != self._life:
+            raise _PositionsChangedError
         return records
+
+    def _topic_life(self) -> str:
+        return topic_life(self._consumer, self._settings.input_topic) or self._life
 
     def _seek_to_commits(self) -> None:
         """Read each partition from the group's commit, or from its beginning if it has none."""
         membership = self._consumer.group_metadata()
         if membership.state != MemberState.STABLE:
             return
-        for partition in self._consumer.assignment():
-            if (committed := self._committed(partition)) is None:
+        self._life = self._topic_life()
+        partitions = list(self._consumer.assignment())
+        commits = self._committed(partitions)
+        without = []
+        for partition in partitions:
+            commit = commits.get(partition)
+            if commit is None or _is_of_former_life(commit, self._life):
                 self._consumer.seek_to_beginning(partition)
+                without.append(partition)
             else:
-                self._consumer.seek(partition, committed)
+                seek_to_commit(self._consumer, partition, commit)
+        self._report_beginnings(
+            [p for p in without if (p.partition, self._life) not in self._begun], commits
+        )
         self._member = _member(membership)
 
-    def _committed(self, partition: Any) -> int | None:
-        """Ask twice for the group's commit, and return the second answer.
+    def _committed(self, partitions: list[Any]) -> dict[Any, OffsetAndMetadata]:
+        """Ask twice for the group's commits, and return the second answer.
 
         kafka-python may return an old answer that nobody waited for. The second one is new.
         """
-        self._consumer.committed(partition, timeout_ms=REQUEST_TIMEOUT_MS)
-        committed: int | None = self._consumer.committed(partition, timeout_ms=REQUEST_TIMEOUT_MS)
-        return committed
+        fetch_commits(self._consumer, partitions, REQUEST_TIMEOUT_MS)
+        return fetch_commits(self._consumer, partitions, REQUEST_TIMEOUT_MS)
+
+    def _report_beginnings(
+        self, partitions: list[Any], commits: Mapping[Any, OffsetAndMetadata]
+    ) -> None:
+        """Report partitions that are read from their beginning, if records lie there."""
+        if not partitions:
+            return
+        beginnings, ends = {}, {}
+        with contextlib.suppress(KafkaError):  # without its leader a partition is reported as well
+            beginnings = self._beginnings(partitions)
+            ends = self._ends(partitions)
+        for partition in partitions:
+            self._begun.add((partition.partition, self._life))
+            commit, new = commits.get(partition), beginnings.get(partition, 0)
+            if commit is None and ends.get(partition) == new:
+                continue
+            cause: Literal["uncommitted", "recreated"] = "recreated" if commit else "uncommitted"
+            old = commit.offset if commit else None
+            self._on_position_reset(
+                PositionReset(cause, partition.topic, partition.partition, old, new)
+            )
 
     def _repair_commits(
         self,
@@ -241,42 +287,41 @@ class KafkaSource:
             positions: offsets that Kafka does not have, if known.
             cut_off: where logs were truncated, if known.
         """
-        consumer, partitions = self._consumer, list(positions)
-        beginnings = consumer.beginning_offsets(partitions, timeout_ms=_OFFSETS_TIMEOUT_MS)
-        ends = self._ends(partitions)
+        partitions = list(positions)
+        beginnings, ends = self._beginnings(partitions), self._ends(partitions)
+        committed, life = self._committed(partitions), self._topic_life()
         commits, resets = {}, []
         for partition, position in positions.items():
-            committed = self._committed(partition)
-            old = position if committed is None else committed
+            commit = committed.get(partition)
+            old = position if commit is None else commit.offset
             cut = cut_off.get(partition)
             end = ends[partition] if cut is None else min(cut.offset, ends[partition])
             if old is None or beginnings[partition] <= old <= end:
                 continue
             expired = old < beginnings[partition]
+            if _is_of_former_life(commit, life) or (commit is None and not expired):
+                continue  # it is read from its beginning
             new = beginnings[partition] if expired else end
-            commits[partition] = OffsetAndMetadata(new, "", -1)
+            commits[partition] = OffsetAndMetadata(new, life, -1)
             cause: Literal["expired", "truncated"] = "expired" if expired else "truncated"
             resets.append(PositionReset(cause, partition.topic, partition.partition, old, new))
         if commits:
-            consumer.commit(commits, timeout_ms=REQUEST_TIMEOUT_MS)
+            self._consumer.commit(commits, timeout_ms=REQUEST_TIMEOUT_MS)
         for reset in resets:
             self._on_position_reset(reset)
 
+    def _beginnings(self, partitions: Iterable[Any]) -> dict[Any, int]:
+        return beginning_offsets(self._consumer, partitions, _OFFSETS_TIMEOUT_MS)
+
     def _ends(self, partitions: Iterable[Any]) -> dict[Any, int]:
-        try:
-            ends: dict[Any, int] = self._consumer.end_offsets(
-                list(partitions), timeout_ms=_OFFSETS_TIMEOUT_MS
-            )
-        except KeyError as error:  # raised by kafka-python, even if other partitions have a leader
-            raise LeaderNotAvailableError(f"no broker leads {error}") from error
-        return ends
+        return end_offsets(self._consumer, partitions, _OFFSETS_TIMEOUT_MS)
 
     def truncate(self, batch: Batch, records: int) -> Batch:
         """Return the first records of the last batch. The others come with the next one."""
         rest = batch.records[records:]
         for partition, offset in _first_offsets(rest).items():
             self._consumer.seek(partition, offset)
-        return Batch(batch.records[:records], batch.membership) if rest else batch
+        return msgspec.structs.replace(batch, records=batch.records[:records]) if rest else batch
 
     def rewind(self) -> None:
         """Read uncommitted records again."""
@@ -370,11 +415,25 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
 
 def offsets_behind(batch: Batch) -> dict[Any, Any]:
     """Return the position after a batch's last record of each partition."""
-    last = {(record.topic, record.partition): record.offset for record in batch.records}
+    last = {(record.topic, record.partition): record for record in batch.records}
     return {
-        TopicPartition(*partition): OffsetAndMetadata(offset + 1, "", -1)
-        for partition, offset in last.items()
+        TopicPartition(*partition): OffsetAndMetadata(
+            record.offset + 1, batch.topic_life, record.leader_epoch
+        )
+        for partition, record in last.items()
     }
+
+
+def _is_of_former_life(commit: OffsetAndMetadata | None, life: str) -> bool:
+    """Return whether a topic of this name and cluster had another id when it was committed.
+
+    A commit without an id, or one that was copied from another cluster, counts for this topic.
+    """
+    if commit is None or commit.metadata == life:
+        return False
+    cluster, _, topic = life.partition("/")
+    before, _, former = commit.metadata.partition("/")
+    return bool(topic and former) and before == cluster
 
 
 def _member(membership: Any) -> Member:

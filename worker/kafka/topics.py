@@ -1,13 +1,49 @@
 """Topics: check that the topics exist, create them."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from kafka.errors import TopicAlreadyExistsError
+from kafka.errors import (
+    NoError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from shared.errors import DependencyError, UnavailableError
 from worker.kafka.connection import connecting, new_admin
 from worker.settings import Settings
+
+
+class MissingTopicError(DependencyError):
+    """A topic does not exist."""
+
+
+def find_partitions(settings: Settings, topics: Sequence[str]) -> dict[str, list[int]]:
+    """Return the numbers of the partitions of each topic.
+
+    A consumer's own `topics` and `partitions_for_topic` wait for Kafka without a limit.
+
+    Raises:
+        MissingTopicError: naming the topics that do not exist.
+        DependencyError: from Kafka, or if it does not answer within 10 s.
+    """
+    with connecting(settings), contextlib.closing(new_admin(settings)) as admin:
+        described = {topic["name"]: topic for topic in admin.describe_topics(list(topics))}
+        errors = {name: for_code(topic["error_code"]) for name, topic in described.items()}
+        missing = [name for name in topics if errors[name] is UnknownTopicOrPartitionError]
+        if missing:
+            raise MissingTopicError(
+                f"Kafka at {settings.kafka_bootstrap_servers} has no topic {', '.join(missing)}; "
+                "create it with `triage-worker create-topics`"
+            )
+        for error in errors.values():
+            if error is not NoError:
+                raise error
+    return {
+        name: sorted(partition["partition_index"] for partition in topic["partitions"])
+        for name, topic in described.items()
+    }
 
 
 def check_topics(settings: Settings) -> None:

@@ -5,18 +5,17 @@ workaround. This module and `record_batches` are the only ones that use private 
 kafka-python; a test counts them. Faults with a workaround in the public API are handled where they
 occur:
 
-- `committed` may return an old answer that nobody waited for: the source asks twice.
+- `fetch_commits` may return an old answer that nobody waited for: the source asks twice.
 - If the metadata lack a leader, records are lost: the source creates a new consumer.
-- `end_offsets` raises `KeyError` if some partitions have no leader: the source catches it.
 """
 
 import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError, LeaderNotAvailableError
 from kafka.structs import MemberState
 
 from shared.errors import UnavailableError
@@ -81,7 +80,7 @@ def attach_to_coordinator(consumer: Any) -> Callable[[], None]:
     Fault: a static member that was replaced stops its heartbeats and does not say so.
     Seen: 3.0.12. Test: `test_a_member_that_was_replaced_says_so`.
     """
-    coordinator = consumer._coordinator
+    coordinator = _coordinator(consumer)
     forget = coordinator.reset_generation
 
     def reset_generation(member_id: str = "") -> None:
@@ -98,6 +97,77 @@ def attach_to_coordinator(consumer: Any) -> Callable[[], None]:
 
     coordinator.reset_generation = reset_generation
     return rejoin_if_needed
+
+
+def beginning_offsets(consumer: Any, partitions: Iterable[Any], timeout_ms: int) -> dict[Any, int]:
+    """Return the first offset of each partition, as `end_offsets` returns the last."""
+    with _leaders_needed():
+        offsets: dict[Any, int] = consumer.beginning_offsets(
+            list(partitions), timeout_ms=timeout_ms
+        )
+    return offsets
+
+
+def end_offsets(consumer: Any, partitions: Iterable[Any], timeout_ms: int) -> dict[Any, int]:
+    """Return the offset behind the last readable record of each partition.
+
+    Fault: `end_offsets` and `beginning_offsets` raise `KeyError` where some of the partitions have
+    no leader.
+    Seen: 3.0.12. Test: `test_a_partition_without_a_leader_is_named`.
+
+    Raises:
+        KafkaError: if a partition has no leader, or there is no answer in time.
+    """
+    with _leaders_needed():
+        offsets: dict[Any, int] = consumer.end_offsets(list(partitions), timeout_ms=timeout_ms)
+    return offsets
+
+
+@contextlib.contextmanager
+def _leaders_needed() -> Iterator[None]:
+    try:
+        yield
+    except KeyError as error:
+        raise LeaderNotAvailableError(f"no broker leads {error}") from error
+
+
+def topic_life(consumer: Any, topic: str) -> str | None:
+    """Return the ids of the cluster and of the topic as `cluster/topic`, or None without metadata.
+
+    Fault: a consumer keeps its positions when its topic was deleted and created again. It skips as
+    many records of the new topic as it has read of the former one.
+    Seen: 3.0.12. Test: `test_a_topic_that_was_recreated_is_read_from_its_beginning`.
+    """
+    cluster = consumer._cluster
+    identifier = cluster.topic_id(topic)
+    return None if identifier is None else f"{cluster.cluster_id}/{identifier}"
+
+
+def fetch_commits(consumer: Any, partitions: list[Any], timeout_ms: int) -> dict[Any, Any]:
+    """Ask for the group's commits of several partitions in one request.
+
+    Fault: `committed` asks for one partition, and so a member of 3,000 asks for 20 s.
+    Seen: 3.0.12. Test: `test_the_commits_of_many_partitions_take_one_request`.
+
+    Returns:
+        `OffsetAndMetadata` by partition, without those that have no commit.
+    """
+    commits: dict[Any, Any] = _coordinator(consumer).fetch_committed_offsets(partitions, timeout_ms)
+    return commits
+
+
+def seek_to_commit(consumer: Any, partition: Any, commit: Any) -> None:
+    """Read a partition from a commit on, unless Kafka says that its log was cut off before that.
+
+    Fault: `seek` takes no leader epoch. A consumer that starts after a log has lost its end and was
+    filled again skips the records that took the lost offsets.
+    Seen: 3.0.12. Test: `test_a_log_that_was_cut_and_filled_again_is_read_from_the_cut`.
+    """
+    consumer._subscription.seek(partition, commit)
+
+
+def _coordinator(consumer: Any) -> Any:
+    return consumer._coordinator
 
 
 def poll_readable(consumer: Any, timeout_ms: int, max_records: int) -> list[Record]:

@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -29,6 +30,12 @@ Callback = Callable[[str], None]
 
 _STOP_TIMEOUT = 10
 """Seconds that a stopping worker waits for a bundle that is being loaded."""
+_RESOLVE_TIMEOUT = 30
+_FETCH_TIMEOUT = 540
+"""Seconds that the registry may take to answer. A read from a stale network file system blocks for
+ever and cannot be interrupted. A worker that is starting is taken for stuck after 600 s."""
+
+T = TypeVar("T")
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -57,6 +64,7 @@ class Follower:
         batch_size: rows to warm the models up for.
         callback: called with the result of each attempt to load another bundle.
         threshold: a probability, or an operating point that a bundle must have.
+        resolve_timeout: seconds after which a registry that does not answer is unavailable.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class Follower:
         batch_size: int,
         callback: Callback,
         threshold: float | str = BALANCED,
+        resolve_timeout: float = _RESOLVE_TIMEOUT,
     ) -> None:
         self._registry = registry
         self._alias = alias
@@ -74,11 +83,13 @@ class Follower:
         self._batch_size = batch_size
         self._callback = callback
         self._threshold = threshold
+        self._resolve_timeout = resolve_timeout
         self._scoring = self._refused = _NO_VERSION
         self._reported = ""  # the error that prevents loading now
         self._loaded: queue.SimpleQueue[Loaded] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._asking: threading.Thread | None = None
         key = hashlib.sha256(f"{registry.url} {alias}".encode()).hexdigest()
         self._note = cache / f"last-good-{key[:16]}.json"
 
@@ -89,7 +100,7 @@ class Follower:
             RegistryError, BundleError, UnavailableError: if neither can be loaded.
         """
         try:
-            return self._load(self._registry.resolve(self._alias))
+            return self._load(self._resolve())
         except (RegistryError, BundleError, UnavailableError) as error:
             try:
                 last = msgspec.json.decode(self._note.read_bytes(), type=_LastGood)
@@ -125,7 +136,7 @@ class Follower:
 
     def _check(self) -> None:
         try:
-            version = self._registry.resolve(self._alias)
+            version = self._resolve()
             found = _LastGood(version.number, version.digest)
             if found == self._refused:
                 return
@@ -158,10 +169,43 @@ class Follower:
             log.error("%s: %s%s", self._alias, error, meanwhile)
         self._reported = str(error)
 
+    def _resolve(self) -> Version:
+        return self._ask(lambda: self._registry.resolve(self._alias), self._resolve_timeout)
+
+    def _ask(self, question: Callable[[], T], seconds: float) -> T:
+        """Ask the registry in a thread of its own, and wait this long for the answer.
+
+        Raises:
+            UnavailableError: if there is no answer in time, or to an earlier question.
+            Exception: what the registry raises.
+        """
+        answers: queue.SimpleQueue[T | Exception] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put(question())
+            except Exception as error:  # noqa: BLE001  # it is raised below
+                answers.put(error)
+
+        if self._asking is None or not self._asking.is_alive():
+            self._asking = threading.Thread(target=ask, name=f"ask {self._alias}", daemon=True)
+            self._asking.start()
+            with contextlib.suppress(queue.Empty):
+                answer = answers.get(timeout=seconds)
+                self._asking.join()
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+        raise UnavailableError(
+            f"registry {self._registry.url} does not answer; expected an answer within "
+            f"{seconds:g} s: is its file system or its network gone?"
+        )
+
     def _load(self, version: Version) -> Loaded:
         found = _LastGood(version.number, version.digest)
         try:
-            loaded = self._prepare(version.number, self._registry.fetch(version, self._cache))
+            folder = self._ask(lambda: self._registry.fetch(version, self._cache), _FETCH_TIMEOUT)
+            loaded = self._prepare(version.number, folder)
         except BundleError:
             self._refused = found
             raise

@@ -143,7 +143,7 @@ class Metrics:
         self.assigned_partitions = gauge("assigned_partitions", "Partitions of this member")
         self.rebalances = counter("rebalances", "Changes of the assigned partitions")
         self.position_resets = counter(
-            "position_resets", "Positions that Kafka no longer had, by why", "cause"
+            "position_resets", "Positions that Kafka did not have, by why", "cause"
         )
         self.skipped_records = counter(
             "skipped_records", "Offsets skipped because their records were deleted unread"
@@ -181,7 +181,7 @@ class Metrics:
         for metric, labels in (
             (self.transactions, ("committed", "aborted")),
             (self.retries, ("kafka", "registry", "memory")),
-            (self.position_resets, ("expired", "truncated")),
+            (self.position_resets, ("expired", "truncated", "recreated", "uncommitted")),
             (self.model_reloads, ("loaded", "refused", "unavailable")),
             (self.shadow_tweets, ("both", "production", "shadow", "neither")),
             (self.notices, NOTICE_KINDS),

@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -54,8 +55,13 @@ class Place(msgspec.Struct):
         shutil.rmtree(folder)
         return str(number)
 
-    def follower(self, threshold: float | str = "balanced") -> Follower:
-        return Follower(self.registry, "production", self.cache, 8, self.told.append, threshold)
+    def follower(
+        self, threshold: float | str = "balanced", resolve_timeout: float = 60
+    ) -> Follower:
+        return Follower(
+            *(self.registry, "production", self.cache, 8, self.told.append, threshold),
+            resolve_timeout=resolve_timeout,
+        )
 
 
 @pytest.fixture
@@ -347,6 +353,27 @@ def test_a_cache_that_cannot_be_written_is_named_and_waited_for(
         place.follower().load_initial()
     place.cache.unlink()
     assert next_of(following).number == 2
+
+
+def test_a_registry_that_hangs_is_reported(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """As a network file system does that is stale: a read from it blocks, and no signal ends it."""
+    place.follower().load_initial()
+    history = place.registry.folder / "history.jsonl"
+    kept = history.rename(history.with_name("kept"))
+    os.mkfifo(history)  # to open it blocks until somebody writes
+    follower = place.follower(resolve_timeout=0.2)
+    assert follower.load_initial().number == 1  # from the cache
+    follower.start(0.02)
+    wait_for(lambda: len(place.told) > 2)
+    assert set(place.told) == {"unavailable"}
+    assert len([line for line in lines(caplog) if "does not answer" in line]) == 1
+    pipe = history.rename(history.with_name("pipe"))
+    kept.rename(history)
+    pipe.write_bytes(history.read_bytes())
+    wait_for(lambda: any("the registry answers again" in line for line in lines(caplog)))
+    place.registry.promote(place.add("LSTM"))
+    assert next_of(follower).number == 2
+    follower.stop()
 
 
 @pytest.mark.usefixtures("following")
