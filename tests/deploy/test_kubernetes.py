@@ -119,7 +119,7 @@ def test_the_deployment_agrees_with_the_image(overlay: str) -> None:
 def test_the_settings_are_ones_that_the_program_reads(overlay: str) -> None:
     (container,) = pod(overlay)["containers"]
     environment = dict(one(overlay, "ConfigMap")["data"])
-    environment |= {v["name"]: v["value"] for v in container["env"]}
+    environment |= {v["name"]: v["value"] for v in container.get("env", [])}
     settings = read_settings(environment)
     assert any(name.startswith(PREFIX) for name in environment)
     (trigger,) = one(overlay, "ScaledObject")["spec"]["triggers"]
