@@ -8,6 +8,7 @@ import numpy as np
 
 from shared.bundle.load import Bundle
 from shared.bundle.quality import Behaviour, Bin, Figure, Subset
+from shared.model.occlusion import Word, driving, occlude
 from trainer.data.dataset import Dataset, Indices
 from trainer.data.duplicates import Mask, near_duplicates, similar_to_any, trained_on
 from trainer.data.slices import Slice, slices
@@ -29,7 +30,6 @@ from trainer.evaluate.bootstrap import (
 )
 from trainer.evaluate.loaded_model import LoadedModel
 from trainer.evaluate.metrics import Counts, Labels
-from trainer.evaluate.occlusion import Word, occlude
 
 MISTAKES = 8
 """The number of mistakes of each kind in the report."""
@@ -368,11 +368,9 @@ def _mistakes(
     mistakes = []
     for place, text, words in zip(wrong, texts, occlude(bundle.scorer, texts), strict=True):
         probability = float(scores.probabilities[place])
-        side = 1 if probability >= scores.threshold else -1
-        pushing = [word for word in words if side * word.push > 0]
-        pushing.sort(key=lambda word: -side * word.push)
+        drivers = driving(words, probability >= scores.threshold, DRIVERS)
         agreement = float(dataset.agreement[rows[place]])
-        mistakes.append(Mistake(text, probability, agreement, pushing[:DRIVERS]))
+        mistakes.append(Mistake(text, probability, agreement, drivers))
     return mistakes
 
 

@@ -4,10 +4,10 @@ import base64
 
 import jinja2
 
+from shared.model.occlusion import Word
 from trainer.data.duplicates import OVERLAP
 from trainer.data.slices import FEWEST, KEYWORD
 from trainer.evaluate.metrics import BINS, METRICS, NAMES
-from trainer.evaluate.occlusion import Word
 from trainer.report.contents import Comparison, Mistake, ModelReport, Report
 from trainer.report.plots import Picture
 

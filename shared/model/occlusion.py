@@ -40,3 +40,15 @@ def occlude(scorer: Scorer, texts: Sequence[str]) -> list[list[Word]]:
         push = scorer.calibration.scale * (float(whole[row]) - float(logit))
         words[row].append(Word(match[0], match.start(), push, float(probability)))
     return words
+
+
+def driving(words: Sequence[Word], relevant: bool, most: int) -> list[Word]:
+    """Return the words that push a score to one side, the strongest first.
+
+    Args:
+        relevant: whether that side is the relevant one.
+        most: how many at most.
+    """
+    side = 1 if relevant else -1
+    pushing = [word for word in words if side * word.push > 0]
+    return sorted(pushing, key=lambda word: -side * word.push)[:most]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shared.bundle.load import Bundle
-from trainer.evaluate.occlusion import occlude
+from shared.model.occlusion import Word, driving, occlude
 
 TEXTS = ["Wildfire near  the dam,\nevacuate now", "lol", "", "my inbox is a disaster 😂"]
 
@@ -36,3 +36,10 @@ def test_push_is_the_change_of_the_log_odds(bundle: Bundle) -> None:
 
 def test_no_texts_have_no_words(bundle: Bundle) -> None:
     assert occlude(bundle.scorer, []) == []
+
+
+def test_words_that_drive_a_score_push_it_to_its_side() -> None:
+    pushes = {"fire": 2.0, "my": -0.5, "inbox": -3.0, "near": 0.25, "a": 0.0}
+    words = [Word(word, 0, push, 0.5) for word, push in pushes.items()]
+    assert [word.word for word in driving(words, relevant=True, most=5)] == ["fire", "near"]
+    assert [word.word for word in driving(words, relevant=False, most=1)] == ["inbox"]
