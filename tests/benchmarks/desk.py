@@ -1,15 +1,18 @@
-"""Speed and memory of the desk: python -m tests.benchmarks.desk [ALERTS [SECONDS]].
+"""Speed and memory of the desk: python -m tests.benchmarks.desk [--alerts N] [--seconds S].
 
 It fills a store with alerts (1,000,000 unless told otherwise), starts `triage-worker desk` on it
 with a real Kafka, publishes 500 alerts a second, and lets 50 viewers look at pages and search, each
-every two seconds, with a live stream open. Reported: the time of each kind of request, the desk's
-memory and CPU, and how far it is behind.
+every two seconds. Each has a live stream open and loads its list anew when something has changed,
+as the page does. Reported: the time of each kind of request, the desk's memory and CPU, and how far
+it is behind. `--store FILE` keeps the filled store for the next time.
 """
 
+import argparse
 import asyncio
 import random
+import re
+import shutil
 import sqlite3
-import sys
 import tempfile
 import threading
 import time
@@ -112,6 +115,11 @@ def fill(path: Path, count: int) -> float:
         "author, lang, place, model) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
         incidents.values(),
     )
+    for field in ("lang", "place", "model"):
+        db.execute(
+            f"INSERT INTO choice SELECT DISTINCT '{field}', {field} FROM alert "  # noqa: S608
+            f"WHERE {field} IS NOT NULL"
+        )
     db.execute("INSERT INTO minute SELECT time / 60000, count(*) FROM alert GROUP BY 1")
     db.execute("UPDATE count SET value = ? WHERE name = 'alerts'", (count,))
     db.commit()
@@ -119,13 +127,17 @@ def fill(path: Path, count: int) -> float:
     return count / (time.perf_counter() - started)
 
 
-def main(count: int = 1_000_000, seconds: float = 60) -> None:
+def main(count: int, seconds: float, kept: Path | None) -> None:
     """Print the figures."""
     with tempfile.TemporaryDirectory() as name, LocalKafka() as kafka:
         folder = Path(name)
-        rate = fill(folder / "desk.sqlite3", count)
-        size = (folder / "desk.sqlite3").stat().st_size
-        print(f"filled with {count:,} alerts at {rate:,.0f}/s; {size / 1e6:,.0f} MB", flush=True)
+        store = folder / "desk.sqlite3"
+        if kept is None or not kept.exists():
+            rate = fill(kept or store, count)
+            print(f"filled at {rate:,.0f} alerts/s", flush=True)
+        if kept is not None:
+            shutil.copyfile(kept, store)
+        print(f"{count:,} alerts, {store.stat().st_size / 1e6:,.0f} MB", flush=True)
         settings = desk_settings(kafka, "bench", folder)
         started = time.perf_counter()
         desk = DeskProcess(settings, folder / "desk.log")
@@ -142,9 +154,13 @@ def main(count: int = 1_000_000, seconds: float = 60) -> None:
         cpu = sum(process.cpu_times()[:2]) - cpu
         stop.set()
         publishing.join()
-        memory = process.memory_info().rss
+        (memory,) = re.findall(
+            r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text()
+        )
         print(f"{VIEWERS} viewers for {elapsed:.0f} s, {PER_SECOND} new alerts/s")
-        print(f"memory {memory / 1e6:,.0f} MB; CPU {100 * cpu / elapsed:.0f} % of a core")
+        print(
+            f"at most {int(memory) * 1.024e-3:,.0f} MB; CPU {100 * cpu / elapsed:.0f} % of a core"
+        )
         for kind, values in sorted(times.items()):
             values.sort()
             p95 = values[int(len(values) * 0.95)]
@@ -186,7 +202,8 @@ async def view(url: str, seconds: float) -> dict[str, list[float]]:
             page = await client.get("/sign-in")
             csrf = page.text.split('name="csrf" content="')[1].split('"')[0]
             await client.post("/sign-in", data={"csrf": csrf, "name": f"viewer {number}"})
-            live = asyncio.create_task(listen(client))
+            shown = {"list": "/list"}
+            live = asyncio.create_task(listen(client, shown, times["update"]))
             links: list[str] = []
             while time.monotonic() < end:
                 await asyncio.sleep(chance.uniform(0.5, 1.5) * EVERY)
@@ -202,6 +219,7 @@ async def view(url: str, seconds: float) -> dict[str, list[float]]:
                     "incident": chance.choice(links) if links else "/",
                     "next": "/" + (f"?after={(time.time_ns() // 10**6) - 10**8}-0"),
                 }[kind]
+                shown["list"] = "" if kind in ("incident", "next") else f"/list{path[1:]}"
                 started = time.perf_counter()
                 answer = await client.get(path)
                 times[kind].append(time.perf_counter() - started)
@@ -216,12 +234,23 @@ async def view(url: str, seconds: float) -> dict[str, list[float]]:
     return times
 
 
-async def listen(client: httpx2.AsyncClient) -> None:
-    """Keep a live stream open."""
+async def listen(client: httpx2.AsyncClient, shown: dict[str, str], times: list[float]) -> None:
+    """Load the list that is shown anew when something has changed, every two seconds at most."""
+    last = 0.0
     async with client.stream("GET", "/events", timeout=None) as answer:
-        async for _ in answer.aiter_lines():
-            pass
+        async for line in answer.aiter_lines():
+            path = shown["list"]
+            if line.startswith("data:") and path and time.monotonic() - last > 2:
+                last = time.monotonic()
+                started = time.perf_counter()
+                (await client.get(path)).raise_for_status()
+                times.append(time.perf_counter() - started)
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:3]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--alerts", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--store", type=Path)
+    given = parser.parse_args()
+    main(given.alerts, given.seconds, given.store)

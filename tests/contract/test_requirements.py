@@ -15,7 +15,7 @@ EXPORT = "uv export -q {options} --no-emit-project --no-annotate --format requir
 WORKER = "--extra wandb --no-dev"
 GPU = "--extra gpu --extra wandb --no-dev"
 TRAINER = "--extra trainer --no-dev"
-DESK = "--extra desk --no-dev"
+DESK = "--extra desk --extra wandb --no-dev"
 BUILD = "--only-group build"
 
 

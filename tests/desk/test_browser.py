@@ -52,6 +52,7 @@ class Setup:
 
     def page(self, path: str = "/", **options: Any) -> Page:
         context = self.browser.new_context(**options)
+        context.set_default_timeout(60_000)
         self._contexts.append(context)
         page = context.new_page()
         page.on("console", self._note)
@@ -178,19 +179,23 @@ def test_filters_search_and_pages_by_keyboard(setup: Setup) -> None:
     page = setup.page()
     expect(rows(page)).to_have_count(len(NEWS))
     page.keyboard.press("/")
+    expect(page.get_by_label("Search")).to_be_focused()
     page.keyboard.type("flood")
     page.keyboard.press("Enter")
-    expect(rows(page)).to_have_count(1)
     expect(page).to_have_url(re.compile(r"\?q=flood"))
+    expect(rows(page)).to_have_count(1)
     page.goto(f"{setup.desk.url}/")
+    expect(rows(page)).to_have_count(len(NEWS))
     page.locator("summary").focus()
     page.keyboard.press("Enter")
     page.get_by_label("Probability from").fill("0.7")
     page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"probability=0\.7"))
     expect(rows(page)).to_have_count(3)
     page.reload()  # the address has it all
     expect(rows(page)).to_have_count(3)
     page.keyboard.press("j")
+    expect(page.get_by_role("link", name=NEWS[-1])).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text(NEWS[-1])
 

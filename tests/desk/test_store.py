@@ -11,7 +11,7 @@ from shared.errors import UsageError
 from tests.desk.alerts import NEWS, NOON, added, new_alert, new_label
 from tests.desk.test_incidents import QUAKE
 from worker.desk import queries
-from worker.desk.queries import Filter
+from worker.desk.index import Filter
 from worker.desk.store import LEASE_SECONDS, Notify, Store
 
 MILLISECONDS = int(NOON.timestamp() * 1000)
@@ -26,11 +26,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def found(store: Store, **wanted: object) -> list[str]:
     """Return the texts of the incidents that a filter finds, on all pages."""
-    page = queries.find_incidents(store.reader(), Filter(**wanted))  # type: ignore[arg-type]
+    page = queries.find_incidents(store.reader(), store.index, Filter(**wanted))  # type: ignore[arg-type]
     rows = page.incidents
     while page.after is not None:
         page = queries.find_incidents(
             store.reader(),
+            store.index,
             Filter(**wanted),  # type: ignore[arg-type]
             page.after,
         )
@@ -47,7 +48,7 @@ def test_copies_are_one_incident_that_shows_its_clearest_tweet(store: Store) -> 
             new_alert(f"{QUAKE[:60]}…", at=NOON + timedelta(minutes=9), probability=0.95),
         )
     )
-    (incident,) = queries.find_incidents(store.reader(), Filter()).incidents
+    (incident,) = queries.find_incidents(store.reader(), store.index, Filter()).incidents
     assert (incident["size"], incident["text"], incident["highest"]) == (3, QUAKE, 0.95)
     assert incident["last"] - incident["first"] == 9 * 60_000
 
@@ -67,7 +68,10 @@ def test_reading_goes_on_where_it_had_got_to(tmp_path: Path) -> None:
     after = Store(path)
     assert after.positions() == {("tweets.alerts", 0): 7}
     after.add(added(new_alert(f"RT @b: {QUAKE}"), new_alert(NEWS[1])))
-    sizes = [row["size"] for row in queries.find_incidents(after.reader(), Filter()).incidents]
+    sizes = [
+        row["size"]
+        for row in queries.find_incidents(after.reader(), after.index, Filter()).incidents
+    ]
     assert sorted(sizes) == [1, 2]
     after.close()
 
@@ -118,7 +122,7 @@ def test_incidents_that_turn_out_to_be_one_are_merged(store: Store) -> None:
     assert len(found(store)) == 2
     store.add(labels=[(0, 0, new_label(second, "relevant"))])
     store.add(added(new_alert(" ".join(words))))
-    (incident,) = queries.find_incidents(store.reader(), Filter()).incidents
+    (incident,) = queries.find_incidents(store.reader(), store.index, Filter()).incidents
     assert (incident["size"], incident["labels"], incident["key"]) == (3, 1, first.alert_id)
     for alert in (first, second):  # a link to either still leads there
         assert queries.find_incident(store.reader(), alert.alert_id) == incident
@@ -269,7 +273,7 @@ def test_precision_by_model_and_day_with_its_interval(store: Store) -> None:
         ("2026-12-01", 0, 2),
         ("2026-11-30", 8, 8),
     ]
-    totals = queries.totals(store.reader())
+    totals = queries.totals(store.reader(), store.index)
     assert (totals.labelled, totals.waiting, totals.alerts) == (10, 10, 10)
 
 
@@ -280,7 +284,7 @@ def test_a_time_line_counts_every_alert_in_few_bars(store: Store) -> None:
         line = queries.time_line(store.reader(), MILLISECONDS, MILLISECONDS + until)
         assert len(line.bars) <= 96
         assert sum(line.bars) == sum(h * 3_600_000 <= until for h in hours)
-    incident = queries.find_incidents(store.reader(), Filter()).incidents[-1]
+    incident = queries.find_incidents(store.reader(), store.index, Filter()).incidents[-1]
     line = queries.time_line(store.reader(), incident["first"], incident["last"], incident["id"])
     assert sum(line.bars) == incident["size"]
 

@@ -1,6 +1,8 @@
 """The desk's pages over HTTP: what they show, whom they refuse, what they never do."""
 
+import asyncio
 import csv
+import html
 import io
 import json
 import re
@@ -9,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 
@@ -18,11 +21,13 @@ from tests.conftest import ROOT
 from tests.deploy.dashboard import queries
 from tests.desk.alerts import NEWS, NOON, added, new_alert, new_label
 from worker.desk.access import Access, RateLimit
+from worker.desk.index import IncidentIndex
 from worker.desk.labelling import Labelling
 from worker.desk.metrics import Metrics
 from worker.desk.store import Store
 from worker.desk.view import local_path
 from worker.desk.web import Desk
+from worker.desk.words import Explainer
 from worker.kafka.records import Message
 from worker.messages.alert import decode_alert
 from worker.messages.label import decode_label
@@ -75,7 +80,15 @@ class Setup:
         self.feed = Feed()
         self.labelling = Published(self.settings, self.store)
         self.metrics = Metrics()
-        desk = Desk(self.settings, self.store, self.feed, self.labelling, self.metrics)  # type: ignore[arg-type]
+        self.explainer = Explainer(f"file:{folder / 'registry'}", folder)
+        desk = Desk(
+            self.settings,
+            self.store,
+            self.feed,  # type: ignore[arg-type]
+            self.labelling,
+            self.explainer,
+            self.metrics,
+        )
         self.app = desk.app
 
     def client(self, **options: Any) -> TestClient:
@@ -93,6 +106,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Setup]]:
 
     yield make
     for each in made:
+        each.explainer.close()
         each.store.close()
 
 
@@ -151,6 +165,45 @@ def test_a_filter_that_makes_no_sense_is_named_and_left_out(setup: Setup) -> Non
     assert NEWS[0] in page
 
 
+class CountingIndex(IncidentIndex):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def find(self, *arguments: Any) -> list[tuple[int, int]]:
+        self.asked += 1
+        return super().find(*arguments)
+
+
+def test_a_list_is_made_once_for_all_who_ask_at_the_same_time(setup: Setup) -> None:
+    setup.store.index = index = CountingIndex()
+    setup.store.add(added(new_alert(NEWS[0])))
+    transport = httpx2.ASGITransport(app=setup.app)
+
+    async def ask() -> list[httpx2.Response]:
+        async with httpx2.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1:8484"
+        ) as client:
+            paths = ["/list", "/?sort=largest"] * 10
+            return await asyncio.gather(*(client.get(path) for path in paths))
+
+    answers = asyncio.run(ask())
+    assert all(NEWS[0] in answer.text for answer in answers)
+    assert index.asked == 2
+
+
+def test_a_search_whose_newest_matches_do_not_fit_leads_to_older_ones(setup: Setup) -> None:
+    rare = new_alert("flood: the dam of Karo has burst", lang="id")
+    setup.store.add(added(rare))
+    many = (new_alert("flood again", at=NOON + timedelta(hours=8)) for _ in range(2000))
+    setup.store.add(added(*many))
+    client = setup.client()
+    page = client.get("/?q=flood&lang=id").text
+    assert "None of the newest 2,000 alerts" in page
+    (path,) = re.findall(r'rel="next" href="([^"]+)"', page)
+    assert "the dam of Karo" in client.get(html.unescape(path)).text
+
+
 def test_an_alert_s_address_leads_to_its_incident(setup: Setup) -> None:
     alert = new_alert(NEWS[0], alert_id="tweets.raw-0-5:1764500000000/2")
     setup.store.add(added(alert))
@@ -159,6 +212,7 @@ def test_an_alert_s_address_leads_to_its_incident(setup: Setup) -> None:
     answer = client.get(path)
     assert answer.status_code == 200
     assert NEWS[0] in answer.text
+    assert "The model is not available: registry file:" in answer.text
     assert client.get("/incidents/none").status_code == 404
 
 

@@ -21,7 +21,7 @@ def publish(settings: Settings, topic: str, *values: str) -> None:
 
 
 def values_of(reader: Reader, count: int) -> list[str]:
-    """The next values, in order, and nothing after them."""
+    """Return the next values, in order, and check that nothing comes after them."""
     found: list[str] = []
 
     def read() -> bool:

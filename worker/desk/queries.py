@@ -7,12 +7,13 @@ as fast as the first.
 import math
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from worker.desk.index import Filter, IncidentIndex
+
 Row = sqlite3.Row
-Sort = Literal["newest", "largest"]
 
 PAGE = 50
 _MOST_MATCHES = 2000
@@ -20,28 +21,6 @@ _MOST_MATCHES = 2000
 _MOST_BARS = 96
 _Z = 1.959964
 """Of a 95 % interval."""
-
-
-class Filter(msgspec.Struct, frozen=True):
-    """A filter of incidents; None means any.
-
-    Attributes:
-        search: words that an alert of the incident must have; `word*` is a beginning.
-        since, until: in milliseconds: the last alert is at `since` or later, the first before
-            `until`.
-        probability: the highest of the incident's alerts is at least this.
-        size: alerts at least.
-    """
-
-    search: str | None = None
-    since: int | None = None
-    until: int | None = None
-    probability: float | None = None
-    lang: str | None = None
-    place: str | None = None
-    size: int | None = None
-    model: str | None = None
-    sort: Sort = "newest"
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -57,31 +36,49 @@ class Page(msgspec.Struct, frozen=True):
     partial: bool = False
 
 
-def find_incidents(db: sqlite3.Connection, wanted: Filter, after: str | None = None) -> Page:
+def find_incidents(
+    db: sqlite3.Connection, index: IncidentIndex, wanted: Filter, after: str | None = None
+) -> Page:
     """Return a page of incidents."""
+    places = _places(db, wanted.place)
     if words := search_expression(wanted.search):
-        return _search(db, wanted, words, after)
-    where, names = _conditions(wanted)
-    first, second = ("last", "id") if wanted.sort == "newest" else ("size", "id")
-    if key := _numbers(after, 2):
-        where.append(f"({first}, {second}) < (:after_first, :after_second)")
-        names |= {"after_first": key[0], "after_second": key[1]}
-    # The keys come from an index with all filtered columns; only the page's rows are read.
-    query = (
-        f"SELECT * FROM incident WHERE id IN (SELECT id FROM incident {_where(where)} "  # noqa: S608
-        f"ORDER BY {first} DESC, {second} DESC LIMIT {PAGE + 1}) "
-        f"ORDER BY {first} DESC, {second} DESC"
+        return _search(db, index, wanted, words, places, after)
+    key = _numbers(after, 2)
+    found = index.find(wanted, places, PAGE + 1, (key[0], key[1]) if key else None)
+    rows = _in_order(db, [number for _, number in found[:PAGE]])
+    last = found[PAGE - 1] if len(found) > PAGE else None
+    return Page(rows, last and f"{last[0]}-{last[1]}")
+
+
+def _in_order(db: sqlite3.Connection, numbers: Sequence[int]) -> list[Row]:
+    """Return the incidents of these numbers that still exist, in this order."""
+    rows = {row["id"]: row for row in incidents_by_number(db, numbers)}
+    return [rows[number] for number in numbers if number in rows]
+
+
+def _places(db: sqlite3.Connection, part: str | None) -> list[str]:
+    """Return the names of places that have this part."""
+    if part is None:
+        return []
+    for sign in "\\%_":
+        part = part.replace(sign, "\\" + sign)
+    rows = db.execute(
+        "SELECT value FROM choice WHERE field = 'place' AND value LIKE ? ESCAPE '\\'",
+        (f"%{part}%",),
     )
-    rows = db.execute(query, names).fetchall()
-    last = rows[PAGE - 1] if len(rows) > PAGE else None
-    return Page(rows[:PAGE], last and f"{last[first]}-{last[second]}")
+    return [value for (value,) in rows]
 
 
-def _search(db: sqlite3.Connection, wanted: Filter, words: str, after: str | None) -> Page:
+def _search(
+    db: sqlite3.Connection,
+    index: IncidentIndex,
+    wanted: Filter,
+    words: str,
+    places: Sequence[str],
+    after: str | None,
+) -> Page:
     """Return the incidents of the newest alerts that match, or the largest among these."""
-    where, names = _conditions(wanted)
-    where.append("id = :id")
-    one = f"SELECT * FROM incident {_where(where)}"  # noqa: S608  # conditions of ours
+    fits = index.fitting(wanted, places)
     before = key[0] if (key := _numbers(after, 1)) else 1 << 62
     matches = db.execute(
         "SELECT alert.id, incident FROM (SELECT rowid AS id FROM alert_words "
@@ -89,7 +86,7 @@ def _search(db: sqlite3.Connection, wanted: Filter, words: str, after: str | Non
         "CROSS JOIN alert USING (id) ORDER BY matching.id DESC",
         (words, before, _MOST_MATCHES),
     )
-    found: dict[int, Row] = {}
+    found: list[int] = []
     seen: set[int] = set()
     looked = 0
     for before, incident in matches:  # noqa: B007  # where the next page begins
@@ -97,20 +94,20 @@ def _search(db: sqlite3.Connection, wanted: Filter, words: str, after: str | Non
         if incident in seen:
             continue
         seen.add(incident)
+        if incident >= len(fits) or not fits[incident]:
+            continue
         # An incident is listed on the page of its newest match.
         if key and _newer_match(db, words, incident, key[0]):
             continue
-        row = db.execute(one, names | {"id": incident}).fetchone()
-        if row is not None:
-            found[incident] = row
+        found.append(incident)
         if wanted.sort == "newest" and len(found) == PAGE:
             break
     full = looked == _MOST_MATCHES
     if wanted.sort == "largest":
-        rows = sorted(found.values(), key=lambda row: (-row["size"], -row["id"]))
-        return Page(rows[:PAGE], None, full or len(rows) > PAGE)
+        found.sort(key=lambda number: (-index.size(number), -number))
+        return Page(_in_order(db, found[:PAGE]), None, full or len(found) > PAGE)
     more = len(found) == PAGE or full
-    return Page(list(found.values()), str(before) if more else None)
+    return Page(_in_order(db, found), str(before) if more else None)
 
 
 def _newer_match(db: sqlite3.Connection, words: str, incident: int, before: int) -> bool:
@@ -135,31 +132,6 @@ def search_expression(search: str | None) -> str:
         if any(letter.isalnum() for letter in word):
             parts.append(f'"{word}"{mark}')
     return " ".join(parts)
-
-
-def _conditions(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
-    where, names = [], {}
-    for name, condition in (
-        ("since", "last >= :since"),
-        ("until", "first < :until"),
-        ("probability", "highest >= :probability"),
-        ("lang", "lang = :lang"),
-        ("place", "place LIKE '%' || :place || '%' ESCAPE '\\'"),
-        ("size", "size >= :size"),
-        ("model", "model = :model"),
-    ):
-        value = getattr(wanted, name)
-        if value is not None:
-            where.append(condition)
-            names[name] = value
-    if wanted.place is not None:
-        for sign in "\\%_":
-            names["place"] = names["place"].replace(sign, "\\" + sign)
-    return where, names
-
-
-def _where(conditions: Sequence[str]) -> str:
-    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def _numbers(text: str | None, count: int) -> list[int] | None:
@@ -209,10 +181,10 @@ def find_alerts(
     return rows[:PAGE], last and f"{last['time']}-{last['id']}"
 
 
-def clearest_alert(db: sqlite3.Connection, incident: Row) -> Row:
-    """Return the alert that describes the incident best."""
-    row: Row = db.execute("SELECT * FROM alert WHERE id = ?", (incident["clearest"],)).fetchone()
-    return row
+def published_alert(db: sqlite3.Connection, number: int) -> bytes:
+    """Return an alert as it was published."""
+    value: bytes = db.execute("SELECT value FROM message WHERE id = ?", (number,)).fetchone()[0]
+    return value
 
 
 class TimeLine(msgspec.Struct, frozen=True):
@@ -261,42 +233,26 @@ def _fits(first: int, last: int, minutes: int) -> bool:
     return (last - first // minutes * minutes) // minutes + 1 <= _MOST_BARS
 
 
-def newest_time(db: sqlite3.Connection) -> int | None:
-    """Return when the newest alert was scored, in milliseconds."""
-    newest: int | None = db.execute("SELECT max(last) FROM incident").fetchone()[0]
-    return newest
-
-
 def alert_count(db: sqlite3.Connection) -> int:
     """Return how many alerts there are."""
     count: int = db.execute("SELECT value FROM count WHERE name = 'alerts'").fetchone()[0]
     return count
 
 
-def models(db: sqlite3.Connection) -> list[str]:
-    """Return the models of the newest incidents, as options of a filter."""
-    rows = db.execute(
-        "SELECT DISTINCT model FROM (SELECT model FROM incident ORDER BY last DESC LIMIT 5000) "
-        "ORDER BY model"
-    )
-    return [model for (model,) in rows]
+def choices(db: sqlite3.Connection, field: Literal["lang", "model"]) -> list[str]:
+    """Return languages or models to choose from, 200 at most."""
+    rows = db.execute("SELECT value FROM choice WHERE field = ? LIMIT 200", (field,))
+    return [value for (value,) in rows]
 
 
-def langs(db: sqlite3.Connection) -> list[str]:
-    """Return the languages of the newest incidents, as options of a filter."""
-    rows = db.execute(
-        "SELECT DISTINCT lang FROM (SELECT lang FROM incident ORDER BY last DESC LIMIT 5000) "
-        "WHERE lang IS NOT NULL ORDER BY lang"
-    )
-    return [lang for (lang,) in rows]
-
-
-def export(db: sqlite3.Connection, wanted: Filter, most: int) -> Iterator[Row]:
+def export(
+    db: sqlite3.Connection, index: IncidentIndex, wanted: Filter, most: int
+) -> Iterator[Row]:
     """Yield the alerts of the filtered incidents, with their published values."""
     after = None
     left = most
     while left > 0:
-        page = find_incidents(db, wanted, after)
+        page = find_incidents(db, index, wanted, after)
         for incident in page.incidents:
             rows = db.execute(
                 "SELECT alert.*, :key AS incident_key, value FROM alert JOIN message USING (id) "
@@ -387,15 +343,14 @@ class Totals(msgspec.Struct, frozen=True):
     model: str | None
 
 
-def totals(db: sqlite3.Connection) -> Totals:
+def totals(db: sqlite3.Connection, index: IncidentIndex) -> Totals:
     """Return the counts of the whole store."""
     newest = db.execute("SELECT model FROM alert ORDER BY id DESC LIMIT 1").fetchone()
     model = newest and newest["model"]
-    (incidents,) = db.execute("SELECT count(*) FROM incident").fetchone()
     (labelled,) = db.execute("SELECT count(*) FROM alert WHERE label IS NOT NULL").fetchone()
     (waiting,) = db.execute(
         "SELECT count(*) FROM (SELECT 1 FROM label WHERE label IN ('relevant', 'not-relevant') "
         "AND model = ? GROUP BY alert_id)",
         (model,),
     ).fetchone()
-    return Totals(alert_count(db), incidents, labelled, waiting, model)
+    return Totals(alert_count(db), index.count, labelled, waiting, model)

@@ -19,6 +19,7 @@ from worker.desk.metrics import Metrics
 from worker.desk.notify import Notifier
 from worker.desk.store import Store
 from worker.desk.web import Desk
+from worker.desk.words import Explainer
 from worker.settings import Settings
 
 log = logging.getLogger("triage")
@@ -42,17 +43,19 @@ def run(settings: Settings, started: Callable[[str], object] = lambda _: None) -
     listening = _listen(settings)
     host, port = listening.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    cache = Path(settings.cache).expanduser()
     store = Store(
-        Path(settings.cache).expanduser() / _FILE,
+        cache / _FILE,
         lambda: Incidents(settings.incident_window_hours * 3600, settings.incident_likeness),
     )
     metrics = Metrics()
     labelling = Labelling(settings, store)
+    explainer = Explainer(settings.registry, cache)
     notifier = None
     try:
         desk: Desk
         feed = Feed(settings, store, metrics, lambda _: desk.live.notify())
-        desk = Desk(settings, store, feed, labelling, metrics)
+        desk = Desk(settings, store, feed, labelling, explainer, metrics)
         if settings.webhook_url is not None:
             notifier = Notifier(settings, store, metrics, settings.desk_url or address)
             notifier.start()
@@ -66,6 +69,7 @@ def run(settings: Settings, started: Callable[[str], object] = lambda _: None) -
         if notifier is not None:
             notifier.stop()
         labelling.close()
+        explainer.close()
         store.close()
         listening.close()
 

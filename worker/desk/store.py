@@ -19,12 +19,13 @@ import msgspec
 
 from shared.errors import UsageError
 from worker.desk.incidents import Incidents
+from worker.desk.index import Filter, IncidentIndex
 from worker.messages.alert import Alert
 from worker.messages.label import Label
 
 log = logging.getLogger("triage")
 
-_VERSION = 2
+_VERSION = 3
 """Version of the schema. A file of another version is deleted and rebuilt."""
 _SHOWN_TEXT = 400
 """Characters of an incident's text in the list."""
@@ -44,7 +45,8 @@ CREATE INDEX alert_incident ON alert(incident, time, id);
 CREATE INDEX alert_labelled ON alert(label, time, model) WHERE label IS NOT NULL;
 CREATE INDEX alert_review ON alert(id) WHERE queue != 'alert' AND label IS NULL;
 CREATE VIRTUAL TABLE alert_words USING fts5(
-    text, author, content='alert', content_rowid='id', tokenize='unicode61 remove_diacritics 2'
+    text, author, content='alert', content_rowid='id', prefix='2 3',
+    tokenize='unicode61 remove_diacritics 2'
 );
 CREATE TABLE incident(
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
@@ -52,13 +54,8 @@ CREATE TABLE incident(
     text TEXT NOT NULL, author TEXT, lang TEXT, place TEXT, model TEXT NOT NULL,
     labels INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX incident_newest ON incident(
-    last DESC, id DESC, size, highest, first, lang, model, place
-);
-CREATE INDEX incident_largest ON incident(
-    size DESC, id DESC, last, highest, first, lang, model, place
-);
 CREATE INDEX incident_unlabelled ON incident(last DESC) WHERE labels = 0;
+CREATE TABLE choice(field TEXT, value TEXT, PRIMARY KEY(field, value)) WITHOUT ROWID;
 CREATE TABLE minute(minute INTEGER PRIMARY KEY, alerts INTEGER NOT NULL);
 CREATE TABLE label(
     id INTEGER PRIMARY KEY, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
@@ -77,6 +74,9 @@ CREATE INDEX notification_due ON notification(due) WHERE state = 'due';
 CREATE TABLE count(name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT INTO count VALUES ('alerts', 0), ('begun', 0);
 """
+
+_INDEXED = "id, first, last, size, highest, lang, place, model"
+"""Columns of an incident, as the index takes them."""
 
 Positions = Mapping[tuple[str, int], int]
 """The offset of the next record, by topic and partition."""
@@ -153,6 +153,10 @@ class Store:
         if version == 0:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT")
             self._begin()
+        self.index = IncidentIndex()
+        rows = self._db.execute(f"SELECT {_INDEXED} FROM incident")  # noqa: S608
+        while some := rows.fetchmany(10_000):
+            self.index.set(some)
         self.incidents = self._new_incidents()
         self._restore()
 
@@ -163,6 +167,7 @@ class Store:
                 "alert",
                 "message",
                 "incident",
+                "choice",
                 "minute",
                 "label",
                 "position",
@@ -172,6 +177,7 @@ class Store:
             self._db.execute("INSERT INTO alert_words(alert_words) VALUES ('rebuild')")
             self._db.execute("UPDATE count SET value = 0")
             self._begin()
+            self.index.clear()
             self.incidents = self._new_incidents()
 
     def _begin(self) -> None:
@@ -206,7 +212,6 @@ class Store:
             check_same_thread=False,
         )
         db.row_factory = sqlite3.Row
-        db.execute("PRAGMA cache_size = -8000")
         db.execute("PRAGMA query_only = ON")
         return db
 
@@ -242,7 +247,7 @@ class Store:
             positions: the next offset to read after them.
 
         Returns:
-            The numbers of changed and new incidents.
+            The numbers of changed, new and merged incidents.
         """
         with self._lock:
             try:
@@ -263,7 +268,20 @@ class Store:
                 self.incidents = self._new_incidents()  # it may contain what was rolled back
                 self._restore()
                 raise
+            self._update_index(changed)
             return changed
+
+    def _update_index(self, changed: set[int]) -> None:
+        numbers = sorted(changed)
+        rows = []
+        for start in range(0, len(numbers), 500):
+            some = numbers[start : start + 500]
+            marks = ", ".join("?" * len(some))
+            rows += self._db.execute(
+                f"SELECT {_INDEXED} FROM incident WHERE id IN ({marks})",  # noqa: S608
+                some,
+            ).fetchall()
+        self.index.set(rows, changed.difference(row[0] for row in rows))
 
     def _add_alert(self, alert: Alert, value: bytes, queue: str) -> set[int]:
         db = self._db
@@ -280,6 +298,7 @@ class Store:
         changed = {number}
         for merged in placement.merged:
             self._merge(merged, number)
+            changed.add(merged)
         row = (
             alert.alert_id,
             number,
@@ -340,6 +359,14 @@ class Store:
         db.execute(
             "INSERT INTO minute VALUES (?, 1) ON CONFLICT DO UPDATE SET alerts = alerts + 1",
             (moment // 60_000,),
+        )
+        db.executemany(
+            "INSERT OR IGNORE INTO choice VALUES (?, ?)",
+            [
+                (field, value)
+                for field, value in (("lang", lang), ("place", place), ("model", model))
+                if value is not None
+            ],
         )
         db.execute("UPDATE count SET value = value + 1 WHERE name = 'alerts'")
         self._settle_label(alert.alert_id)
@@ -523,16 +550,13 @@ class Store:
     def _restore(self) -> None:
         """Restore the incidents that can still grow."""
         incidents = self.incidents
-        newest = self._db.execute("SELECT max(last) FROM incident").fetchone()[0]
+        newest = self.index.newest
         highest = self._db.execute("SELECT max(incident) FROM alert").fetchone()[0] or 0
         incidents.start_at(highest + 1)
         if newest is None:
             return
-        rows = self._db.execute(
-            "SELECT id, last FROM incident WHERE last >= ? ORDER BY last DESC, id DESC LIMIT ?",
-            (newest - 1000 * incidents.window, incidents.most),
-        ).fetchall()
-        for number, last in reversed(rows):
+        recent = Filter(since=int(newest - 1000 * incidents.window))
+        for last, number in reversed(self.index.find(recent, [], incidents.most)):
             texts = self._db.execute(
                 "SELECT text FROM alert WHERE incident = ? AND representative ORDER BY id",
                 (number,),

@@ -10,7 +10,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from markupsafe import Markup, escape
 
-from worker.desk.queries import Filter, TimeLine
+from worker.desk.index import Filter
+from worker.desk.queries import TimeLine
 
 _LINK = re.compile(r"https?://[^\s<>\"'\u0000-\u001f\u202a-\u202e\u2066-\u2069]{4,500}")
 _INVISIBLE = re.compile(

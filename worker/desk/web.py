@@ -7,10 +7,12 @@ import io
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from prometheus_client import generate_latest
 from starlette.applications import Starlette
@@ -30,6 +32,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from shared.errors import DependencyError
+from shared.model.occlusion import Word
 from worker.desk import queries, view
 from worker.desk.access import (
     Access,
@@ -45,6 +48,8 @@ from worker.desk.labelling import Labelling, is_verdict
 from worker.desk.live import MOST_VIEWERS, Live
 from worker.desk.metrics import Metrics
 from worker.desk.store import Store
+from worker.desk.words import Explainer
+from worker.messages.alert import Alert, decode_alert
 from worker.settings import Settings
 
 log = logging.getLogger("triage")
@@ -54,6 +59,10 @@ _MOST_EXPORTED = 100_000
 _KEPT = 1.0
 """Seconds that a list is cached for identical requests."""
 _MOST_KEPT = 256
+_READERS = 4
+"""Threads that read the store for pages; more would only wait for each other."""
+_PATIENCE = 1.0
+"""Seconds that the page of an incident waits for the words that drove the score."""
 _LONGEST_FORM = 16 << 10
 _SESSION = 14 * 24 * 3600
 _COLUMNS = (
@@ -62,6 +71,15 @@ _COLUMNS = (
 )  # fmt: skip
 
 Handler = Callable[[Request], Awaitable[Response]]
+Read = TypeVar("Read")
+
+
+class _Lists(msgspec.Struct, frozen=True):
+    """A list as it is shown, and what its filters can be set to."""
+
+    text: str
+    models: list[str]
+    langs: list[str]
 
 
 class Desk:
@@ -72,12 +90,19 @@ class Desk:
     """
 
     def __init__(
-        self, settings: Settings, store: Store, feed: Feed, labelling: Labelling, metrics: Metrics
+        self,
+        settings: Settings,
+        store: Store,
+        feed: Feed,
+        labelling: Labelling,
+        explainer: Explainer,
+        metrics: Metrics,
     ) -> None:
         self._settings, self._store, self._feed = settings, store, feed
-        self._labelling, self._metrics = labelling, metrics
+        self._labelling, self._explainer, self._metrics = labelling, explainer, metrics
         self._access = Access(settings)
-        self._lists: dict[str, tuple[float, str]] = {}
+        self._lists: dict[str, tuple[float, asyncio.Task[_Lists]]] = {}
+        self._readers = ThreadPoolExecutor(_READERS, "reader")
         self._reads, self._writes = RateLimit(240), RateLimit(120)
         self._logins = RateLimit(10)
         self.live = Live(self._status)
@@ -135,6 +160,11 @@ class Desk:
             yield
         finally:
             task.cancel()
+            self._readers.shutdown(cancel_futures=True)
+
+    async def _read(self, read: Callable[..., Read], *arguments: Any) -> Read:
+        """Call what reads the store in one of the threads for this."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read, *arguments)
 
     # What every page and every change goes through
 
@@ -216,47 +246,43 @@ class Desk:
     async def _incidents(self, request: Request) -> Response:
         wanted, problems = view.read_filter(request.query_params)
         after = request.query_params.get("after")
-        body = await self._list_of(request)
-        choices = await run_in_threadpool(
-            lambda: (queries.models(self._store.reader()), queries.langs(self._store.reader()))
-        )
+        listed = await self._list_of(request)
         return self._render(
             request,
             "incidents.html",
-            body=body,
+            body=listed.text,
             query=view.query_of(request.query_params),
             given=request.query_params,
             wanted=wanted,
             problems=problems,
             first=after is None,
-            models=choices[0],
-            langs=choices[1],
+            models=listed.models,
+            langs=listed.langs,
         )
 
     async def _list(self, request: Request) -> Response:
-        return HTMLResponse(await self._list_of(request))
+        return HTMLResponse((await self._list_of(request)).text)
 
-    async def _list_of(self, request: Request) -> str:
-        """Return the list's part of the page, which is the same for all users."""
+    async def _list_of(self, request: Request) -> _Lists:
+        """Return the list's part of the page, made once for all who ask for it within a second."""
         key = urlencode(sorted(request.query_params.items()))
         now = time.monotonic()
         kept = self._lists.get(key)
-        if kept is not None and now - kept[0] < _KEPT:
-            return kept[1]
-        text = await run_in_threadpool(self._make_list, request.query_params)
-        if len(self._lists) >= _MOST_KEPT:
-            self._lists.clear()
-        self._lists[key] = (now, text)
-        return text
+        if kept is None or now - kept[0] >= _KEPT:
+            if len(self._lists) >= _MOST_KEPT:
+                self._lists.clear()
+            making = asyncio.create_task(self._read(self._make_list, request.query_params))
+            kept = self._lists[key] = (now, making)
+        return await asyncio.shield(kept[1])
 
-    def _make_list(self, parameters: Any) -> str:
+    def _make_list(self, parameters: Any) -> _Lists:
         db = self._store.reader()
         wanted, _ = view.read_filter(parameters)
         after = parameters.get("after")
-        page = queries.find_incidents(db, wanted, after)
-        until = wanted.until or queries.newest_time(db) or int(time.time() * 1000)
+        page = queries.find_incidents(db, self._store.index, wanted, after)
+        until = wanted.until or self._store.index.newest or int(time.time() * 1000)
         since = wanted.since or until - 24 * 3600 * 1000
-        return self._templates.get_template("list.html").render(
+        text = self._templates.get_template("list.html").render(
             page=page,
             line=view.draw(queries.time_line(db, since, until)),
             query=view.query_of(parameters),
@@ -266,6 +292,7 @@ class Desk:
             alerts=queries.alert_count(db),
             newest_first=wanted.sort == "newest",
         )
+        return _Lists(text, queries.choices(db, "model"), queries.choices(db, "lang"))
 
     async def _incident(self, request: Request) -> Response:
         def find() -> dict[str, Any] | None:
@@ -279,18 +306,31 @@ class Desk:
             line = queries.time_line(db, incident["first"], incident["last"], incident["id"])
             return {
                 "incident": incident,
-                "clearest": queries.clearest_alert(db, incident),
+                "clearest": queries.published_alert(db, incident["clearest"]),
                 "alerts": alerts,
                 "after": after,
                 "line": view.draw(line),
             }
 
-        found = await run_in_threadpool(find)
+        found = await self._read(find)
         if found is None:
             raise HTTPException(
                 404, "There is no such incident: Kafka has removed it, or the address is wrong."
             )
-        return self._render(request, "incident.html", **found)
+        clearest = decode_alert(found["clearest"])
+        return self._render(
+            request,
+            "incident.html",
+            **found | {"clearest": clearest, "why": await self._words(clearest)},
+        )
+
+    async def _words(self, alert: Alert) -> list[Word] | str:
+        """Return the words that drove a score, or why they are not known, without a long wait."""
+        explained = self._explainer.explain(alert)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(explained), _PATIENCE)
+        except TimeoutError:
+            return "The model is being loaded. Reload this page in a moment."
 
     # Labels
 
@@ -343,13 +383,13 @@ class Desk:
         def find() -> dict[str, Any]:
             db = self._store.reader()
             return {
-                "totals": queries.totals(db),
+                "totals": queries.totals(db, self._store.index),
                 "by_model": queries.precision(db, "model"),
                 "by_day": queries.precision(db, "day"),
                 "labels": queries.newest_labels(db),
             }
 
-        return self._render(request, "labels.html", **await run_in_threadpool(find))
+        return self._render(request, "labels.html", **await self._read(find))
 
     # Export and live updates
 
@@ -360,7 +400,7 @@ class Desk:
 
         def found() -> Iterator[Any]:
             with contextlib.closing(self._store.reader_of_its_own()) as db:
-                yield from queries.export(db, wanted, _MOST_EXPORTED)
+                yield from queries.export(db, self._store.index, wanted, _MOST_EXPORTED)
 
         rows = found()
         name = request.url.path.removeprefix("/")
