@@ -45,8 +45,13 @@ hospital evacuated smoke water rising injured dead missing police village harbou
 _WORDS = _SAID.split()
 
 
-def alerts(chance: random.Random, start: datetime, per_second: float) -> Iterator[Alert]:
-    """Yield tweets, a third of which repeat the news of another one, as in a crisis."""
+def alerts(name: str, start: datetime, per_second: float) -> Iterator[Alert]:
+    """Yield tweets, a third of which repeat the news of another one, as in a crisis.
+
+    Args:
+        name: begins all ids, so that they are not those of other alerts.
+    """
+    chance = random.Random(name)
     recent: list[str] = []
     number = 0
     while True:
@@ -60,6 +65,7 @@ def alerts(chance: random.Random, start: datetime, per_second: float) -> Iterato
             del recent[:-500]
         yield new_alert(
             text,
+            alert_id=f"{name}-{number}",
             at=start + timedelta(seconds=number / per_second),
             probability=chance.uniform(0.5, 1),
             author=f"user{chance.randrange(10**5)}",
@@ -77,7 +83,7 @@ def fill(path: Path, count: int) -> float:
     Store(path).close()
     db = sqlite3.connect(path)
     start = datetime.now(UTC) - timedelta(days=2)
-    source = alerts(random.Random(1), start, count / (2 * 86400))
+    source = alerts("old", start, count / (2 * 86400))
     chance = random.Random(3)
     incidents: dict[int, list[Any]] = {}
     started = time.perf_counter()
@@ -179,7 +185,7 @@ def main(count: int, seconds: float, kept: Path | None) -> None:
 def publish(settings: object, stop: threading.Event) -> None:
     """Publish alerts at a steady rate."""
     publisher = Publisher(settings)  # type: ignore[arg-type]
-    source = alerts(random.Random(2), datetime.now(UTC), PER_SECOND)
+    source = alerts("new", datetime.now(UTC), PER_SECOND)
     due = time.monotonic()
     while not stop.is_set():
         publisher.publish(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -45,10 +46,21 @@ class Demo:
         assert list(self.scratch.iterdir()) == []
 
 
+def page(url: str) -> str:
+    with urllib.request.urlopen(url) as answer:
+        return str(answer.read().decode())
+
+
 @pytest.mark.slow
 def test_the_whole_demonstration(tmp_path: Path) -> None:
-    demo = Demo(tmp_path, "--picture", str(tmp_path / "demo.svg"))
-    wait_for(lambda: demo.shows("in all; stopping"), 300)
+    demo = Demo(tmp_path, "--desk", "--picture", str(tmp_path / "demo.svg"))
+    wait_for(lambda: demo.shows("until Ctrl-C"), 300)
+    desk = re.search(r"(http://\S+)\s+until Ctrl-C", demo.output.read_text())
+    assert desk is not None, demo.output.read_text()
+    wait_for(lambda: 'class="incident"' in page(desk[1]))
+    assert "drove the score" in page(desk[1] + re.findall(r"/incidents/[^\"]+", page(desk[1]))[0])
+    demo.process.send_signal(signal.SIGINT)
+    wait_for(lambda: demo.shows("in all; stopping"), 60)
     assert demo.process.wait(60) == 0, demo.output.read_text()
     shown = demo.output.read_text()
     account = re.search(

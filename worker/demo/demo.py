@@ -7,6 +7,7 @@ with some broken records, and prints a summary.
 
 import contextlib
 import csv
+import importlib.util
 import itertools
 import json
 import os
@@ -86,7 +87,7 @@ def demo(
         desk: serve the desk, and replay tweets at a slow pace until an interruption.
 
     Raises:
-        UsageError: if a file cannot be read or written.
+        UsageError: if a file cannot be read or written, or the desk is not installed.
         DataError: if a model cannot be trained on `data`.
         DependencyError: if Kafka or one of the programs fails.
     """
@@ -94,6 +95,8 @@ def demo(
         raise UsageError(f"--data {data}: expected a file")
     if data is None and columns:
         raise UsageError(f"--{next(iter(columns)).replace('_', '-')} goes with --data")
+    if desk and importlib.util.find_spec("starlette") is None:
+        raise UsageError("--desk needs the package starlette: install tweet-triage[desk]")
     if picture is not None:
         try:
             check_writable(picture)
