@@ -13,6 +13,8 @@ from worker.commands.demo import demo
 from worker.commands.desk import desk
 from worker.commands.ingest import ingest
 from worker.commands.kafka import kafka
+from worker.commands.label import label
+from worker.commands.labels import labels
 from worker.commands.replay_dead_letters import replay_dead_letters
 from worker.commands.run import run
 from worker.commands.settings import settings
@@ -29,6 +31,8 @@ app.command(create_topics)
 app.command(ingest)
 app.command(alerts)
 app.command(desk)
+app.command(label)
+app.command(labels)
 app.command(replay_dead_letters)
 app.command(settings)
 app.command(kafka)

@@ -303,6 +303,8 @@ class Loop:
             metrics.notices.labels(kind).inc(number)
         for reason in outcome.dead_letter_reasons:
             metrics.dead_letters.labels(reason).inc()
+        for reason, number in Counter(outcome.review_reasons).items():
+            metrics.review_tweets.labels(reason).inc(number)
         if self._settings.delivery == "exactly-once":
             metrics.transactions.labels("committed").inc()
         metrics.probability.observe(outcome.probabilities)

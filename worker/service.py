@@ -3,8 +3,10 @@
 import contextlib
 import functools
 import logging
+import random
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from worker.model.follower import Follower, Loaded
 from worker.model.shadow import Shadow
 from worker.ops.health import Health, serve, watch
 from worker.ops.metrics import Metrics
+from worker.review import Review
 from worker.run import Loop, note_position_reset
 from worker.settings import Settings
 from worker.triage import Triage
@@ -72,15 +75,21 @@ def run_service(settings: Settings, stop: threading.Event) -> None:
         if settings.shadow_alias is not None:
             shadow = Shadow(follow(settings.shadow_alias, lambda _: None), metrics)
 
+        review = None
+        if settings.review_topic is not None:
+            review = Review(
+                settings.review_topic, settings.review_per_minute, time.monotonic, random.random
+            )
+
         def load() -> Triage:
-            triage = _triage_with(production.load_initial(), settings, metrics)
+            triage = _triage_with(production.load_initial(), settings, metrics, review)
             for follower in followers:
                 follower.start(settings.reload_seconds)
             return triage
 
         def reload() -> Triage | None:
             loaded = production.poll()
-            return None if loaded is None else _triage_with(loaded, settings, metrics)
+            return None if loaded is None else _triage_with(loaded, settings, metrics, review)
 
         stack.callback(source.close)
         stack.callback(sink.close)
@@ -89,7 +98,9 @@ def run_service(settings: Settings, stop: threading.Event) -> None:
     log.info("stopped")
 
 
-def _triage_with(loaded: Loaded, settings: Settings, metrics: Metrics) -> Triage:
+def _triage_with(
+    loaded: Loaded, settings: Settings, metrics: Metrics, review: Review | None
+) -> Triage:
     bundle = loaded.bundle
     model = Model(bundle.manifest.name, loaded.number, bundle.digest)
     metrics.model.info(
@@ -122,4 +133,5 @@ def _triage_with(loaded: Loaded, settings: Settings, metrics: Metrics) -> Triage
         Languages(
             settings.languages.split(",") if settings.languages else bundle.manifest.languages
         ),
+        review,
     )

@@ -126,6 +126,17 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     labels_topic: Annotated[Topic, setting(_TOPIC, "the topic of people's labels")] = (
         "tweets.labels"
     )
+    review_topic: Annotated[
+        Topic | None,
+        setting(
+            f"{_TOPIC}, such as tweets.review",
+            "the topic of tweets that people are asked to label; default: none are",
+        ),
+    ] = None
+    review_per_minute: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)],
+        setting("a whole number from 1 to 1000", "the most such tweets that a worker chooses"),
+    ] = 10
     group_id: Annotated[
         Name, setting("a name", "the consumer group, whose members share the partitions")
     ] = "tweet-triage"
@@ -341,9 +352,10 @@ def _other_conflicts(settings: Settings) -> list[str]:
     """List topics with the same name, and other settings that contradict each other."""
     problems = []
     topics: dict[str, str] = {}
-    for name in ("input_topic", "alerts_topic", "dead_letters_topic", "labels_topic"):
+    names = ("input_topic", "alerts_topic", "dead_letters_topic", "labels_topic", "review_topic")
+    for name in names:
         topic = getattr(settings, name)
-        if (other := topics.setdefault(topic, name)) != name:
+        if topic is not None and (other := topics.setdefault(topic, name)) != name:
             problems.append(
                 f"{PREFIX}{name.upper()}={topic!r} must differ from {PREFIX}{other.upper()}"
             )
@@ -389,9 +401,11 @@ def _desk_conflicts(settings: Settings) -> list[str]:
 
 def worker_topics(settings: Settings) -> tuple[str, ...]:
     """Return the names of all topics that the worker and the desk use."""
+    review = () if settings.review_topic is None else (settings.review_topic,)
     return (
         settings.input_topic,
         settings.alerts_topic,
         settings.dead_letters_topic,
         settings.labels_topic,
+        *review,
     )

@@ -1,11 +1,13 @@
 """Triage: a batch of records → alerts, dead letters, and counts of the rest.
 
     bytes ─decode─▶ Tweet ─encode─▶ ids ─pad─▶ rows ─predict─▶ probability ─decide─▶ Alert
+                                                                       └─review─▶ ReviewTweet
 
 A record ends as exactly one of: alert, not relevant, other language, skipped notice, dead letter. A
 record that holds several posts ends as one of these for each post, and all of them are committed
 together. A record that fails a step becomes a dead letter, and the others continue. If a whole
-batch fails, it is halved until the bad tweet is found.
+batch fails, it is halved until the bad tweet is found. A few tweets of any
+probability are chosen for review as well.
 """
 
 import sys
@@ -34,7 +36,10 @@ from worker.messages.alert import (
 from worker.messages.dead_letter import make_dead_letter, publishable
 from worker.messages.decode import MAX_CHARACTERS, Decoder, Item
 from worker.messages.languages import ANY, Languages
+from worker.messages.review import SCHEMA_VERSION as REVIEW_SCHEMA_VERSION
+from worker.messages.review import Reason, encode_review_tweet, make_review_tweet
 from worker.messages.tweet import Notice, Tweet
+from worker.review import Review
 
 _REMEMBERED = 50_000
 """Texts whose probabilities are remembered, about 500 bytes each: a third of all tweets are
@@ -58,12 +63,13 @@ class Outcome(msgspec.Struct, frozen=True):
     Attributes:
         records: how many records it covers.
         consumed: the posts and other messages in them. A record counts once unless it has several.
-        messages: alerts and dead letters, to be published.
+        messages: alerts, review tweets and dead letters, to be published.
         alerts: how many of the messages are alerts.
         not_relevant: tweets that scored below the threshold.
         other_language: tweets that were skipped for their language.
         notices: the kind of each notice that was skipped.
         dead_letter_reasons: one for each dead letter.
+        review_reasons: one for each review tweet.
         texts: of the tweets that were scored.
         probabilities: float32, shape (texts,).
         words: how many words were scored, without those of remembered texts.
@@ -78,6 +84,7 @@ class Outcome(msgspec.Struct, frozen=True):
     other_language: int
     notices: list[str]
     dead_letter_reasons: list[str]
+    review_reasons: list[str]
     texts: list[str]
     probabilities: Floats
     words: int
@@ -119,6 +126,7 @@ class _Scored(msgspec.Struct):
 
     messages: list[Message]
     alerts: list[Alert]
+    review_reasons: list[str]
     texts: list[str]
     probabilities: Floats
     words: int
@@ -141,6 +149,7 @@ class Triage:
         retried: called for each attempt with a smaller batch after memory ran out.
         decoder: decodes the records' values.
         languages: those that the bundle can score.
+        review: chooses tweets for review; None: none are.
     """
 
     def __init__(
@@ -155,6 +164,7 @@ class Triage:
         retried: Callable[[], None] = lambda: None,
         decoder: Decoder = _DECODER,
         languages: Languages = _ANY_LANGUAGE,
+        review: Review | None = None,
     ) -> None:
         self._scorer = scorer
         self._model = model
@@ -166,11 +176,17 @@ class Triage:
         self._retried = retried
         self._decode = decoder
         self._languages = languages
+        self._review = review
         self._most = sys.maxsize  # how many tweets fit into memory at once
         self._known: dict[str, float] = {}  # text → probability
         self._alert_headers: Headers = [
             ("content-type", CONTENT_TYPE.encode()),
             ("triage-schema-version", str(SCHEMA_VERSION).encode()),
+            ("triage-model-version", str(model.version).encode()),
+        ]
+        self._review_headers: Headers = [
+            ("content-type", CONTENT_TYPE.encode()),
+            ("triage-schema-version", str(REVIEW_SCHEMA_VERSION).encode()),
             ("triage-model-version", str(model.version).encode()),
         ]
 
@@ -204,6 +220,7 @@ class Triage:
             decoded.other_language,
             decoded.notices,
             [failed.reason for failed in decoded.failed],
+            [reason for part in scored for reason in part.review_reasons],
             texts,
             np.concatenate(probabilities),
             sum(part.words for part in scored),
@@ -304,8 +321,24 @@ class Triage:
         self._forget(new)
         with self._step("decide"):
             messages, alerts = self._decide(posts, probabilities)
-        unknown_words = self._scorer.unknown_words(encoded)
-        return _Scored(messages, alerts, texts, probabilities, len(encoded.ids), unknown_words)
+        unknown = self._scorer.unknown_words(encoded)
+        review_reasons: list[str] = []
+        if self._review is not None:
+            with self._step("review"):
+                shares = unknown / np.maximum(encoded.lengths, 1)
+                share_of = dict(zip(new, shares.tolist(), strict=True))
+                chosen = self._choose(self._review, posts, texts, probabilities, share_of)
+            messages += [message for message, _ in chosen]
+            review_reasons = [reason for _, reason in chosen]
+        return _Scored(
+            messages,
+            alerts,
+            review_reasons,
+            texts,
+            probabilities,
+            len(encoded.ids),
+            int(unknown.sum()),
+        )
 
     def _forget(self, new: Sequence[str]) -> None:
         if len(self._known) > _REMEMBERED:
@@ -323,22 +356,61 @@ class Triage:
         for post, probability in zip(posts, probabilities.tolist(), strict=True):
             if probability < self.threshold:
                 continue
-            record = post.record
-            source = Source(
-                record.topic,
-                record.partition,
-                record.offset,
-                source_timestamp(record.timestamp),
-                post.index,
-            )
-            alert = make_alert(post.tweet, probability, self.threshold, self._model, source, now)
-            trace = [header for header in publishable(record.headers) if _is_trace(header[0])]
-            value = encode_alert(alert)
+            alert = self._alert(post, probability, now)
             messages.append(
-                Message(self._alerts_topic, record.key, value, trace, self._alert_headers)
+                Message(
+                    self._alerts_topic,
+                    post.record.key,
+                    encode_alert(alert),
+                    _trace_of(post.record),
+                    self._alert_headers,
+                )
             )
             alerts.append(alert)
         return messages, alerts
+
+    def _choose(
+        self,
+        review: Review,
+        posts: list[_Post],
+        texts: list[str],
+        probabilities: Floats,
+        unknown_shares: dict[str, float],
+    ) -> list[tuple[Message, Reason]]:
+        """Choose tweets for review.
+
+        Args:
+            unknown_shares: of the texts that were not scored before.
+        """
+        unknown = np.fromiter(
+            (unknown_shares.get(text, -1.0) for text in texts), np.float32, len(texts)
+        )
+        now = self._clock()
+        chosen = []
+        for choice in review.choose(texts, probabilities, self.threshold, unknown):
+            post = posts[choice.index]
+            alert = self._alert(post, float(probabilities[choice.index]), now)
+            tweet = make_review_tweet(alert, choice.reason, choice.inclusion_probability)
+            message = Message(
+                review.topic,
+                post.record.key,
+                encode_review_tweet(tweet),
+                _trace_of(post.record),
+                self._review_headers,
+            )
+            chosen.append((message, choice.reason))
+        return chosen
+
+    def _alert(self, post: _Post, probability: float, now: datetime) -> Alert:
+        record = post.record
+        source = Source(
+            record.topic,
+            record.partition,
+            record.offset,
+            source_timestamp(record.timestamp),
+            post.index,
+        )
+        return make_alert(post.tweet, probability, self.threshold, self._model, source, now)
 
     def _dead_letter(self, failed: _Failed) -> Message:
         record, index = failed.record, failed.index
@@ -353,6 +425,11 @@ def _size(items: Sequence[Item]) -> int:
     """Count the characters of several posts."""
     texts = (item.found.text for item in items if isinstance(item.found, Tweet))
     return sum(max(_CHARACTERS_OF_A_TWEET, len(text)) for text in texts)
+
+
+def _trace_of(record: Record) -> Headers:
+    """Return the headers by which a tracing system finds what became of the record."""
+    return [header for header in publishable(record.headers) if _is_trace(header[0])]
 
 
 def _is_trace(header: str) -> bool:

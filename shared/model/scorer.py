@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.arrays import Floats
 from shared.model.calibration import Calibration
@@ -69,8 +70,11 @@ class Scorer:
         """Return the token numbers of texts."""
         return self._encoder.encode(texts)
 
-    def unknown_words(self, encoded: EncodedTexts) -> int:
-        """Count the words that are not in the vocabulary; 0 if the recipe drops them."""
+    def unknown_words(self, encoded: EncodedTexts) -> npt.NDArray[np.intp]:
+        """Count each text's words that are not in the vocabulary, intp, shape (texts,).
+
+        They are 0 if the recipe drops these words.
+        """
         return self._encoder.unknown_words(encoded)
 
     def pad(self, encoded: EncodedTexts) -> PaddedTexts:

@@ -199,11 +199,17 @@ class Encoder:
             self._memo.age()
         return EncodedTexts(ids, lengths, table)
 
-    def unknown_words(self, encoded: EncodedTexts) -> int:
-        """Count the ids of words that are not in the vocabulary; 0 if these are dropped."""
+    def unknown_words(self, encoded: EncodedTexts) -> npt.NDArray[np.intp]:
+        """Count the ids of words that are not in the vocabulary; 0 if these are dropped.
+
+        Returns:
+            One count a text, intp, shape (texts,).
+        """
         if not self._keep_unknown:
-            return 0
-        return int(np.count_nonzero(encoded.table.is_unknown[encoded.ids]))
+            return np.zeros(len(encoded.lengths), np.intp)
+        unknown = np.cumsum(encoded.table.is_unknown[encoded.ids], dtype=np.intp)
+        sums = np.append(0, unknown)[np.cumsum(encoded.lengths)]
+        return np.diff(sums, prepend=np.intp(0))
 
     def _number(self, tokens: Sequence[Token]) -> list[int]:
         if not self._keep_unknown:

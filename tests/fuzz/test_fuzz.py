@@ -37,7 +37,7 @@ def input_of(value: bytes, offset: int) -> Record:
 def outcome(messages: list[Message], not_relevant: int) -> Outcome:
     nothing = np.empty(0, np.float32)
     consumed = len(messages) + not_relevant
-    return Outcome(2, consumed, messages, [], not_relevant, 0, [], [], [], nothing, 0, 0)
+    return Outcome(2, consumed, messages, [], not_relevant, 0, [], [], [], [], nothing, 0, 0)
 
 
 def test_what_does_not_hold_is_told() -> None:

@@ -81,7 +81,9 @@ def credentials(secured: SecuredKafka, user: str) -> dict[str, str]:
 
 def test_the_topics_are_as_the_readme_says(secured: SecuredKafka) -> None:
     readme = (ROOT / "deploy" / "README.md").read_text()
-    names = [JOB[name] for name in ("INPUT_TOPIC", "ALERTS_TOPIC", "DEAD_LETTERS_TOPIC")]
+    names = [
+        JOB[name] for name in ("INPUT_TOPIC", "ALERTS_TOPIC", "REVIEW_TOPIC", "DEAD_LETTERS_TOPIC")
+    ]
     admin = KafkaAdminClient(bootstrap_servers=secured.kafka.bootstrap_servers)
     with closing(admin):
         topics = {topic["name"]: topic for topic in admin.describe_topics(names)}
@@ -101,6 +103,8 @@ def test_everybody_does_his_work_with_these_rights(
     settings = Settings(kafka_bootstrap_servers=secured.kafka.bootstrap_servers, metrics_port=0)
     given = environment_of(settings, trained) | secured.environment("SCRAM")
     given |= {
+        "TRIAGE_REVIEW_TOPIC": JOB["REVIEW_TOPIC"],
+        "TRIAGE_REVIEW_PER_MINUTE": "1000",  # more than there are: all are chosen
         "TRIAGE_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
         "TRIAGE_KAFKA_SASL_USERNAME": WORKER,
         "TRIAGE_KAFKA_SASL_PASSWORD": PASSWORD,
@@ -112,6 +116,7 @@ def test_everybody_does_his_work_with_these_rights(
         wait_for(lambda: worker.consumed() == 2)
         assert worker.stop() == 0
     assert len(read_all(settings, settings.dead_letters_topic)) == 1
+    assert len(read_all(settings, JOB["REVIEW_TOPIC"])) == 1
 
     given["TRIAGE_KAFKA_SASL_USERNAME"] = REPLAYER
     replay = [sys.executable, "-m", "worker.cli", "replay-dead-letters", "--send"]

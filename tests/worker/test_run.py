@@ -48,7 +48,7 @@ class FakeTriage:
         reasons = ["invalid_json"] * len(dead)
         return Outcome(
             *(len(records), len(records), messages, [], good, 0, []),
-            *(reasons, texts, probabilities, 0, 0),
+            *(reasons, [], texts, probabilities, 0, 0),
         )
 
 

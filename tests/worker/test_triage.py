@@ -18,7 +18,9 @@ from worker.kafka.records import Message, Record, RecordHeaders
 from worker.messages.alert import Model, decode_alert
 from worker.messages.decode import Decoder
 from worker.messages.languages import Languages
+from worker.messages.review import decode_review_tweet
 from worker.messages.tweet import Tweet
+from worker.review import Review
 from worker.triage import Triage
 
 TIMESTAMP = 1_700_000_000_000
@@ -62,8 +64,8 @@ class FakeScorer:
         ones = np.ones(len(texts), np.int32)
         return EncodedTexts(ones, ones, TABLE)
 
-    def unknown_words(self, encoded: EncodedTexts) -> int:
-        return len(encoded.ids)
+    def unknown_words(self, encoded: EncodedTexts) -> Any:
+        return np.ones(len(encoded.lengths), np.intp)
 
     def score(self, texts: list[str]) -> Any:
         return self.predict(self.pad(self.encode(texts)))
@@ -102,6 +104,7 @@ def new_triage(
     retried: Callable[[], None] = lambda: None,
     decoder: Any = Decoder(),  # noqa: B008
     languages: Languages = Languages(["any"]),  # noqa: B008
+    review: Review | None = None,
 ) -> Triage:
     return Triage(
         scorer,
@@ -114,6 +117,7 @@ def new_triage(
         retried,
         decoder,
         languages,
+        review,
     )
 
 
@@ -403,3 +407,26 @@ def test_the_longest_timestamp_is_no_problem(bundle: Bundle) -> None:
     record = record_of(RELEVANT.encode(), timestamp=2**63 - 1)
     (message,) = new_triage(bundle.scorer)([record]).messages
     assert decode_alert(message.value or b"").source.timestamp is None
+
+
+def test_tweets_of_any_probability_are_chosen_for_review(bundle: Bundle) -> None:
+    review = Review("review", 1000, lambda: 60.0, lambda: 0.5)
+    records = [record_of(RELEVANT.encode(), 0, b"k", (("traceparent", b"t"),))]
+    records += [record_of(NOT_RELEVANT.encode() + b" %d" % n, n) for n in range(1, 9)]
+    records.append(record_of(b"{broken", 9))
+    outcome = new_triage(bundle.scorer, review=review)(records)
+    found = [m for m in outcome.messages if m.topic == "review"]
+    tweets = [decode_review_tweet(m.value or b"") for m in found]
+    assert [tweet.reason for tweet in tweets] == outcome.review_reasons
+    assert {tweet.source.offset for tweet in tweets} > {0}
+    assert all(tweet.inclusion_probability <= 1 for tweet in tweets)
+    first = tweets[0]
+    (alert,) = outcome.alerts
+    assert (first.alert_id, first.tweet, first.probability, first.model, first.scored_at) == (
+        *(alert.alert_id, alert.tweet, alert.probability, alert.model, alert.scored_at),
+    )
+    assert (found[0].key, headers_of(found[0])["traceparent"]) == (b"k", b"t")
+    assert headers_of(found[0])["triage-schema-version"] == b"1"
+    assert outcome.not_relevant == 8
+    without = new_triage(bundle.scorer)(records)
+    assert [m for m in outcome.messages if m.topic != "review"] == without.messages

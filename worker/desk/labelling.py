@@ -12,7 +12,7 @@ from worker.desk.store import Store
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
 from worker.messages.alert import decode_alert
-from worker.messages.label import Label, Verdict, encode_label, label_key
+from worker.messages.label import Label, Verdict, encode_label, label_key, make_label
 from worker.settings import Settings
 
 
@@ -43,22 +43,9 @@ class Labelling:
         if found is None:
             return None
         row, value = found
-        alert = decode_alert(value)
-        label = Label(
-            alert_id=alert_id,
-            label=verdict,
-            by=by,
-            at=self._clock(),
-            text=row["text"],
-            lang=row["lang"],
-            probability=alert.probability,
-            threshold=alert.threshold,
-            model=alert.model,
-            source=alert.source,
-            queue=row["queue"],
-        )
+        label = make_label(decode_alert(value), verdict, by, self._clock(), row["queue"])
         message = Message(
-            self._settings.labels_topic, label_key(alert.source), encode_label(label), []
+            self._settings.labels_topic, label_key(label.source), encode_label(label), []
         )
         ((partition, offset),) = self._publish(message)
         self._store.add(labels=[(partition, offset, label)])

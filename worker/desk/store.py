@@ -21,7 +21,7 @@ from shared.errors import UsageError
 from worker.desk.incidents import Incidents
 from worker.desk.index import Filter, IncidentIndex
 from worker.messages.alert import Alert
-from worker.messages.label import Label
+from worker.messages.label import Label, count_votes
 
 log = logging.getLogger("triage")
 
@@ -426,14 +426,8 @@ class Store:
         ).fetchall()
         if not said:
             return set()
-        last: dict[str, str] = {}
-        for by, label in said:
-            last.pop(by, None)
-            last[by] = label
-        by, label = next(
-            ((by, v) for by, v in reversed(last.items()) if v in ("relevant", "not-relevant")),
-            (None, None),
-        )
+        votes = count_votes(said)
+        label, by = votes.label, votes.by
         row = self._db.execute(
             "SELECT incident, label FROM alert WHERE alert_id = ?", (alert_id,)
         ).fetchone()

@@ -124,7 +124,7 @@ class KafkaSink:
             wait_for_result(commit, _SECONDS, "the commit")
 
     def _truncate(self, message: Message, error: DependencyError) -> Message:
-        shorter = truncate(message, keep_value=message.topic == self._settings.alerts_topic)
+        shorter = truncate(message, keep_value=message.topic != self._settings.dead_letters_topic)
         if shorter == message:
             raise DependencyError(
                 f"the topic {message.topic} does not take a message of {_size(message)} bytes: "

@@ -47,7 +47,7 @@ def find_partitions(settings: Settings, topics: Sequence[str]) -> dict[str, list
 
 
 def check_topics(settings: Settings) -> None:
-    """Check that a broker answers and that the three topics exist.
+    """Check that a broker answers and that the topics that the worker uses exist.
 
     Raises:
         DependencyError: if no broker answers within 10 s, or if topics are missing, with their
@@ -55,14 +55,16 @@ def check_topics(settings: Settings) -> None:
     """
     with connecting(settings), contextlib.closing(new_admin(settings)) as admin:
         existing = admin.list_topics()
-    wanted = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
+    wanted = [settings.input_topic, settings.alerts_topic, settings.dead_letters_topic]
+    if settings.review_topic is not None:
+        wanted.append(settings.review_topic)
     missing = [topic for topic in wanted if topic not in existing]
     if missing:
         raise DependencyError(
             f"Kafka at {settings.kafka_bootstrap_servers} has no topic {', '.join(missing)}: "
             "create it, let the user (TRIAGE_KAFKA_SASL_USERNAME, or whom the certificate or the "
             "token names) see it, or set TRIAGE_INPUT_TOPIC, TRIAGE_ALERTS_TOPIC, "
-            "TRIAGE_DEAD_LETTERS_TOPIC"
+            "TRIAGE_DEAD_LETTERS_TOPIC, TRIAGE_REVIEW_TOPIC"
         )
 
 

@@ -1,5 +1,6 @@
 """Label: what a person says of a tweet, as it is published to the labels topic."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -7,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.errors import RecordError
-from worker.messages.alert import Model, Source
+from worker.messages.alert import Alert, Model, Source
 
 Verdict = Literal["relevant", "not-relevant", "skip", "withdrawn"]
 _Moment = Annotated[datetime, Meta(tz=True)]
@@ -40,6 +41,56 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     queue: Annotated[
         str, _field("why the tweet was shown: alert, or the reason of the review topic")
     ] = "alert"
+
+
+class Votes(msgspec.Struct, frozen=True):
+    """What people say of one tweet at last.
+
+    Attributes:
+        label: relevant or not-relevant, as the last person said; None if nobody says either.
+        by: that person.
+        relevant, not_relevant: how many people say so.
+    """
+
+    label: Verdict | None
+    by: str | None
+    relevant: int
+    not_relevant: int
+
+
+def count_votes(said: Iterable[tuple[str, Verdict]]) -> Votes:
+    """Count the votes of one tweet.
+
+    Args:
+        said: who said what, in the order of the topic.
+    """
+    last: dict[str, Verdict] = {}
+    for by, verdict in said:
+        last.pop(by, None)
+        last[by] = verdict
+    votes = [(by, label) for by, label in last.items() if label in ("relevant", "not-relevant")]
+    if not votes:
+        return Votes(None, None, 0, 0)
+    by, label = votes[-1]
+    relevant = sum(vote == "relevant" for _, vote in votes)
+    return Votes(label, by, relevant, len(votes) - relevant)
+
+
+def make_label(alert: Alert, verdict: Verdict, by: str, at: datetime, queue: str) -> Label:
+    """Label the tweet of an alert."""
+    return Label(
+        alert_id=alert.alert_id,
+        label=verdict,
+        by=by,
+        at=at,
+        text=alert.tweet.text,
+        lang=alert.tweet.lang,
+        probability=alert.probability,
+        threshold=alert.threshold,
+        model=alert.model,
+        source=alert.source,
+        queue=queue,
+    )
 
 
 _encode = msgspec.json.Encoder().encode

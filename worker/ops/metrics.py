@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from shared.version import commit, version
 from worker.messages.notices import KINDS as NOTICE_KINDS
+from worker.messages.review import REASONS
 from worker.ops.health import Health
 
 _STEP_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -97,6 +98,9 @@ class Metrics:
             "skipped_notices", "Messages that are no posts, such as deletions, by kind", "kind"
         )
         self.dead_letters = counter("dead_letters", "Records kept as dead letters", "reason")
+        self.review_tweets = counter(
+            "review_tweets", "Tweets chosen for people to label, by why", "reason"
+        )
         self.batch_size = histogram(
             "batch_size_records", "Records in a batch", [2**n for n in range(17)]
         )
@@ -185,6 +189,7 @@ class Metrics:
             (self.model_reloads, ("loaded", "refused", "unavailable")),
             (self.shadow_tweets, ("both", "production", "shadow", "neither")),
             (self.notices, NOTICE_KINDS),
+            (self.review_tweets, REASONS),
         ):
             for label in labels:
                 metric.labels(label)  # so that they exist, as 0, before the first event
