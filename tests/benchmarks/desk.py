@@ -104,13 +104,13 @@ def fill(path: Path, count: int) -> float:
                 ]  # fmt: skip
             rows.append(
                 (number, alert.alert_id, incident, at, alert.probability, 0.5, "LSTM 1", tweet.text,
-                 tweet.author, tweet.lang, tweet.place, "alert", 0)
+                 tweet.author, tweet.lang, tweet.place, 0)
             )  # fmt: skip
             words.append((number, tweet.text, tweet.author))
             values.append((number, encode_alert(alert)))
         db.executemany(
             "INSERT INTO alert(id, alert_id, incident, time, probability, threshold, model, text, "
-            "author, lang, place, queue, representative) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "author, lang, place, representative) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
             rows,
         )
         db.executemany("INSERT INTO alert_words(rowid, text, author) VALUES (?,?,?)", words)

@@ -70,7 +70,10 @@ def test_every_file_is_built_into_something() -> None:
 
 @pytest.mark.parametrize("folder", ALL)
 def test_pods_run_with_no_more_than_they_need(folder: str) -> None:
-    spec = pod(folder)
+    assert_hardened(pod(folder))
+
+
+def assert_hardened(spec: Manifest) -> None:
     assert spec["automountServiceAccountToken"] is False
     assert spec["enableServiceLinks"] is False
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -177,6 +180,41 @@ def test_with_models_in_weights_and_biases_no_volume_is_claimed(
     mounts = spec["containers"][0]["volumeMounts"]
     mounts.remove(next(mount for mount in mounts if mount["name"] == volume["name"]))
     assert without == expected
+
+
+@pytest.mark.parametrize("wandb", [False, True], ids=["registry in a folder", "in W&B"])
+def test_a_job_lets_models_learn_where_that_is_wanted(wandb: bool, tmp_path: Path) -> None:
+    assert "CronJob" not in {manifest["kind"] for manifest in build("overlays/cpu")}
+    folder = shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    kustomization = folder / "overlays" / "cpu" / "kustomization.yaml"
+    components = "../../adapt, ../../wandb-registry" if wandb else "../../adapt"
+    text = kustomization.read_text().replace("../../keda]", f"../../keda, {components}]")
+    kustomization.write_text(text)
+    manifests = build(str(folder / "overlays" / "cpu"))
+    for manifest in manifests:
+        if manifest["kind"] != "ScaledObject":
+            check(manifest)
+    (job,) = (manifest["spec"] for manifest in manifests if manifest["kind"] == "CronJob")
+    spec = job["jobTemplate"]["spec"]["template"]["spec"]
+    assert_hardened(spec)
+    (container,) = spec["containers"]
+    assert container["image"].endswith("-trainer")
+    assert " AS trainer\n" in DOCKERFILE
+    claimed = [v["name"] for v in spec["volumes"] if "persistentVolumeClaim" in v]
+    assert claimed == ([] if wandb else ["registry"])
+    mounts = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounts == {volume["name"] for volume in spec["volumes"]}
+    configs = {m["metadata"]["name"]: m["data"] for m in manifests if m["kind"] == "ConfigMap"}
+    used = [source["configMapRef"]["name"] for source in container["envFrom"][:1]]
+    used += [v["configMap"]["name"] for v in spec["volumes"] if "configMap" in v]
+    assert set(used) <= configs.keys()
+    assert container["command"] == ["sh", f"/scripts/{next(iter(configs[used[1]]))}"]
+    read_settings(configs[used[0]])
+    labels = job["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        m["spec"]["podSelector"]["matchLabels"] for m in manifests if m["kind"] == "NetworkPolicy"
+    ]
+    assert [selector for selector in selectors if selector.items() <= labels.items()] == [labels]
 
 
 def test_what_is_selected_is_there() -> None:

@@ -6,6 +6,12 @@ from typing import Any
 
 from worker.messages.alert import Alert, AlertTweet, Model, Source, encode_alert
 from worker.messages.label import Label, Verdict
+from worker.messages.review import (
+    Reason,
+    ReviewTweet,
+    encode_review_tweet,
+    make_review_tweet,
+)
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 _numbers = count()
@@ -30,9 +36,17 @@ def new_alert(text: str, *, at: datetime = NOON, **values: Any) -> Alert:
     return Alert(**fields | values)
 
 
-def added(*alerts: Alert, queue: str = "alert") -> list[tuple[Alert, bytes, str]]:
-    """Return alerts in the form that the store takes."""
-    return [(alert, encode_alert(alert), queue) for alert in alerts]
+def added(*alerts: Alert) -> list[tuple[Alert, bytes]]:
+    """Return alerts as the store takes them."""
+    return [(alert, encode_alert(alert)) for alert in alerts]
+
+
+def reviewed(
+    *alerts: Alert, reason: Reason = "random", inclusion: float = 0.1
+) -> list[tuple[ReviewTweet, bytes]]:
+    """Return the tweets of alerts as review tweets, as the store takes them."""
+    tweets = [make_review_tweet(alert, reason, inclusion) for alert in alerts]
+    return [(tweet, encode_review_tweet(tweet)) for tweet in tweets]
 
 
 def new_label(alert: Alert, verdict: Verdict, by: str = "mei", *, seconds: int = 0) -> Label:

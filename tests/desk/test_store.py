@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import UsageError
-from tests.desk.alerts import NEWS, NOON, added, new_alert, new_label
+from tests.desk.alerts import NEWS, NOON, added, new_alert, new_label, reviewed
 from tests.desk.test_incidents import QUAKE
 from worker.desk import queries
 from worker.desk.index import Filter
@@ -196,11 +196,10 @@ def test_the_last_label_of_the_last_person_counts(store: Store) -> None:
     def label_after(offset: int, *said: str) -> tuple[str | None, str | None, int]:
         by, verdict = said
         store.add(labels=[(0, offset, new_label(alert, verdict, by))])  # type: ignore[arg-type]
-        found = queries.find_alert(store.reader(), alert.alert_id)
         incident = queries.find_incident(store.reader(), alert.alert_id)
-        assert found is not None
         assert incident is not None
-        return found[0]["label"], found[0]["labelled_by"], incident["labels"]
+        (row,), _ = queries.find_alerts(store.reader(), incident["id"])
+        return row["label"], row["labelled_by"], incident["labels"]
 
     assert label_after(0, "mei", "relevant") == ("relevant", "mei", 1)
     assert label_after(1, "jon", "not-relevant") == ("not-relevant", "jon", 1)
@@ -240,25 +239,58 @@ def test_what_one_has_skipped_is_for_others(store: Store) -> None:
 
 def test_the_queue_begins_with_reviews_and_then_takes_one_of_each_incident(store: Store) -> None:
     alerts = [new_alert(text, at=NOON) for text in (NEWS[0], NEWS[0], NEWS[1])]
-    store.add(added(*alerts))
-    store.add(added(new_alert("maybe a fire?", at=NOON), queue="near the threshold"))
+    maybe = new_alert("maybe a fire?", at=NOON, probability=0.3)
+    store.add(added(*alerts), reviews=reviewed(maybe, reason="near-threshold"))
+    by_id = {alert.alert_id: alert for alert in (*alerts, maybe)}
     texts = []
     for offset in range(4):
         row = store.lease("mei", MILLISECONDS)
         assert row is not None
+        assert row["queue"] == ("alert" if offset else "near-threshold")
         texts.append(row["text"])
-        alert = next((a for a in alerts if a.alert_id == row["alert_id"]), None)
-        label = new_label(alert or alerts[0], "relevant")
-        if alert is None:
-            alert_id = row["alert_id"]
-            label = type(label)(
-                **{n: getattr(label, n) for n in label.__struct_fields__} | {"alert_id": alert_id}
-            )
+        label = new_label(by_id[row["alert_id"]], "relevant")
         store.add(labels=[(0, offset, label)])
     assert texts[0] == "maybe a fire?"
     assert set(texts[1:3]) == {NEWS[0], NEWS[1]}
     assert texts[3] == NEWS[0]
     assert store.lease("mei", MILLISECONDS) is None
+
+
+def test_a_review_tweet_is_no_alert_and_is_given_to_one_person(store: Store) -> None:
+    maybe = new_alert("maybe a fire?", probability=0.3)
+    assert store.add(reviews=reviewed(maybe)) == set()
+    assert store.add(reviews=reviewed(maybe)) == set()  # as after a rebuild of the topic
+    assert queries.alert_count(store.reader()) == 0
+    assert found(store) == []
+    mine = store.lease("mei", MILLISECONDS)
+    assert mine is not None
+    assert store.lease("jon", MILLISECONDS) is None
+    assert store.lease("mei", MILLISECONDS) == mine
+    store.add(labels=[(0, 0, new_label(maybe, "skip", "mei"))])
+    assert store.lease("mei", MILLISECONDS) is None
+    assert store.lease("jon", MILLISECONDS) is not None
+    assert store.lease("mei", MILLISECONDS + 10**6, (maybe.alert_id,)) is None
+
+
+@pytest.mark.parametrize("order", ["alert first", "review first", "label first"])
+def test_an_alert_that_is_reviewed_has_one_label(store: Store, order: str) -> None:
+    alert = new_alert(NEWS[0])
+    steps = [
+        lambda: store.add(added(alert)),
+        lambda: store.add(reviews=reviewed(alert)),
+        lambda: store.add(labels=[(0, 0, new_label(alert, "not-relevant"))]),
+    ]
+    if order == "review first":
+        steps = [steps[1], steps[0], steps[2]]
+    if order == "label first":
+        steps = [steps[2], steps[0], steps[1]]
+    for step in steps:
+        step()
+    rows = store.reader().execute(
+        "SELECT label, labelled_by FROM alert UNION ALL SELECT label, labelled_by FROM review"
+    )
+    assert [tuple(row) for row in rows] == [("not-relevant", "mei")] * 2
+    assert store.lease("jon", MILLISECONDS) is None
 
 
 def test_precision_by_model_and_day_with_its_interval(store: Store) -> None:

@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from shared.errors import UnavailableError, UsageError
 from shared.secret import Secret
 from tests.conftest import ROOT
 from tests.deploy.dashboard import queries
-from tests.desk.alerts import NEWS, NOON, added, new_alert, new_label
+from tests.desk.alerts import NEWS, NOON, added, new_alert, new_label, reviewed
 from worker.desk.access import Access, RateLimit
 from worker.desk.index import IncidentIndex
 from worker.desk.labelling import Labelling
 from worker.desk.metrics import Metrics
 from worker.desk.store import Store
-from worker.desk.view import local_path
+from worker.desk.view import local_path, page_of_alert
 from worker.desk.web import Desk
 from worker.desk.words import Explainer
 from worker.kafka.records import Message
@@ -89,7 +89,7 @@ class Setup:
             self.explainer,
             self.metrics,
         )
-        self.app = desk.app
+        self.desk, self.app = desk, desk.app
 
     def client(self, **options: Any) -> TestClient:
         given: dict[str, Any] = {"base_url": "http://127.0.0.1:8484", "follow_redirects": False}
@@ -426,6 +426,51 @@ def test_pages_for_machines(setup: Setup) -> None:
     text = client.get("/metrics").text
     assert "triage_desk_ready 0.0" in text
     assert 'triage_desk_request_seconds_count{page="queue"} 1.0' in text
+
+
+def test_tweets_that_are_no_alerts_are_labelled_too(setup: Setup) -> None:
+    missed = new_alert("<i>maybe a flood</i>", probability=0.2)
+    setup.store.add(reviews=reviewed(missed, reason="new-words"))
+    client = setup.client()
+    page = client.get("/label").text
+    assert "words new to the model" in page
+    assert "no alert: below 0.50" in page
+    assert "Its incident" not in page
+    assert label(client, missed.alert_id).status_code == 200
+    (message,) = setup.labelling.sent
+    given = decode_label(message.value or b"")
+    assert (given.queue, given.text, given.source) == (
+        *("new-words", missed.tweet.text, missed.source),
+    )
+    assert "maybe a flood" in client.get("/labels").text
+    assert page_of_alert(missed.alert_id) not in client.get("/labels").text
+    assert "Nothing to label" in client.get("/label").text
+
+
+def test_precision_and_recall_of_the_stream_are_shown_and_measured(setup: Setup) -> None:
+    now = datetime.now(UTC)
+    alerts = [
+        new_alert(f"{NEWS[n % 5]} {n}", at=now, probability=0.9 if n < 20 else 0.1)
+        for n in range(60)
+    ]
+    client = setup.client()
+    assert 'triage_desk_live_precision{bound="high"} NaN' in client.get("/metrics").text
+    setup.store.add(reviews=reviewed(*alerts))
+    labels = [
+        (0, n, new_label(alert, "relevant" if n % 20 < 10 else "not-relevant"))
+        for n, alert in enumerate(alerts)
+    ]
+    setup.store.add(labels=labels)  # type: ignore[arg-type]
+    page = client.get("/labels").text
+    assert "The whole stream" in page
+    assert re.search(
+        r"<b>50\u202f%</b> <span[^>]*>30\u202f% to 70\u202f%", page
+    )  # Wilson, 10 of 20
+    assert re.search(r"<b>33\u202f%</b>", page)
+    setup.desk._measured = 0.0
+    text = client.get("/metrics").text
+    assert 'triage_desk_live_precision{bound="estimate"} 0.5' in text
+    assert 'triage_desk_live_recall{bound="estimate"} 0.33' in text
 
 
 def test_the_metrics_of_rules_and_panels_are_there(setup: Setup) -> None:

@@ -52,6 +52,7 @@ def as_json(versions: list[Version], history: list[Event]) -> dict[str, Any]:
                 "recipe": version.manifest.recipe,
                 "created": version.manifest.created,
                 "metrics": version.manifest.metrics,
+                "labels": version.manifest.adaptation.labels if version.manifest.adaptation else 0,
                 "operating_points": msgspec.to_builtins(version.manifest.operating_points),
             }
             for version in versions

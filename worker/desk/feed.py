@@ -1,4 +1,4 @@
-"""Feed: the thread that reads the topics of alerts and labels into the store."""
+"""Feed: the thread that reads the topics of alerts, review tweets and labels into the store."""
 
 import logging
 import threading
@@ -12,6 +12,7 @@ from worker.kafka.reader import PositionLostError, Reader
 from worker.kafka.records import Record
 from worker.messages.alert import Alert, decode_alert
 from worker.messages.label import Label, decode_label
+from worker.messages.review import ReviewTweet, decode_review_tweet
 from worker.settings import Settings
 
 log = logging.getLogger("triage")
@@ -24,7 +25,7 @@ _MOST_TOGETHER = 1000
 
 
 class Feed:
-    """Reads alerts and labels into the store, from its last position, until stopped.
+    """Reads the topics into the store, from its last position, until stopped.
 
     Args:
         changed: called with the numbers of the incidents that a transaction changed.
@@ -84,10 +85,12 @@ class Feed:
 
     def _read(self) -> None:
         topics = [self._settings.alerts_topic, self._settings.labels_topic]
+        if self._settings.review_topic is not None:
+            topics.append(self._settings.review_topic)
         reader = Reader(self._settings, topics, self._store.positions())
         try:
             if self.waiting is not None:
-                log.info("reading %s", " and ".join(topics))
+                log.info("reading %s", ", ".join(topics))
                 self.waiting = None
                 self._changed(set())
             looked, counted = 0.0, 0
@@ -118,7 +121,8 @@ class Feed:
         return records
 
     def _add(self, records: list[Record]) -> None:
-        alerts: list[tuple[Alert, bytes, str]] = []
+        alerts: list[tuple[Alert, bytes]] = []
+        reviews: list[tuple[ReviewTweet, bytes]] = []
         labels: list[tuple[int, int, Label]] = []
         positions: dict[tuple[str, int], int] = {}
         for record in records:
@@ -126,7 +130,9 @@ class Feed:
             value = record.value or b""
             try:
                 if record.topic == self._settings.alerts_topic:
-                    alerts.append((decode_alert(value), value, "alert"))
+                    alerts.append((decode_alert(value), value))
+                elif record.topic == self._settings.review_topic:
+                    reviews.append((decode_review_tweet(value), value))
                 elif value:
                     labels.append((record.partition, record.offset, decode_label(value)))
             except RecordError as error:
@@ -141,10 +147,11 @@ class Feed:
                 self._settings.webhook_probability,
             )
         started = time.perf_counter()
-        changed = self._store.add(alerts, labels, positions, notify)
+        changed = self._store.add(alerts, labels, positions, notify, reviews)
         self._metrics.add_seconds.observe(time.perf_counter() - started)
         self._metrics.alerts.inc(len(alerts))
         self._metrics.labels.inc(len(labels))
+        self._metrics.reviews.inc(len(reviews))
         self._changed(changed)
 
     def not_ready(self) -> str | None:

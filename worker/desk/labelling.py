@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from shared.errors import DependencyError, UnavailableError
-from worker.desk.queries import find_alert, last_label
+from worker.desk.queries import find_tweet, last_label
 from worker.desk.store import Store
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
@@ -34,16 +34,16 @@ class Labelling:
         self._publisher: Publisher | None = None
 
     def label(self, alert_id: str, verdict: Verdict, by: str) -> Label | None:
-        """Publish a label, and return it, or None if there is no such alert.
+        """Publish a label, and return it, or None if there is no such tweet.
 
         Raises:
             DependencyError: if Kafka does not take it.
         """
-        found = find_alert(self._store.reader(), alert_id)
+        found = find_tweet(self._store.reader(), alert_id)
         if found is None:
             return None
-        row, value = found
-        label = make_label(decode_alert(value), verdict, by, self._clock(), row["queue"])
+        alert = decode_alert(found["value"])
+        label = make_label(alert, verdict, by, self._clock(), found["queue"])
         message = Message(
             self._settings.labels_topic, label_key(label.source), encode_label(label), []
         )

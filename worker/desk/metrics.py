@@ -23,8 +23,8 @@ class Metrics:
         def counter(name: str, help_text: str, *labels: str) -> Counter:
             return Counter(f"triage_desk_{name}", help_text, labels, registry=registry)
 
-        def gauge(name: str, help_text: str) -> Gauge:
-            return Gauge(f"triage_desk_{name}", help_text, registry=registry)
+        def gauge(name: str, help_text: str, *labels: str) -> Gauge:
+            return Gauge(f"triage_desk_{name}", help_text, labels, registry=registry)
 
         def histogram(name: str, help_text: str, *labels: str) -> Histogram:
             return Histogram(
@@ -33,6 +33,7 @@ class Metrics:
 
         self.alerts = counter("alerts_read", "Alerts read from the topic")
         self.labels = counter("labels_read", "Labels read from the topic")
+        self.reviews = counter("review_tweets_read", "Review tweets read from the topic")
         self.labelled = counter("labels_given", "Labels published by this desk", "label")
         self.unreadable = counter("unreadable_records", "Records skipped", "topic")
         self.skipped = counter(
@@ -46,6 +47,11 @@ class Metrics:
         self.refused = counter("requests_refused", "Requests refused", "reason")
         self.behind = gauge("behind_records", "Offsets of the topics that are not read yet")
         self.viewers = gauge("viewers", "Pages that are open and updated live")
+        window = (
+            "of the newest model over 7 days, by labelled review tweets; with its 95 % interval"
+        )
+        self.precision = gauge("live_precision", f"Precision {window}", "bound")
+        self.recall = gauge("live_recall", f"Recall {window}", "bound")
         self.ready = gauge("ready", "Whether /readyz says so")
         self.add_seconds = histogram("add_seconds", "Time to add what was read to the store")
         self.request_seconds = histogram("request_seconds", "Time to answer a request", "page")

@@ -157,12 +157,14 @@ def incidents_by_number(db: sqlite3.Connection, numbers: Sequence[int]) -> list[
     return db.execute(f"SELECT * FROM incident WHERE id IN ({marks})", numbers).fetchall()  # noqa: S608
 
 
-def find_alert(db: sqlite3.Connection, alert_id: str) -> tuple[Row, bytes] | None:
-    """Return an alert, and its published value."""
-    row = db.execute(
-        "SELECT alert.*, value FROM alert JOIN message USING (id) WHERE alert_id = ?", (alert_id,)
+def find_tweet(db: sqlite3.Connection, alert_id: str) -> Row | None:
+    """Return the queue of an alert or a review tweet, and its `value` as it was published."""
+    row: Row | None = db.execute(
+        "SELECT queue, value FROM review WHERE alert_id = :alert_id UNION ALL "
+        "SELECT 'alert', value FROM alert JOIN message USING (id) WHERE alert_id = :alert_id",
+        {"alert_id": alert_id},
     ).fetchone()
-    return None if row is None else (row, row["value"])
+    return row
 
 
 def find_alerts(
@@ -314,7 +316,7 @@ def precision(db: sqlite3.Connection, by: Literal["model", "day"]) -> list[Preci
     group = "model" if by == "model" else "date(time / 1000, 'unixepoch')"
     rows = db.execute(
         f"SELECT {group}, sum(label = 'relevant'), count(*) FROM alert "  # noqa: S608
-        "WHERE label IS NOT NULL AND queue = 'alert' GROUP BY 1 ORDER BY max(time) DESC LIMIT 60"
+        "WHERE label IS NOT NULL GROUP BY 1 ORDER BY max(time) DESC LIMIT 60"
     )
     return [Precision(name, hits, n, *wilson(hits, n)) for name, hits, n in rows]
 
@@ -343,10 +345,20 @@ class Totals(msgspec.Struct, frozen=True):
     model: str | None
 
 
+def newest_model(db: sqlite3.Connection) -> str | None:
+    """Return the model and version of the newest alert or review tweet."""
+    row = db.execute(
+        "SELECT model, max(time) FROM (SELECT * FROM (SELECT model, time FROM alert "
+        "ORDER BY id DESC LIMIT 1) UNION ALL SELECT * FROM (SELECT model, time FROM review "
+        "ORDER BY id DESC LIMIT 1))"
+    ).fetchone()
+    model: str | None = row["model"]
+    return model
+
+
 def totals(db: sqlite3.Connection, index: IncidentIndex) -> Totals:
     """Return the counts of the whole store."""
-    newest = db.execute("SELECT model FROM alert ORDER BY id DESC LIMIT 1").fetchone()
-    model = newest and newest["model"]
+    model = newest_model(db)
     (labelled,) = db.execute("SELECT count(*) FROM alert WHERE label IS NOT NULL").fetchone()
     (waiting,) = db.execute(
         "SELECT count(*) FROM (SELECT 1 FROM label WHERE label IN ('relevant', 'not-relevant') "

@@ -1,4 +1,4 @@
-"""Store: alerts, incidents and labels in an SQLite file that is rebuilt from the topics if lost.
+"""Store: alerts, review tweets and labels in an SQLite file, rebuilt from the topics if lost.
 
 One connection writes; every reading thread has its own. The topics contain everything except which
 notifications were sent, and who is labelling which tweet now.
@@ -22,6 +22,7 @@ from worker.desk.incidents import Incidents
 from worker.desk.index import Filter, IncidentIndex
 from worker.messages.alert import Alert
 from worker.messages.label import Label, count_votes
+from worker.messages.review import ReviewTweet
 
 log = logging.getLogger("triage")
 
@@ -37,13 +38,12 @@ CREATE TABLE alert(
     id INTEGER PRIMARY KEY, alert_id TEXT NOT NULL UNIQUE, incident INTEGER NOT NULL,
     time INTEGER NOT NULL, created INTEGER, probability REAL NOT NULL, threshold REAL NOT NULL,
     model TEXT NOT NULL, text TEXT NOT NULL, author TEXT, tweet_id TEXT, lang TEXT, place TEXT,
-    latitude REAL, longitude REAL, link TEXT, queue TEXT NOT NULL,
+    latitude REAL, longitude REAL, link TEXT,
     representative INTEGER NOT NULL, label TEXT, labelled_by TEXT
 );
 CREATE TABLE message(id INTEGER PRIMARY KEY, value BLOB NOT NULL);
 CREATE INDEX alert_incident ON alert(incident, time, id);
 CREATE INDEX alert_labelled ON alert(label, time, model) WHERE label IS NOT NULL;
-CREATE INDEX alert_review ON alert(id) WHERE queue != 'alert' AND label IS NULL;
 CREATE VIRTUAL TABLE alert_words USING fts5(
     text, author, content='alert', content_rowid='id', prefix='2 3',
     tokenize='unicode61 remove_diacritics 2'
@@ -63,6 +63,14 @@ CREATE TABLE label(
     model TEXT NOT NULL, text TEXT NOT NULL, UNIQUE(partition, offset)
 );
 CREATE INDEX label_alert ON label(alert_id, by);
+CREATE TABLE review(
+    id INTEGER PRIMARY KEY, alert_id TEXT NOT NULL UNIQUE, time INTEGER NOT NULL,
+    probability REAL NOT NULL, threshold REAL NOT NULL, model TEXT NOT NULL, queue TEXT NOT NULL,
+    inclusion REAL NOT NULL, text TEXT NOT NULL, author TEXT, tweet_id TEXT, place TEXT, link TEXT,
+    label TEXT, labelled_by TEXT, value BLOB NOT NULL
+);
+CREATE INDEX review_unlabelled ON review(id) WHERE label IS NULL;
+CREATE INDEX review_sample ON review(model, time, probability, threshold, inclusion, label);
 CREATE TABLE lease(alert_id TEXT PRIMARY KEY, by TEXT NOT NULL, until INTEGER NOT NULL);
 CREATE TABLE position(topic TEXT, partition INTEGER, next INTEGER NOT NULL,
     PRIMARY KEY(topic, partition)) WITHOUT ROWID;
@@ -170,6 +178,7 @@ class Store:
                 "choice",
                 "minute",
                 "label",
+                "review",
                 "position",
                 "notification",
             ):
@@ -233,18 +242,19 @@ class Store:
 
     def add(
         self,
-        alerts: Iterable[tuple[Alert, bytes, str]] = (),
+        alerts: Iterable[tuple[Alert, bytes]] = (),
         labels: Iterable[tuple[int, int, Label]] = (),
         positions: Positions | None = None,
         notify: Notify | None = None,
+        reviews: Iterable[tuple[ReviewTweet, bytes]] = (),
     ) -> set[int]:
         """Add alerts and labels in one transaction, except those that the store has already.
 
         Args:
-            alerts: with their values as they were published, and the queue they are for: `alert`
-                or the reason of a review.
+            alerts: with their values as they were published.
             labels: with the partition and the offset of their records.
             positions: the next offset to read after them.
+            reviews: review tweets with their values as they were published.
 
         Returns:
             The numbers of changed, new and merged incidents.
@@ -253,8 +263,10 @@ class Store:
             try:
                 with self._transaction():
                     changed: set[int] = set()
-                    for alert, value, queue in alerts:
-                        changed |= self._add_alert(alert, value, queue)
+                    for alert, value in alerts:
+                        changed |= self._add_alert(alert, value)
+                    for tweet, value in reviews:
+                        changed |= self._add_review(tweet, value)
                     for partition, offset, label in labels:
                         changed |= self._add_label(partition, offset, label)
                     if notify is not None and changed:
@@ -283,7 +295,7 @@ class Store:
             ).fetchall()
         self.index.set(rows, changed.difference(row[0] for row in rows))
 
-    def _add_alert(self, alert: Alert, value: bytes, queue: str) -> set[int]:
+    def _add_alert(self, alert: Alert, value: bytes) -> set[int]:
         db = self._db
         known = db.execute("SELECT 1 FROM alert WHERE alert_id = ?", (alert.alert_id,)).fetchone()
         if known:
@@ -315,13 +327,12 @@ class Store:
             tweet.coordinates and tweet.coordinates.latitude,
             tweet.coordinates and tweet.coordinates.longitude,
             _storable(tweet.link),
-            queue,
             placement.representative,
         )
         added = db.execute(
             "INSERT INTO alert(alert_id, incident, time, created, probability, threshold, model, "
-            "text, author, tweet_id, lang, place, latitude, longitude, link, queue, "
-            "representative) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "text, author, tweet_id, lang, place, latitude, longitude, link, "
+            "representative) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             row,
         ).lastrowid
         db.execute("INSERT INTO message VALUES (?, ?)", (added, value))
@@ -372,6 +383,30 @@ class Store:
         self._settle_label(alert.alert_id)
         return changed
 
+    def _add_review(self, review: ReviewTweet, value: bytes) -> set[int]:
+        tweet = review.tweet
+        added = self._db.execute(
+            "INSERT OR IGNORE INTO review(alert_id, time, probability, threshold, model, queue, "
+            "inclusion, text, author, tweet_id, place, link, value) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                review.alert_id,
+                int(review.scored_at.timestamp() * 1000),
+                review.probability,
+                review.threshold,
+                f"{review.model.name} {review.model.version}",
+                review.reason,
+                review.inclusion_probability,
+                _storable(tweet.text),
+                _storable(tweet.author),
+                _storable(tweet.id),
+                _storable(tweet.place),
+                _storable(tweet.link),
+                value,
+            ),
+        )
+        return self._settle_label(review.alert_id) if added.rowcount else set()
+
     def _merge(self, number: int, into: int) -> None:
         """Merge an incident into another one."""
         db = self._db
@@ -420,7 +455,7 @@ class Store:
         return self._settle_label(label.alert_id)
 
     def _settle_label(self, alert_id: str) -> set[int]:
-        """Set an alert's label: the last one of each person's last labels."""
+        """Set the label of an alert or review tweet: the last of each person's last labels."""
         said = self._db.execute(
             "SELECT by, label FROM label WHERE alert_id = ? ORDER BY offset", (alert_id,)
         ).fetchall()
@@ -428,10 +463,13 @@ class Store:
             return set()
         votes = count_votes(said)
         label, by = votes.label, votes.by
+        self._db.execute(
+            "UPDATE review SET label = ?, labelled_by = ? WHERE alert_id = ?", (label, by, alert_id)
+        )
         row = self._db.execute(
             "SELECT incident, label FROM alert WHERE alert_id = ?", (alert_id,)
         ).fetchone()
-        if row is None:  # the label was read before the alert
+        if row is None:  # it is no alert, or the label was read before the alert
             return set()
         incident, before = row
         self._db.execute(
@@ -470,26 +508,29 @@ class Store:
             chosen: alerts to prefer, if nobody else has reserved them.
         """
         free = (
-            "NOT EXISTS (SELECT 1 FROM lease WHERE lease.alert_id = alert.alert_id "
+            "NOT EXISTS (SELECT 1 FROM lease WHERE lease.alert_id = tweet.alert_id "
             "AND until > :now AND by != :by) AND NOT EXISTS (SELECT 1 FROM label "
-            "WHERE label.alert_id = alert.alert_id AND by = :by "
+            "WHERE label.alert_id = tweet.alert_id AND by = :by "
             "AND label.id = (SELECT max(id) FROM label "
-            "WHERE label.alert_id = alert.alert_id AND by = :by) AND label.label = 'skip')"
+            "WHERE label.alert_id = tweet.alert_id AND by = :by) AND label.label = 'skip')"
         )
+        alert = "SELECT tweet.*, 'alert' AS queue FROM"
+        review = "SELECT tweet.* FROM"
         names = {"now": now, "by": by}
+        held = f"WHERE by = :by AND until > :now AND label IS NULL AND {free} LIMIT 1"
         queries = [
-            f"SELECT alert.* FROM lease JOIN alert USING (alert_id) "  # noqa: S608
-            f"WHERE by = :by AND until > :now AND label IS NULL AND {free} LIMIT 1",
-            f"SELECT * FROM alert WHERE queue != 'alert' AND label IS NULL AND {free} "  # noqa: S608
-            "ORDER BY id DESC LIMIT 1",
-            "SELECT alert.* FROM incident INDEXED BY incident_unlabelled "  # noqa: S608
-            "CROSS JOIN alert ON alert.id = incident.clearest "
+            f"{review} lease JOIN review AS tweet USING (alert_id) {held}",
+            f"{alert} lease JOIN alert AS tweet USING (alert_id) {held}",
+            f"{review} review AS tweet WHERE label IS NULL AND {free} ORDER BY id DESC LIMIT 1",
+            f"{alert} incident INDEXED BY incident_unlabelled "
+            "CROSS JOIN alert AS tweet ON tweet.id = incident.clearest "
             f"WHERE labels = 0 AND label IS NULL AND {free} ORDER BY incident.last DESC LIMIT 1",
-            f"SELECT * FROM alert WHERE label IS NULL AND {free} ORDER BY id DESC LIMIT 1",  # noqa: S608
+            f"{alert} alert AS tweet WHERE label IS NULL AND {free} ORDER BY id DESC LIMIT 1",
         ]
         if chosen:
             names["chosen"] = chosen[0]
-            queries.insert(0, f"SELECT * FROM alert WHERE alert_id = :chosen AND {free}")  # noqa: S608
+            one = f"WHERE alert_id = :chosen AND {free}"
+            queries[:0] = [f"{review} review AS tweet {one}", f"{alert} alert AS tweet {one}"]
         with self._lock:
             cursor = self._db.cursor()
             cursor.row_factory = sqlite3.Row

@@ -251,7 +251,17 @@ def page_of_alert(alert_id: str) -> str:
     return f"/incidents/{quote(alert_id, safe='')}"
 
 
+def reason(queue: str) -> str:
+    """Return why a tweet is shown for labelling, for people."""
+    return {
+        "random": "random sample",
+        "near-threshold": "the model is unsure",
+        "new-words": "words new to the model",
+    }.get(queue, plain(queue))
+
+
 FILTERS: dict[str, Any] = {
+    "reason": reason,
     "moment": moment,
     "iso": iso,
     "number": number,

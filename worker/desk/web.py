@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,7 @@ from worker.desk.access import (
     is_own_request,
     session_key,
 )
+from worker.desk.estimate import WINDOW_DAYS, Share, estimates
 from worker.desk.feed import Feed
 from worker.desk.labelling import Labelling, is_verdict
 from worker.desk.live import MOST_VIEWERS, Live
@@ -63,6 +65,8 @@ _READERS = 4
 """Threads that read the store for pages; more would only wait for each other."""
 _PATIENCE = 1.0
 """Seconds that the page of an incident waits for the words that drove the score."""
+_MEASURE_SECONDS = 15
+"""Seconds for which the metrics of precision and recall are kept."""
 _LONGEST_FORM = 16 << 10
 _SESSION = 14 * 24 * 3600
 _COLUMNS = (
@@ -105,6 +109,7 @@ class Desk:
         self._readers = ThreadPoolExecutor(_READERS, "reader")
         self._reads, self._writes = RateLimit(240), RateLimit(120)
         self._logins = RateLimit(10)
+        self._measured = 0.0
         self.live = Live(self._status)
         metrics.viewers.set_function(lambda: self.live.viewers)
         metrics.ready.set_function(lambda: feed.not_ready() is None)
@@ -386,10 +391,30 @@ class Desk:
                 "totals": queries.totals(db, self._store.index),
                 "by_model": queries.precision(db, "model"),
                 "by_day": queries.precision(db, "day"),
+                "sampled_by_model": estimates(db, "model"),
+                "sampled_by_day": estimates(db, "day"),
                 "labels": queries.newest_labels(db),
             }
 
         return self._render(request, "labels.html", **await self._read(find))
+
+    def _measure_worth(self) -> None:
+        """Set the metrics of precision and recall, or NaN if they are not known; every 15 s."""
+        now = time.time()
+        if now - self._measured < _MEASURE_SECONDS:
+            return
+        self._measured = now
+        db = self._store.reader()
+        model = queries.newest_model(db)
+        since = int(1000 * (now - WINDOW_DAYS * 24 * 3600))
+        found = estimates(db, "model", model, since) if model else []
+        precision = found[0].precision if found else None
+        recall = found[0].recall if found else None
+        for gauge, share in ((self._metrics.precision, precision), (self._metrics.recall, recall)):
+            known = share or Share(math.nan, math.nan, math.nan)
+            gauge.labels("estimate").set(known.value)
+            gauge.labels("low").set(known.low)
+            gauge.labels("high").set(known.high)
 
     # Export and live updates
 
@@ -472,6 +497,7 @@ class Desk:
         return _verdict(self._feed.not_ready())
 
     async def _prometheus(self, _: Request) -> Response:
+        await run_in_threadpool(self._measure_worth)
         text = await run_in_threadpool(generate_latest, self._metrics.registry)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 

@@ -40,6 +40,9 @@ allow "$SUBSCRIBER" --operation Read --group "${SUBSCRIBER#User:}" --resource-pa
 allow "$DESK" --operation Read --topic "$ALERTS_TOPIC" --topic "$REVIEW_TOPIC"
 allow "$DESK" --operation Read --operation Write --topic "$LABELS_TOPIC"
 
+# What lets models learn reads the labels.
+allow "$ADAPTER" --operation Read --topic "$LABELS_TOPIC"
+
 # Whoever replays dead letters reads them, and writes to both topics in a transaction.
 allow "$REPLAYER" --operation Read --operation Write --topic "$DEAD_LETTERS_TOPIC"
 allow "$REPLAYER" --operation Write --topic "$INPUT_TOPIC"
