@@ -135,7 +135,10 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     ] = None
     review_per_minute: Annotated[
         Annotated[int, Meta(ge=1, le=1000)],
-        setting("a whole number from 1 to 1000", "the most such tweets that a worker chooses"),
+        setting(
+            "a whole number from 1 to 1000",
+            "the most such tweets that a worker chooses in a minute",
+        ),
     ] = 10
     group_id: Annotated[
         Name, setting("a name", "the consumer group, whose members share the partitions")

@@ -67,6 +67,7 @@ class TestList:
                     "recipe": "tuned",
                     "created": manifest.created,
                     "metrics": manifest.metrics,
+                    "labels": 0,
                     "operating_points": msgspec.to_builtins(manifest.operating_points),
                 }
             ],

@@ -131,6 +131,10 @@ def test_all_problems_are_in_one_message(tmp_path: Path) -> None:
             "TRIAGE_ALERTS_TOPIC='tweets.raw' must differ from TRIAGE_INPUT_TOPIC",
         ),
         (
+            {"REVIEW_TOPIC": "tweets.labels"},
+            "TRIAGE_REVIEW_TOPIC='tweets.labels' must differ from TRIAGE_LABELS_TOPIC",
+        ),
+        (
             {"INPUT_TOPIC": "a", "DEAD_LETTERS_TOPIC": "a"},
             "TRIAGE_DEAD_LETTERS_TOPIC='a' must differ from TRIAGE_INPUT_TOPIC",
         ),

@@ -1,6 +1,6 @@
 """Review tweet: a tweet that people are asked to label, as the review topic has it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -11,7 +11,7 @@ from worker.messages.alert import Alert
 SCHEMA_VERSION = 1
 
 Reason = Literal["random", "near-threshold", "new-words"]
-REASONS: tuple[Reason, ...] = ("random", "near-threshold", "new-words")
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class ReviewTweet(Alert, frozen=True, kw_only=True):

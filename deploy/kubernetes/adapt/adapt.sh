@@ -7,12 +7,22 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 triage-worker labels --out "$work/labels.jsonl"
-labels=$(wc -l <"$work/labels.jsonl")
+# Texts, because several tweets with one text are one label for the trainer, or none if they are at odds.
+labels=$(python -c '
+import collections, json, sys
+votes = collections.Counter()
+for line in open(sys.argv[1], encoding="utf-8"):
+    tweet = json.loads(line)
+    votes[" ".join(tweet["text"].split())] += 1 if tweet["label"] == "relevant" else -1
+print(sum(vote != 0 for vote in votes.values()))' "$work/labels.jsonl")
+# By production, or by a later version that the gate has refused.
 learned=$(triage-trainer list --json - | python -c '
 import json, sys
-print(max((version["labels"] for version in json.load(sys.stdin)["versions"]), default=0))')
+versions = json.load(sys.stdin)["versions"]
+first = max((v["version"] for v in versions if "production" in v["aliases"]), default=0)
+print(max((v["labels"] for v in versions if v["version"] >= first), default=0))')
 if [ $((labels - learned)) -lt "$NEW_LABELS" ]; then
-    echo "nothing to do: $labels labels, of which a version has learned $learned; NEW_LABELS=$NEW_LABELS"
+    echo "nothing to do: $labels labels, $learned of them learned before; NEW_LABELS=$NEW_LABELS"
     exit 0
 fi
 triage-trainer adapt --labels "$work/labels.jsonl" --json "$work/adapted.json"
