@@ -70,12 +70,12 @@ class _Rate:
 class Review:
     """Chooses tweets for review, at most so many in each minute of the clock.
 
-    The chances follow the rate of the stream over the last minute. When it rises suddenly, chances
-    fall so that the minute's last tweets have one, too. Nothing else than the stream, the clock and
-    `draw` decides, so the same give the same choices.
+    The chances follow the rate of the stream over the last minute. When the rate rises suddenly,
+    chances fall, so that the minute's last tweets have one, too. The same stream, clock and random
+    numbers give the same choices.
 
-    A tweet like one that was chosen lately (a retweet, a copy, a rewording) is chosen as one of all
-    tweets alone, and its inclusion probability says so.
+    A tweet like one that was chosen lately (a retweet, a copy, a rewording) can only be chosen at
+    random, and its inclusion probability says so.
 
     Args:
         topic: where the chosen tweets go.
