@@ -15,7 +15,12 @@ from shared.settings import variable_of
 from worker.kafka.rights import Rights, connected
 from worker.settings import Settings
 
-_TOPICS = (("input_topic", "READ"), ("alerts_topic", "WRITE"), ("dead_letters_topic", "WRITE"))
+_TOPICS = (
+    ("input_topic", "READ"),
+    ("alerts_topic", "WRITE"),
+    ("review_topic", "WRITE"),
+    ("dead_letters_topic", "WRITE"),
+)
 """The setting of each topic that a worker uses, and the operation that it needs."""
 _PATIENCE = 10
 """Seconds in which an unavailable part must come: a new Kafka makes its internal topics first."""
@@ -72,7 +77,11 @@ def _attempt(subject: str, action: Callable[[], str]) -> Finding:
 
 
 def _check_kafka(settings: Settings) -> Iterator[Finding]:
-    topics = {f"topic {getattr(settings, field)}": (field, right) for field, right in _TOPICS}
+    topics = {
+        f"topic {getattr(settings, field)}": (field, right)
+        for field, right in _TOPICS
+        if getattr(settings, field) is not None
+    }
     group = f"group {settings.group_id}"
     try:
         with connected(settings) as rights:
