@@ -11,6 +11,7 @@ from tests.desk.alerts import NEWS, NOON, added, new_alert, new_label, reviewed
 from worker.desk.estimate import Estimate, Share, Stratum, estimate, estimates
 from worker.desk.store import Store
 from worker.messages.alert import Model
+from worker.messages.label import Label
 
 THRESHOLD = 0.5
 _TWEETS = 20_000
@@ -103,7 +104,7 @@ def test_what_is_not_known_is_not_estimated(
 
 
 def test_the_store_gives_the_sums_by_model_and_by_day(store: Store) -> None:
-    labels = []
+    labels: list[tuple[int, int, Label]] = []
     for version in (1, 2):
         for number in range(40):
             alert = new_alert(

@@ -1,7 +1,7 @@
 """The desk's store: what it keeps, what it counts once, and what a restart and a loss do to it."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -275,7 +275,7 @@ def test_a_review_tweet_is_no_alert_and_is_given_to_one_person(store: Store) -> 
 @pytest.mark.parametrize("order", ["alert first", "review first", "label first"])
 def test_an_alert_that_is_reviewed_has_one_label(store: Store, order: str) -> None:
     alert = new_alert(NEWS[0])
-    steps = [
+    steps: list[Callable[[], object]] = [
         lambda: store.add(added(alert)),
         lambda: store.add(reviews=reviewed(alert)),
         lambda: store.add(labels=[(0, 0, new_label(alert, "not-relevant"))]),
@@ -364,5 +364,5 @@ def test_a_notification_may_need_a_probability(
 
 
 def test_texts_that_are_no_utf_8_are_kept(store: Store) -> None:
-    store.add([(new_alert("a\ud800b \x00 fire", author="x\udfff"), b"{}", "alert")])
+    store.add([(new_alert("a\ud800b \x00 fire", author="x\udfff"), b"{}")])
     assert found(store, search="fire") == ["a?b \x00 fire"]

@@ -460,7 +460,7 @@ def test_precision_and_recall_of_the_stream_are_shown_and_measured(setup: Setup)
         (0, n, new_label(alert, "relevant" if n % 20 < 10 else "not-relevant"))
         for n, alert in enumerate(alerts)
     ]
-    setup.store.add(labels=labels)  # type: ignore[arg-type]
+    setup.store.add(labels=labels)
     page = client.get("/labels").text
     assert "The whole stream" in page
     assert re.search(

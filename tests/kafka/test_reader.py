@@ -10,8 +10,9 @@ from tests.kafka.processes import settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.connection import new_admin, new_producer
 from worker.kafka.publisher import Publisher
-from worker.kafka.reader import MissingTopicError, PositionLostError, Reader
+from worker.kafka.reader import PositionLostError, Reader
 from worker.kafka.records import Message
+from worker.kafka.topics import MissingTopicError
 from worker.settings import Settings
 
 

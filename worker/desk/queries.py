@@ -321,8 +321,11 @@ def precision(db: sqlite3.Connection, by: Literal["model", "day"]) -> list[Preci
     return [Precision(name, hits, n, *wilson(hits, n)) for name, hits, n in rows]
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson, JASA 22, 1927)."""
+def wilson(hits: float, count: float) -> tuple[float, float]:
+    """Return the 95 % score interval of a share (Wilson, JASA 22, 1927).
+
+    Both may be effective numbers, of weighted labels.
+    """
     share = hits / count
     scale = 1 + _Z**2 / count
     centre = (share + _Z**2 / (2 * count)) / scale
