@@ -78,7 +78,7 @@ def test_every_finding_is_on_the_card(manifest: Manifest) -> None:
     for one in found.slices:
         figures = tuple(f"{one.figures[metric]}" for metric in ("accuracy", "roc_auc"))
         assert (f"{one.group}: {one.name}", str(one.rows), *figures) in rows
-    assert ("fire", "12", f"{found.test['accuracy']}", "") in rows
+    assert ("fire", "12", f"{found.test['accuracy']}", "–") in rows
     for name, point in manifest.operating_points.items():
         (row,) = [row for row in rows if row[:2] == (f"`{name}`", f"{point.threshold:.3f}")]
         test, chosen = point.figures["test"]["recall"], point.figures["validation"]["recall"]
