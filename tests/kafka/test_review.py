@@ -52,7 +52,9 @@ def label_what_the_desk_asks_for(
             missed += row["probability"] < row["threshold"]
         (estimate,) = estimates(store.reader(), "model")
         assert estimate.recall is not None
-        assert 0 < estimate.recall.low < estimate.recall.high <= 1
+        recall = estimate.recall
+        assert 0 <= recall.low <= recall.value <= recall.high <= 1
+        assert recall.low < recall.high
     finally:
         feed.stop()
         labelling.close()
