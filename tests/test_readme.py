@@ -28,6 +28,7 @@ def test_the_two_first_lines_are_what_ci_runs() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # it trains with cross-validation
 def test_every_other_command_works_in_its_order(kafka: LocalKafka, tmp_path: Path) -> None:
     (tmp_path / "tweets.csv").write_text(
         SAMPLE.read_text("utf-8")
@@ -66,7 +67,7 @@ def test_every_other_command_works_in_its_order(kafka: LocalKafka, tmp_path: Pat
                     env=environment,
                     capture_output=True,
                     text=True,
-                    timeout=300,
+                    timeout=1200,
                 )
                 assert done.returncode == 0, (command, done.stdout, done.stderr)
                 outputs[command] = done.stdout

@@ -161,7 +161,7 @@ class TestOnData:
         force = ("--force", "--reason", "the drill of 3 May")
         ran = program("promote", "2", "--data", SAMPLE, *force)
         assert (ran.code, ran.err) == (0, "")
-        assert "forced, although version 2 (LSTM) is worse" in ran.out
+        assert "forced, although version 2 (LSTM) is significantly worse" in ran.out
         assert registry.aliases()["production"] == 2
         for event in registry.history()[-2:]:
             assert (event.action, event.forced) == ("promote", True)
