@@ -18,7 +18,7 @@ import tomli_w
 
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 MODEL = "Vanilla-Feedforward-NN"
 ARTICLE = 0.78
