@@ -59,7 +59,7 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 
 def failed(subject: str, error: TriageError) -> Finding:
-    """Return the finding that an error is."""
+    """Return a failed finding with the message and the exit code of an error."""
     return Finding(subject, "failed", str(error), error.exit_code)
 
 

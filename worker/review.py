@@ -23,14 +23,14 @@ from shared.arrays import Floats
 from worker.messages.review import Reason
 
 RANDOM_SHARE = 0.4
-"""Share of the review tweets that is drawn from all tweets alike. Where a model adapts to a crisis,
-two fifths of random labels among uncertain ones teach more than uncertain ones alone."""
+"""Share of the review tweets that is drawn from all tweets with equal chances. The rest prefers
+uncertain tweets. A model adapts to a crisis from such a mixture."""
 
 _MINUTE = 60.0
 _WIDTH = 1.0
 """Distance of log odds from the threshold at which a label's worth has fallen to exp(-1/2)."""
 _ALIKE = 0.5
-"""Share of common words (Jaccard) from which on two tweets tell the same."""
+"""Share of common words (Jaccard index) from which on two tweets count as similar."""
 _REMEMBERED = 500
 """Chosen tweets that others are compared with."""
 _MOST_WORDS = 64
@@ -54,13 +54,13 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class _Rate:
-    """What comes in a second: a mean that forgets with a time constant of a minute."""
+    """An amount per second: an exponentially weighted mean with a time constant of a minute."""
 
     def __init__(self) -> None:
         self._sum = self._seconds = 0.0
 
     def add(self, value: float, seconds: float) -> float:
-        """Add what came in so many seconds, and return the rate."""
+        """Add the amount of the last seconds, and return the rate."""
         kept = math.exp(-seconds / _MINUTE)
         self._sum = kept * self._sum + value
         self._seconds = kept * self._seconds + _MINUTE * (1 - kept)
@@ -79,7 +79,7 @@ class Review:
 
     Args:
         topic: where the chosen tweets go.
-        per_minute: the most tweets in a minute.
+        per_minute: the most tweets that are chosen in a minute.
         clock: seconds that only go forward. People label by the clock, so a backlog that is read
             faster than it came gives no more tweets a minute.
         draw: returns a random number from 0 to 1, 1 excluded.
@@ -130,12 +130,12 @@ class Review:
         new = np.square(np.maximum(unknown, 0))
         worth = np.where(unknown < 0, 0, near + new)
         pace = self._per_minute / _MINUTE
-        alike = min(1.0, RANDOM_SHARE * pace / self._tweets.add(len(texts), seconds))
+        uniform = min(1.0, RANDOM_SHARE * pace / self._tweets.add(len(texts), seconds))
         rate = self._worth.add(float(worth.sum()), seconds)
         targeted = (1 - RANDOM_SHARE) * pace / rate * worth if rate > 0 else worth
-        chances = np.minimum(1.0, alike + targeted)
+        chances = np.minimum(1.0, uniform + targeted)
         scale = min(1.0, self._allowed(now, seconds) / float(chances.sum()))
-        return self._draw_from(texts, scale * chances, scale * alike, near >= new)
+        return self._draw_from(texts, scale * chances, scale * uniform, near >= new)
 
     def _allowed(self, now: float, seconds: float) -> float:
         """Return the most that the chances of a batch may add up to.
@@ -151,14 +151,14 @@ class Review:
         self,
         texts: Sequence[str],
         chances: _Values,
-        alike: float,
+        uniform: float,
         is_near: npt.NDArray[np.bool_],
     ) -> list[Choice]:
         """Choose the tweets that cover the next points, and draw these.
 
         Args:
             chances: of each tweet, float64, shape (texts,).
-            alike: the part of them that all tweets share.
+            uniform: the part of them that is equal for all tweets.
             is_near: whether a tweet's worth is rather its nearness to the threshold.
         """
         ends = self._sum + np.cumsum(chances)
@@ -174,12 +174,12 @@ class Review:
             before = index
             begin, end = float(begins[index]), float(ends[index])
             words = _words(texts[index])
-            is_random = point < begin + alike
+            is_random = point < begin + uniform
             if any(_are_alike(words, other) for other in self._chosen):
                 if not is_random:
                     self._repeats += 1
                     continue
-                end = min(end, begin + alike)
+                end = min(end, begin + uniform)
             else:
                 self._chosen.append(words)
             reason: Reason = "near-threshold" if is_near[index] else "new-words"

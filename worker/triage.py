@@ -6,8 +6,8 @@
 A record ends as exactly one of: alert, not relevant, other language, skipped notice, dead letter. A
 record that holds several posts ends as one of these for each post, and all of them are committed
 together. A record that fails a step becomes a dead letter, and the others continue. If a whole
-batch fails, it is halved until the bad tweet is found. A few tweets of any
-probability are chosen for review as well.
+batch fails, it is halved until the bad tweet is found. A few tweets, of any probability, are chosen
+for review as well.
 """
 
 import sys
@@ -179,16 +179,8 @@ class Triage:
         self._review = review
         self._most = sys.maxsize  # how many tweets fit into memory at once
         self._known: dict[str, float] = {}  # text → probability
-        self._alert_headers: Headers = [
-            ("content-type", CONTENT_TYPE.encode()),
-            ("triage-schema-version", str(SCHEMA_VERSION).encode()),
-            ("triage-model-version", str(model.version).encode()),
-        ]
-        self._review_headers: Headers = [
-            ("content-type", CONTENT_TYPE.encode()),
-            ("triage-schema-version", str(REVIEW_SCHEMA_VERSION).encode()),
-            ("triage-model-version", str(model.version).encode()),
-        ]
+        self._alert_headers = _headers(SCHEMA_VERSION, model)
+        self._review_headers = _headers(REVIEW_SCHEMA_VERSION, model)
 
     def __call__(self, records: Sequence[Record]) -> Outcome:
         """Triage a batch: as many of its records as `Outcome.records`, and at least one.
@@ -425,6 +417,14 @@ def _size(items: Sequence[Item]) -> int:
     """Count the characters of several posts."""
     texts = (item.found.text for item in items if isinstance(item.found, Tweet))
     return sum(max(_CHARACTERS_OF_A_TWEET, len(text)) for text in texts)
+
+
+def _headers(schema_version: int, model: Model) -> Headers:
+    return [
+        ("content-type", CONTENT_TYPE.encode()),
+        ("triage-schema-version", str(schema_version).encode()),
+        ("triage-model-version", str(model.version).encode()),
+    ]
 
 
 def _trace_of(record: Record) -> Headers:

@@ -42,7 +42,7 @@ def label_what_the_desk_asks_for(
     labelling = Labelling(settings, store)
     feed = Feed(settings, store, Metrics(), lambda _: None)
     feed.start()
-    missed = 0
+    missed = sampled = hits = 0
     try:
         wait_for(lambda: feed.not_ready() is None)
         while (row := store.lease("mei", 0)) is not None:
@@ -50,11 +50,15 @@ def label_what_the_desk_asks_for(
             assert label is not None
             assert label.queue in (*REASONS, "alert")
             missed += row["probability"] < row["threshold"]
+            if label.queue in REASONS:
+                sampled += 1
+                hits += label.label == "relevant" and row["probability"] >= row["threshold"]
         (estimate,) = estimates(store.reader(), "model")
         assert estimate.recall is not None
-        recall = estimate.recall
-        assert 0 <= recall.low <= recall.value <= recall.high <= 1
-        assert recall.low < recall.high
+        assert (estimate.recall.value > 0) == (hits > 0)
+        assert estimate.recall.low <= estimate.recall.value <= estimate.recall.high
+        assert 0 <= estimate.recall.low < estimate.recall.high <= 1
+        assert estimate.labelled == sampled
     finally:
         feed.stop()
         labelling.close()

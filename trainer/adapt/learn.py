@@ -243,8 +243,8 @@ def expect_to_teach(
     found = f"log loss {after.mean():.3f}"
     if _gain(constant, after) < LEAST_GAIN:
         problem = (
-            f"predicts the others no better than their share of relevant tweets does ({found}, by "
-            f"the share {constant.mean():.3f}), beyond chance"
+            "predicts the others no better than their share of relevant tweets does "
+            f"({found}, by the share {constant.mean():.3f}: not a significant difference)"
         )
     elif _gain(before, after) < LEAST_GAIN_OF_BASE:
         problem = f"predicts the others worse than before ({found}, before {before.mean():.3f})"

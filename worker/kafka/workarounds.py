@@ -146,7 +146,7 @@ def topic_life(consumer: Any, topic: str) -> str | None:
 def fetch_commits(consumer: Any, partitions: list[Any], timeout_ms: int) -> dict[Any, Any]:
     """Ask for the group's commits of several partitions in one request.
 
-    Fault: `committed` asks for one partition, and so a member of 3,000 asks for 20 s.
+    Fault: `committed` asks for one partition at a time, and waits for each answer.
     Seen: 3.0.12. Test: `test_the_commits_of_many_partitions_take_one_request`.
 
     Returns:
