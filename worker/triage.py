@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from itertools import repeat
 from typing import cast
 
 import msgspec
@@ -317,9 +318,12 @@ class Triage:
         review_reasons: list[str] = []
         if self._review is not None:
             with self._step("review"):
-                shares = unknown / np.maximum(encoded.lengths, 1)
-                share_of = dict(zip(new, shares.tolist(), strict=True))
-                chosen = self._choose(self._review, posts, texts, probabilities, share_of)
+                shares = (unknown / np.maximum(encoded.lengths, 1)).astype(np.float32)
+                if len(new) < len(texts):
+                    share_of = dict(zip(new, shares.tolist(), strict=True))
+                    found = map(share_of.get, texts, repeat(-1.0))
+                    shares = np.fromiter(found, np.float32, len(texts))
+                chosen = self._choose(self._review, posts, texts, probabilities, shares)
             messages += [message for message, _ in chosen]
             review_reasons = [reason for _, reason in chosen]
         return _Scored(
@@ -367,16 +371,9 @@ class Triage:
         posts: list[_Post],
         texts: list[str],
         probabilities: Floats,
-        unknown_shares: dict[str, float],
+        unknown: Floats,
     ) -> list[tuple[Message, Reason]]:
-        """Choose tweets for review.
-
-        Args:
-            unknown_shares: of the texts that were not scored before.
-        """
-        unknown = np.fromiter(
-            (unknown_shares.get(text, -1.0) for text in texts), np.float32, len(texts)
-        )
+        """Choose tweets for review; arguments are as of `Review.choose`."""
         now = self._clock()
         chosen = []
         for choice in review.choose(texts, probabilities, self.threshold, unknown):
