@@ -100,7 +100,8 @@ def main(folders: list[str]) -> None:
             for one, other in zip(with_review["cpu"], plain["cpu"], strict=True)
         ]
         shares = [
-            100 * one / other for one, other in zip(with_review["review"], plain["cpu"], strict=True)
+            100 * one / other
+            for one, other in zip(with_review["review"], plain["cpu"], strict=True)
         ]
         print(
             f"{chosen.name}, {mix} texts\n"
