@@ -52,7 +52,8 @@ def write_candidate(
 
     Args:
         folder: of the bundle; its name is the model's.
-        seen: the rows of the training and validation parts, whose hashes the bundle carries.
+        seen: the rows of the training and validation parts, whose hashes the bundle carries,
+            with those of the bundle that the training started from.
         origin: as `describe_origin` returns it.
         left_out: groups of tweets, as `trainer.evaluate.leave_one_group_out` measures them.
 
@@ -62,6 +63,9 @@ def write_candidate(
     name = folder.name
     architecture = recipe.models[name]
     texts = corpus.dataset.texts_of(seen)
+    trained_on = [normalized_hashes(texts), word_hashes(texts)]
+    if corpus.start:
+        trained_on.append(corpus.start.trained_on)
     manifest = Manifest(
         format=FORMAT,
         name=name,
@@ -78,6 +82,7 @@ def write_candidate(
         labelling=corpus.dataset.labelling,
         languages=corpus.dataset.languages,
         quality=msgspec.structs.replace(evaluation.quality, groups=left_out),
+        base=corpus.start.base if corpus.start else None,
     )
     manifest = write_bundle(
         folder,
@@ -86,7 +91,7 @@ def write_candidate(
         model.vocabulary,
         pipeline_to_bytes(corpus.pipeline),
         model.scorer,
-        np.concatenate([normalized_hashes(texts), word_hashes(texts)]),
+        np.concatenate(trained_on),
         model_card(manifest),
         corpus.vectors if architecture.vectors else None,
     )

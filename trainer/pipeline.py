@@ -23,6 +23,7 @@ from trainer.fit.cross_validation import fit_validated
 from trainer.fit.folds import divide
 from trainer.fit.loop import Fitter
 from trainer.fit.recipes import Recipe
+from trainer.fit.start import Start
 from trainer.listener import Listener
 from trainer.origin import describe_origin, describe_settings
 
@@ -41,6 +42,7 @@ def train(
     *,
     soft_labels: SoftLabels | None = None,
     leave_out_by: str | None = None,
+    start: Start | None = None,
     listener: Listener = Listener(),  # noqa: B008  # it has no state
 ) -> Training:
     """Train every model of a recipe and write its bundle to `folder/NAME`.
@@ -52,6 +54,8 @@ def train(
         soft_labels: a teacher's probabilities for the data, if there are any.
         leave_out_by: the column that `dataset.keywords` are from, to train each model without each
             group of them too, and measure it on that group.
+        start: a bundle to start from, for a recipe of `starting_from`. It should have learned none
+            of the tweets.
 
     Returns:
         The candidates in the recipe's order.
@@ -62,14 +66,16 @@ def train(
     """
     split = divide(recipe, dataset, soft_labels)
     groups = groups_to_leave_out(dataset, split.parts, leave_out_by) if leave_out_by else []
-    corpus = Corpus(recipe, dataset, soft_labels)
+    corpus = Corpus(recipe, dataset, soft_labels, start)
     # Soft labels would tell of the tweets that are left out.
-    without_teacher = Corpus(recipe, dataset) if groups and soft_labels else corpus
+    without_teacher = Corpus(recipe, dataset, start=start) if groups and soft_labels else corpus
     held_out = HeldOutPart(dataset, split.parts)
     origin = describe_origin(recipe, dataset, split.parts)
+    started_from = {"started_from": start.base.digest} if start else {}
     candidates = []
     for name in recipe.models:
-        listener.on_model_begin(name, {**origin, **describe_settings(recipe, name)}, split.parts)
+        settings = {**origin, **started_from, **describe_settings(recipe, name)}
+        listener.on_model_begin(name, settings, split.parts)
         fitter = Fitter(name, recipe, corpus)
         validated = fit_validated(fitter, split, recipe.seed, listener)
         calibrated = calibrate(fitter, validated, split)

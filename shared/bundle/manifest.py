@@ -32,6 +32,18 @@ class Labelling(msgspec.Struct, frozen=True):
     leave_out: tuple[str, ...] = ("Can't Decide",)
 
 
+class Base(msgspec.Struct, frozen=True):
+    """The bundle whose weights a training started from.
+
+    Attributes:
+        digest: SHA-256 of its manifest.
+        version: its number in the registry; None if it was read from a folder.
+    """
+
+    digest: str
+    version: int | None
+
+
 class Adaptation(msgspec.Struct, frozen=True, kw_only=True):
     """How a bundle learned from labels of one crisis.
 
@@ -94,6 +106,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         languages: of the texts of training, as in a tweet's `lang` (BCP 47).
         adaptation: how it learned from labels of one crisis, or None. If set, `metrics` has only
             the part `labels`, and `data` is what its base was trained on.
+        base: what its training started from; None: from random weights.
     """
 
     format: int
@@ -116,6 +129,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     labelling: Labelling = Labelling()
     languages: tuple[str, ...] = ("en",)
     adaptation: Adaptation | None = None
+    base: Base | None = None
 
     def threshold_at(self, asked: float | str) -> float:
         """Return the lowest probability of a relevant tweet.

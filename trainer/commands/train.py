@@ -31,6 +31,7 @@ from trainer.commands.output import (
 if TYPE_CHECKING:
     from trainer.candidate import Candidate
     from trainer.evaluate.metrics import Metrics
+    from trainer.fit.start import Start
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", re.ASCII | re.IGNORECASE)
 
@@ -39,6 +40,7 @@ def train(
     *,
     labelled: LabelledData,
     training: TrainingOptions = TrainingOptions(),  # noqa: B008  # it is frozen
+    from_: Annotated[str | None, Parameter(name="--from", metavar="VERSION|FOLDER")] = None,
     bundles: Annotated[Path, Parameter(metavar="FOLDER")] = Path("bundles"),
     test_out: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     soft_labels: Annotated[
@@ -56,6 +58,8 @@ def train(
         $ triage-trainer train --data tweets.csv
 
     Args:
+        from_: Start from the weights and words of this version of the registry, or of the bundle in
+            this folder, and train its model alone. Tweets that it has learned are left out.
         bundles: The folder for the models' bundles.
         test_out: Write the test part to this CSV file.
         soft_labels: The file that `distill` wrote for this data; by default the one that ships for
@@ -66,7 +70,9 @@ def train(
         json: Write the figures to this file as JSON; `-` for standard output.
 
     Raises:
-        UsageError: if the result would replace the data, or a folder that is not a bundle.
+        DataError: if too few tweets are left that the version of `--from` has not learned.
+        UsageError: if the result would replace the data, or a folder that is not a bundle; or if
+            the recipe cannot train the version of `--from`.
         TriageError: at the end, if something could not be registered, written, or sent to W&B. The
             first error is raised, the others are printed.
     """
@@ -74,6 +80,7 @@ def train(
     from trainer.data.dataset import write_rows
     from trainer.distill.simple_teacher import default_recipe, find_soft_labels
     from trainer.fit.recipes import load_recipe
+    from trainer.fit.start import starting_from, without_learned
     from trainer.listener import Listeners
     from trainer.tracking.tracker import new_tracker
 
@@ -84,10 +91,17 @@ def train(
         dataset = msgspec.structs.replace(dataset, languages=_codes(language))
     for path in (test_out, json):
         expect_outcome(path, labelled.paths)
+    start = _start(context, from_) if from_ else None
+    if start:
+        dataset, learned = without_learned(dataset, start)
+        if learned:
+            err.print(f"left out {learned} tweets that {from_} has learned")
+        recipe = starting_from(recipe, start)
     expect_bundles(bundles, recipe.models)
     _warn_if_unavailable(context)
     if training.recipe is None and soft_labels is None:
         recipe = load_recipe(default_recipe(dataset), training.seed)
+        recipe = starting_from(recipe, start) if start else recipe
     tracker = new_tracker(training.wandb, recipe.name, dataset, context.err.print, context.registry)
     err.print(
         f"{dataset.name}: {len(dataset.texts)} tweets, {int(dataset.labels.sum())} of them relevant"
@@ -104,6 +118,7 @@ def train(
             bundles,
             soft_labels=teacher,
             leave_out_by=leave_out_by,
+            start=start,
             listener=Listeners(progress, tracker) if tracker else progress,
         )
     shown = err if json == "-" else context.out
@@ -145,6 +160,17 @@ def train(
         err.print(f"warning: {failure}")
     if failures:
         raise failures[0]
+
+
+def _start(context: Context, source: str) -> "Start":
+    """Read the bundle in a folder, or a version of the registry."""
+    from shared.bundle.files import MANIFEST
+    from trainer.fit.start import read_start
+
+    if (Path(source) / MANIFEST).is_file():
+        return read_start(Path(source), None)
+    version = context.registry.resolve(source)
+    return read_start(context.registry.fetch(version, context.cache), version.number)
 
 
 def _codes(languages: Iterable[str]) -> tuple[str, ...]:

@@ -120,10 +120,10 @@ def read_dataset(
         [row.keyword or "" for row in rows] if has_keywords else [],
         of_first,
     )
-    sha256 = _content_hash(dataset)
+    sha256 = content_hash(dataset)
     if sha256 != PUBLISHED:
         dataset = _one_row_a_text(dataset, [row.place for row in rows], notes)
-        sha256 = _content_hash(dataset)
+        sha256 = content_hash(dataset)
         _expect_both_labels(path, dataset, fewest)
     return msgspec.structs.replace(dataset, sha256=sha256, notes=notes)
 
@@ -262,7 +262,8 @@ def _expect_both_labels(path: str, dataset: Dataset, fewest: int) -> None:
         )
 
 
-def _content_hash(dataset: Dataset) -> str:
+def content_hash(dataset: Dataset) -> str:
+    """Return the `sha256` of a data set: of its labels and texts, in their order."""
     pairs = zip(dataset.labels, dataset.texts, strict=True)
     lines = "\n".join(f"{label},{text}" for label, text in pairs)
     return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()

@@ -9,6 +9,7 @@ from shared.text.tokens import Features, Featurizer
 from trainer.data.dataset import Dataset, Indices, soft_targets
 from trainer.distill.soft_labels import SoftLabels
 from trainer.fit.recipes import Recipe
+from trainer.fit.start import Start
 from trainer.fit.vectors import read_vectors
 
 VECTORS = 60_000
@@ -26,22 +27,31 @@ class Corpus:
     Args:
         recipe: its models may change, its `text` may not.
         soft_labels: a teacher's probabilities for the data set, if there are any.
+        start: what all fits start from, with its words; None: random weights, and the words of the
+            rows.
 
     Attributes:
         texts: those of the data set, followed by the variants of the soft labels.
     """
 
     def __init__(
-        self, recipe: Recipe, dataset: Dataset, soft_labels: SoftLabels | None = None
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        soft_labels: SoftLabels | None = None,
+        start: Start | None = None,
     ) -> None:
         self.dataset = dataset
+        self.start = start
         self.settings = recipe.text
         self.soft_labels = soft_labels
         self.texts = dataset.texts + (soft_labels.variants.texts if soft_labels else [])
-        self.pipeline = new_pipeline()
+        self.pipeline = start.pipeline if start else new_pipeline()
         self._vocabularies: dict[bytes, list[str]] = {}
         specs = recipe.models.values()
-        self.vectors = read_vectors(VECTORS) if any(spec.vectors for spec in specs) else None
+        self.vectors = None
+        if any(spec.vectors for spec in specs):
+            self.vectors = start.vectors if start else read_vectors(VECTORS)
         self._tokens: EncodedTexts | None = None
         if any(spec.ngrams for spec in specs):
             # The encoder that serves, with an empty table.
@@ -64,7 +74,12 @@ class Corpus:
         return self._tokens
 
     def vocabulary(self, rows: Indices) -> list[str]:
-        """Return the words of some rows, in the order of `shared.text.lemmas.fit_vocabulary`."""
+        """Return the words of some rows, in the order of `shared.text.lemmas.fit_vocabulary`.
+
+        With a start they are its words, whatever the rows.
+        """
+        if self.start:
+            return self.start.vocabulary
         key = rows.tobytes()
         if key not in self._vocabularies:
             found = fit_vocabulary(self.dataset.texts_of(rows), self.pipeline, self.settings)

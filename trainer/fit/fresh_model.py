@@ -4,21 +4,27 @@ from typing import Any
 
 import numpy as np
 
-from shared.model.architecture import Architecture
+from shared.model.architecture import Architecture, Weights
 from shared.model.keras_model import build_model, import_keras
 from trainer.fit.recipes import Training
 
 
-def fresh_model(spec: Architecture, training: Training, seed: int, compiled: Any) -> Any:
-    """Return a compiled model as it is before any training, with the seed's weights.
+def fresh_model(
+    spec: Architecture, training: Training, seed: int, compiled: Any, start: Weights | None = None
+) -> Any:
+    """Return a compiled model as it is before any training.
 
     Args:
         compiled: a model that this function returned before, which gets the weights; None compiles
             a new one, which takes seconds.
+        start: the weights by path; None: the seed's.
     """
     keras = import_keras()
     keras.utils.set_random_seed(seed)
     fresh = build_model(spec)
+    if start is not None:
+        for weight in fresh.weights:
+            weight.assign(start[weight.path])
     if compiled is not None:
         for variable in compiled.optimizer.variables:
             variable.assign(np.zeros(variable.shape))

@@ -92,7 +92,8 @@ class Fitter:
         draw = np.random.default_rng(seed)
         vocabulary = corpus.vocabulary(rows)
         inputs = new_inputs(spec, corpus, vocabulary)
-        self._model = model = fresh_model(spec, training, seed, self._model)
+        start = corpus.start.weights if corpus.start else None
+        self._model = model = fresh_model(spec, training, seed, self._model, start)
         done = 0
         history: list[Metrics] = []
         best: Any = None
