@@ -19,7 +19,9 @@ def main() -> None:
     parser.add_argument("--text-column", default="text", metavar="NAME")
     parser.add_argument("--threshold", type=float, metavar="T", help="default: the bundle's own")
     arguments = parser.parse_args()
-    threshold = arguments.threshold or verify_bundle(arguments.bundle).threshold
+    threshold = arguments.threshold
+    if threshold is None:
+        threshold = verify_bundle(arguments.bundle).threshold
     spark = SparkSession.builder.appName("tweet-triage").getOrCreate()
     options = {"header": True, "multiLine": True} if arguments.format == "csv" else {}
     tweets = spark.read.load(arguments.input, arguments.format, **options)
