@@ -18,7 +18,7 @@ def describe_origin(recipe: Recipe, dataset: Dataset, parts: Parts) -> dict[str,
         "recipe": recipe.name,
         "seed": recipe.seed,
         "git_commit": _git_commit(),
-        "packages": {p: metadata.version(p) for p in ("keras", "numpy", "spacy", "tensorflow")},
+        "packages": _versions(),
         "data": describe_data(dataset, parts),
     }
 
@@ -42,6 +42,17 @@ def describe_settings(recipe: Recipe, name: str) -> dict[str, Any]:
     }
     plain: dict[str, Any] = msgspec.to_builtins(settings)
     return plain
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages that a model depends on."""
+    versions = {name: metadata.version(name) for name in ("keras", "numpy", "spacy")}
+    for name in ("tensorflow-cpu", "tensorflow"):  # by platform
+        try:
+            versions["tensorflow"] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
 
 
 def _git_commit() -> str | None:
