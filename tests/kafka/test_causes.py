@@ -1,7 +1,11 @@
 """Errors of a real Kafka name their cause and the remedy."""
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,7 +14,7 @@ from kafka import KafkaConsumer
 from shared.errors import DependencyError, UnavailableError
 from tests.conftest import running_kafka
 from tests.kafka.feed import Feed, drain
-from tests.kafka.processes import settings_of, wait_for
+from tests.kafka.processes import read_all, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka, hold_port
 from worker.kafka import connection, sink
 from worker.kafka.connection import new_admin, new_consumer
@@ -139,3 +143,51 @@ def test_too_few_replicas_in_sync() -> None:
             with pytest.raises(UnavailableError, match="narrow-0: NotEnoughReplicas") as said:
                 deliver(chosen, "narrow")
             assert "min.insync.replicas" in str(said.value)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder on a disk of 64 MB of its own."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(tmp_path)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient", "strict")  # which skips where no Kafka can start
+def test_a_disk_that_is_full(small_disk: Path) -> None:
+    """It is named, and nothing is lost: the batch is delivered when there is room again."""
+    ballast = small_disk / "ballast"
+    with LocalKafka(properties=f"log.dirs={small_disk}/log-{{number}}\n") as broker:
+        settings = settings_of(broker, "full", partitions=1)
+        messages = [Message(settings.alerts_topic, None, os.urandom(300_000), [])] * 2
+        feed = Feed(settings)
+        with (
+            closing(feed.producer),
+            closing(KafkaSource(settings)) as source,
+            closing(KafkaSink(settings, source.commit)) as into,
+        ):
+            feed(0, 1)
+            into.connect()
+            batch = drain(source)
+            ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - 200_000))
+            with pytest.raises(UnavailableError, match=r"KafkaStorageError.*make room"):
+                into.deliver(batch, messages)
+            ballast.unlink()
+            broker.kill_broker(1)
+            broker.start_broker(1)
+            broker.wait_for_broker(1)
+
+            def deliver_again() -> bool:
+                try:
+                    into.connect()
+                    source.rewind()
+                    into.deliver(drain(source), messages)
+                except UnavailableError:
+                    return False
+                return True
+
+            wait_for(deliver_again)
+        assert len(read_all(settings, settings.alerts_topic)) == 2

@@ -185,6 +185,27 @@ def test_the_commits_of_many_partitions_take_one_request(
     assert asked == [40, 40]
 
 
+def test_the_positions_of_many_partitions_are_asked_for_once(
+    kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question takes time for all partitions: 3,000 questions about 3,000 took seconds."""
+    with closing(KafkaSource(settings_of(kafka, "many-positions", partitions=40))) as source:
+        source.connect()
+        position, asked = source._consumer.position, []
+
+        def count(partition: TopicPartition, **options: object) -> object:
+            asked.append(partition)
+            return position(partition, **options)
+
+        monkeypatch.setattr(source._consumer, "position", count)
+        wait_for(lambda: source.receive(0.1, 100) is None and len(source.lag()) == 40)
+        asked.clear()
+        assert len(source.lag()) == 40
+        source.rewind()
+        assert len(source.lag()) == 40
+    assert len(asked) <= 1
+
+
 @pytest.mark.slow
 def test_a_log_that_was_cut_and_filled_again_is_read_from_the_cut(own_kafka: LocalKafka) -> None:
     settings = settings_of(own_kafka, "cut", partitions=1)

@@ -411,6 +411,43 @@ def test_a_password_that_is_changed_ends_a_worker(
     assert "were they changed at the broker?" in last
 
 
+@pytest.mark.slow
+def test_a_certificate_that_is_no_longer_trusted_is_named_until_it_is(
+    secured: SecuredKafka, settings: Settings, tmp_path: Path
+) -> None:
+    """The broker restarts; of its certificate's authority, the worker's file does not know yet."""
+    environment = secured.environment("TLS")
+    authority = Path(environment["TRIAGE_KAFKA_SSL_CA_FILE"]).read_bytes()
+    file = tmp_path / "authority.pem"
+    file.write_bytes(authority)
+    through = secured_settings(settings, environment | {"TRIAGE_KAFKA_SSL_CA_FILE": str(file)})
+
+    def trouble() -> str:
+        try:
+            source.receive(0.1, 100)
+            source.lag()
+        except UnavailableError as error:
+            return str(error)
+        return ""
+
+    with closing(KafkaSource(through)) as source:
+        publish(settings, 1)
+        drain(source)
+        file.write_bytes((secured.certificates / "stranger.pem").read_bytes())
+        broker = broker_process(secured.kafka)
+        broker.terminate()  # one that was killed could register again only after a minute
+        broker.wait(60)
+        secured.kafka.kill_broker(1)
+        secured.kafka.start_broker(1)
+        secured.kafka.wait_for_broker(1)
+        wait_for(lambda: "TRIAGE_KAFKA_SSL_CA_FILE" in trouble())
+        assert "certificate that is not trusted" in trouble()
+        file.write_bytes(authority)
+        publish(settings, 1)
+        drain(source)
+        assert trouble() == ""
+
+
 def test_a_worker_that_is_refused_says_so_in_one_line(
     secured: SecuredKafka, settings: Settings, trained: Trained, tmp_path: Path
 ) -> None:

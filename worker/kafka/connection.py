@@ -22,6 +22,7 @@ from kafka.errors import (
     InvalidTransactionTimeoutError,
     KafkaConfigurationError,
     KafkaError,
+    KafkaStorageError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     NotEnoughReplicasError,
@@ -113,6 +114,9 @@ _REMEDIES: dict[type[KafkaError], str] = {
         "expected as many replicas in sync as min.insync.replicas of the topic says: start the "
         "brokers that are down"
     ),
+    KafkaStorageError: (
+        "a broker cannot write to its disk: make room there, and start the broker again"
+    ),
     InvalidTimestampError: (
         "the clock of this machine or of the broker is wrong: expected both to be right, and the "
         "topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms to allow for "
@@ -160,8 +164,9 @@ def publishing(action: str) -> Iterator[None]:
         message = f"Kafka: {action}: {error}"
         if isinstance(error, KafkaTimeoutError) and retried.errors:
             message += f" ({'; '.join(list(retried.errors)[-_MOST_CAUSES:])})"
-            if NotEnoughReplicasError.__name__ in message:
-                message += f"; {_REMEDIES[NotEnoughReplicasError]}"
+            for cause in (NotEnoughReplicasError, KafkaStorageError):
+                if cause.__name__ in message:
+                    message += f"; {_REMEDIES[cause]}"
         raise _translate(error, message) from error
     finally:
         kafka_log.removeHandler(retried)

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kafka import TopicPartition
@@ -12,7 +12,7 @@ from worker.kafka.connection import REQUEST_TIMEOUT_MS, connecting, kafka_errors
 from worker.kafka.reader import PositionLostError, Reader
 from worker.kafka.records import Record, records_of
 from worker.kafka.topics import MissingTopicError, find_partitions
-from worker.kafka.workarounds import end_offsets
+from worker.kafka.workarounds import end_offsets, positions
 from worker.settings import Settings
 
 _ASK_SECONDS = 5
@@ -104,7 +104,7 @@ def read(settings: Settings, topic: str) -> Iterator[Record]:
         ends = end_offsets(consumer, consumer.assignment(), REQUEST_TIMEOUT_MS)
     with _reader(settings, topic, "earliest") as consumer:
         deadline = time.monotonic() + _PATIENCE
-        while any(_position(consumer, partition) < end for partition, end in ends.items()):
+        while _is_before(consumer, ends):
             if records := records_of(consumer.poll(timeout_ms=200)):
                 yield from (
                     r for r in records if r.offset < ends[TopicPartition(topic, r.partition)]
@@ -132,6 +132,7 @@ def _reader(
         yield consumer
 
 
-def _position(consumer: Any, partition: Any) -> int:
-    """Return the next offset, or 0 as long as Kafka does not say where the partition begins."""
-    return consumer.position(partition, timeout_ms=REQUEST_TIMEOUT_MS) or 0
+def _is_before(consumer: Any, ends: Mapping[Any, int]) -> bool:
+    """Return whether a partition is not read up to its end."""
+    found = positions(consumer, REQUEST_TIMEOUT_MS)
+    return any(found.get(partition, 0) < end for partition, end in ends.items())

@@ -11,8 +11,9 @@ from kafka.errors import OffsetOutOfRangeError
 from shared.errors import UnavailableError
 from worker.kafka.connection import REQUEST_TIMEOUT_MS, connecting, kafka_errors, new_consumer
 from worker.kafka.records import Record
+from worker.kafka.security import explained
 from worker.kafka.topics import find_partitions
-from worker.kafka.workarounds import beginning_offsets, end_offsets
+from worker.kafka.workarounds import beginning_offsets, end_offsets, positions
 from worker.settings import Settings
 
 _NEW_PARTITIONS = 30
@@ -84,15 +85,10 @@ class Reader:
 
     def behind(self) -> int:
         """Return the number of offsets that are not read yet."""
-        with kafka_errors("find the ends of partitions"):
+        with explained(self._settings), kafka_errors("find the ends of partitions"):
             ends = end_offsets(self._consumer, self._consumer.assignment(), REQUEST_TIMEOUT_MS)
-            return sum(
-                max(0, end - (self._position(partition) or 0)) for partition, end in ends.items()
-            )
-
-    def _position(self, partition: Any) -> int | None:
-        position: int | None = self._consumer.position(partition, timeout_ms=REQUEST_TIMEOUT_MS)
-        return position
+            found = positions(self._consumer, REQUEST_TIMEOUT_MS)
+            return sum(max(0, end - found.get(partition, 0)) for partition, end in ends.items())
 
     def _assign(self) -> None:
         self._looked = time.monotonic()

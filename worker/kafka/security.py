@@ -9,12 +9,13 @@ import contextlib
 import logging
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kafka.errors import (
     IllegalSaslStateError,
     IncompatibleBrokerVersion,
+    KafkaConnectionError,
     KafkaError,
     KafkaProtocolError,
     SaslAuthenticationFailedError,
@@ -43,16 +44,16 @@ _kafka_log.addHandler(logging.NullHandler())  # otherwise Python would print it
 
 
 class _Errors(logging.Handler):
-    """Keeps the errors that kafka-python logs in this thread."""
+    """Keeps the errors that kafka-python logs, of one thread or of all."""
 
-    def __init__(self) -> None:
+    def __init__(self, thread: int | None) -> None:
         super().__init__(logging.WARNING)
         self.errors: list[Exception] = []
-        self._thread = threading.get_ident()
+        self._thread = thread
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the errors among the arguments of a log record."""
-        if record.thread == self._thread and isinstance(record.args, tuple):
+        if self._thread in (None, record.thread) and isinstance(record.args, tuple):
             self.errors += [
                 each
                 for each in record.args
@@ -61,8 +62,12 @@ class _Errors(logging.Handler):
 
 
 @contextlib.contextmanager
-def _logged_errors() -> Iterator[list[Exception]]:
-    handler = _Errors()
+def _logged_errors(thread: int | None = None) -> Iterator[list[Exception]]:
+    """Yield the list of the errors that kafka-python logs meanwhile, in this thread or in any.
+
+    A client that is connected uses a thread of its own.
+    """
+    handler = _Errors(thread)
     _kafka_log.addHandler(handler)
     try:
         yield handler.errors
@@ -139,7 +144,7 @@ def connect(settings: Settings, options: Mapping[str, Any]) -> Any:
     server = f"Kafka at {settings.kafka_bootstrap_servers}"
     client = KafkaNetClient(**options)
     try:
-        with _logged_errors() as errors:
+        with _logged_errors(threading.get_ident()) as errors:
             for seconds in _ATTEMPTS:
                 try:
                     client.check_version(timeout_ms=seconds * 1000)
@@ -195,6 +200,29 @@ def _first_refusal(errors: list[Exception], settings: Settings) -> tuple[str, Ex
         if message := _refusal(error, settings, last=hang_ups == _HANG_UPS):
             return message, error
     return None
+
+
+@contextlib.contextmanager
+def explained(settings: Settings) -> Iterator[None]:
+    """Add to an `UnavailableError` why connections failed, which kafka-python only logs."""
+    with _logged_errors() as errors:
+        try:
+            yield
+        except UnavailableError as error:
+            if (reason := _reason(errors, settings)) is None:
+                raise
+            raise UnavailableError(f"{error}; {reason}") from error
+
+
+def _reason(errors: Iterable[Exception], settings: Settings) -> str | None:
+    """Return the meaning of the first refusal, or the last failure to connect."""
+    reason = None
+    for error in errors:
+        if message := _refusal(error, settings, last=False):
+            return f"Kafka at {settings.kafka_bootstrap_servers} {message}"
+        if isinstance(error, KafkaConnectionError):
+            reason = str(error)
+    return reason
 
 
 def _refusal(error: Exception, settings: Settings, *, last: bool) -> str | None:

@@ -32,6 +32,7 @@ from worker.kafka.connection import (
     new_consumer,
 )
 from worker.kafka.records import Batch, Lag, PositionReset, Record
+from worker.kafka.security import explained
 from worker.kafka.topics import is_missing
 from worker.kafka.unpack import one_allowance
 from worker.kafka.workarounds import (
@@ -40,6 +41,7 @@ from worker.kafka.workarounds import (
     end_offsets,
     fetch_commits,
     poll_readable,
+    positions,
     seek_to_commit,
     topic_life,
 )
@@ -345,7 +347,7 @@ class KafkaSource:
             UnavailableError: if the topic does not exist.
             DependencyError: from Kafka.
         """
-        with kafka_errors("look for the ends of the partitions"):
+        with explained(self._settings), kafka_errors("look for the ends of the partitions"):
             self.connect()
             if self._member is None:
                 self._seek_to_commits()
@@ -353,10 +355,14 @@ class KafkaSource:
             if not partitions:
                 self._check_topic()
                 return {}
+            ends = self._ends(partitions)
+            found = positions(self._consumer, _OFFSETS_TIMEOUT_MS)
             return {
-                (partition.topic, partition.partition): self._behind(partition, position, stable)
-                for partition, stable in self._ends(partitions).items()
-                if (position := self._position(partition)) is not None
+                (partition.topic, partition.partition): self._behind(
+                    partition, found[partition], stable
+                )
+                for partition, stable in ends.items()
+                if partition in found
             }
 
     def _check_topic(self) -> None:
@@ -379,10 +385,6 @@ class KafkaSource:
         readable = max(0, stable - position)
         held_back = end - max(stable, position)
         return Lag(readable + held_back, held_back)
-
-    def _position(self, partition: Any) -> int | None:
-        position: int | None = self._consumer.position(partition, timeout_ms=_OFFSETS_TIMEOUT_MS)
-        return position
 
     def close(self) -> None:
         """Leave the group, so that its partitions move at once, unless membership is static."""

@@ -163,7 +163,25 @@ def seek_to_commit(consumer: Any, partition: Any, commit: Any) -> None:
     filled again skips the records that took the lost offsets.
     Seen: 3.0.12. Test: `test_a_log_that_was_cut_and_filled_again_is_read_from_the_cut`.
     """
-    consumer._subscription.seek(partition, commit)
+    _subscription(consumer).seek(partition, commit)
+
+
+def positions(consumer: Any, timeout_ms: int) -> dict[Any, int]:
+    """Return the next offset of each assigned partition, without those that have none yet.
+
+    Fault: `position` goes through all partitions to answer for one.
+    Seen: 3.0.12. Test: `test_the_positions_of_many_partitions_are_asked_for_once`.
+    """
+    subscription = _subscription(consumer)
+    found = subscription.all_consumed_offsets()
+    if without := consumer.assignment() - found.keys():
+        consumer.position(without.pop(), timeout_ms=timeout_ms)  # waits for all that are missing
+        found = subscription.all_consumed_offsets()
+    return {partition: position.offset for partition, position in found.items()}
+
+
+def _subscription(consumer: Any) -> Any:
+    return consumer._subscription
 
 
 def _coordinator(consumer: Any) -> Any:
