@@ -1,20 +1,24 @@
 """What several tests need: a trained model, a real Kafka, a W&B server, the published data set."""
 
 import fcntl
+import hashlib
 import json
 import os
+import platform
+import shutil
 import sys
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pooch
 import pytest
 from hypothesis import HealthCheck, settings
 
 from shared.bundle.load import Bundle, load_bundle
 from shared.errors import DependencyError
-from shared.registry.base import PRODUCTION
 from shared.registry.folder import FolderRegistry
 from tests.missing import skip_or_fail
 from tests.wandb.server.server import WandbServer, environment
@@ -69,26 +73,54 @@ def published() -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Train the three models of recipe `tuned` on the sample, with the program itself.
 
-    The first process of the tests that needs them trains them, the others wait for it.
+    The first process that needs them trains them, the others wait for it. Outside CI, later runs of
+    the tests take them from the user's cache until something changes that a training depends on.
     """
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    folder = root / "trained"
-    folder.mkdir(exist_ok=True)
-    registry = FolderRegistry(folder / "registry")
-    with (root / "trained.lock").open("w") as lock:
+    if os.environ.get("CI"):
+        root = tmp_path_factory.getbasetemp()
+        kept = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    else:
+        kept = Path(pooch.os_cache("tweet-triage-tests"))
+        kept.mkdir(parents=True, exist_ok=True)
+    made = kept / f"trained-{digest_of_training()}"
+    with (kept / "trained.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not registry.folder.exists() or PRODUCTION not in registry.aliases():
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("TRIAGE_REGISTRY", registry.url)
-                arguments = ["train", "--data", str(SAMPLE), "--recipe", "tuned"]
-                arguments += ["--bundles", str(folder / "bundles")]
-                arguments += ["--test-out", str(folder / "held_out.csv")]
-                assert trainer_cli.main([*arguments, "--json", str(folder / "figures.json")]) == 0
-            registry.promote("candidate")
+        if not made.exists():
+            train_on_sample(kept / "unfinished").rename(made)
+            for old in sorted(kept.glob("trained-*"), key=lambda path: path.stat().st_mtime)[:-3]:
+                shutil.rmtree(old)
+        folder = tmp_path_factory.mktemp("trained")
+        shutil.copytree(made, folder, dirs_exist_ok=True)
     figures = json.loads((folder / "figures.json").read_text())
+    registry = FolderRegistry(folder / "registry")
     return Trained(registry, folder / "bundles", folder / "held_out.csv", figures)
+
+
+def train_on_sample(folder: Path) -> Path:
+    """Train on the sample, promote the best model, and return the folder of all that was made."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    registry = FolderRegistry(folder / "registry")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIAGE_REGISTRY", registry.url)
+        arguments = ["train", "--data", str(SAMPLE), "--recipe", "tuned"]
+        arguments += ["--bundles", str(folder / "bundles")]
+        arguments += ["--test-out", str(folder / "held_out.csv")]
+        assert trainer_cli.main([*arguments, "--json", str(folder / "figures.json")]) == 0
+    registry.promote("candidate")
+    return folder
+
+
+def digest_of_training() -> str:
+    """Return a hash of what a training depends on: code, sample, packages, Python and system."""
+    packages = sorted(f"{package.name} {package.version}" for package in distributions())
+    digest = hashlib.sha256(repr((sys.version, platform.platform(), packages)).encode())
+    code = [path for name in ("shared", "trainer") for path in (ROOT / name).rglob("*")]
+    for path in sorted([SAMPLE, Path(__file__), *code]):
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(f"{path.relative_to(ROOT)} {path.stat().st_size} ".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from tests.conftest import Trained
 TEXTS = ["Forest fire near La Ronge #wildfire", "this weekend was on fire @you", "so 2.5 &amp;"]
 
 
+@pytest.mark.slow
 def test_the_plain_way_gives_the_scorers_probabilities(trained: Trained) -> None:
     for manifest in trained.bundles.glob(f"*/{MANIFEST}"):
         bundle = load_bundle(manifest.parent)

@@ -378,7 +378,11 @@ def test_only_a_trusted_proxy_names_the_user(make: Callable[..., Setup]) -> None
 
 def test_requests_are_limited_by_client(setup: Setup) -> None:
     client = setup.client(client=("10.0.0.1", 1))
-    answers = {client.get("/list").status_code for _ in range(260)}
+    answers: set[int] = set()
+    for _ in range(2000):  # a slow machine may send more than the limit before it is refused
+        answers.add(client.get("/list").status_code)
+        if 429 in answers:
+            break
     assert answers == {200, 429}
     assert setup.client(client=("10.0.0.2", 1)).get("/list").status_code == 200
 

@@ -45,7 +45,12 @@ def strict(wrong_port: int) -> Iterator[LocalKafka]:
 
 
 @pytest.fixture
-def settings(strict: LocalKafka, request: pytest.FixtureRequest) -> Settings:
+def settings(kafka: LocalKafka, request: pytest.FixtureRequest) -> Settings:
+    return settings_of(kafka, request.node.name.replace("_", "-"), partitions=1)
+
+
+@pytest.fixture
+def strict_settings(strict: LocalKafka, request: pytest.FixtureRequest) -> Settings:
     return settings_of(strict, request.node.name.replace("_", "-"), partitions=1)
 
 
@@ -72,17 +77,20 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sink, "_SECONDS", 3)
 
 
-def test_an_address_that_is_advertised_wrongly(settings: Settings, wrong_port: int) -> None:
-    settings = msgspec.structs.replace(settings, kafka_bootstrap_servers=f"127.0.0.1:{wrong_port}")
+@pytest.mark.slow
+def test_an_address_that_is_advertised_wrongly(strict_settings: Settings, wrong_port: int) -> None:
+    server = f"127.0.0.1:{wrong_port}"
+    settings = msgspec.structs.replace(strict_settings, kafka_bootstrap_servers=server)
     with pytest.raises(UnavailableError, match=r"answers.*: 127\.0\.0\.1:1: .*advertised.listen"):
         new_consumer(settings)
 
 
-def test_a_limit_of_transactions(settings: Settings) -> None:
+@pytest.mark.slow
+def test_a_limit_of_transactions(strict_settings: Settings) -> None:
     with pytest.raises(
         DependencyError, match=r"transaction.max.timeout.ms.*at least 10000"
     ) as said:
-        KafkaSink(settings, lambda _: None).connect()
+        KafkaSink(strict_settings, lambda _: None).connect()
     assert not isinstance(said.value, UnavailableError)  # it ends, and does not try for ever
 
 
@@ -100,9 +108,9 @@ def test_a_group_of_other_members(settings: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_a_group_that_is_full(settings: Settings) -> None:
+def test_a_group_that_is_full(strict_settings: Settings) -> None:
     with ExitStack() as stack:
-        members = [stack.enter_context(closing(KafkaSource(settings))) for _ in range(3)]
+        members = [stack.enter_context(closing(KafkaSource(strict_settings))) for _ in range(3)]
 
         with pytest.raises(UnavailableError, match=r"group\.max\.size"):
             wait_for(lambda: any(member.receive(0.1, 10) is not None for member in members))

@@ -95,6 +95,7 @@ def test_a_threshold_that_the_bundle_lacks_is_named(
     assert (code, lines[-1].split(":")[0]) == (4, "failed  threshold"), lines
 
 
+@pytest.mark.slow
 def test_each_right_that_is_missing_is_named(secured: SecuredKafka, trained: Trained) -> None:
     settings = settings_of(secured.kafka, "check-rights")
     environment = environment_of(settings, trained) | secured.environment("SCRAM")
@@ -122,6 +123,7 @@ def test_each_right_that_is_missing_is_named(secured: SecuredKafka, trained: Tra
     assert set(statuses(settings).values()) == {"ok"}
 
 
+@pytest.mark.slow
 def test_a_topic_that_the_user_may_not_see_is_not_called_missing(secured: SecuredKafka) -> None:
     settings = settings_of(secured.kafka, "check-unseen")
     secured.add_user("stranger")

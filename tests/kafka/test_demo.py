@@ -139,6 +139,7 @@ def test_own_columns_and_what_training_says_of_them(tmp_path: Path) -> None:
     assert list(demo.scratch.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_stop_ends_the_broker_and_removes_its_data(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path))

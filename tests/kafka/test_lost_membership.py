@@ -67,6 +67,7 @@ def stalled(settings: Settings, feed: Feed) -> Iterator[Stalled]:
         yield Stalled(settings, feed, source)
 
 
+@pytest.mark.slow
 def test_a_member_that_stood_still_does_not_drive_out_its_replacement(stalled: Stalled) -> None:
     # It is not polled while the other one comes back, and must not be done without in turn.
     settings = structs.replace(

@@ -82,6 +82,7 @@ def registry(trained: Trained, tmp_path: Path) -> FolderRegistry:
     return registry
 
 
+@pytest.mark.slow
 def test_every_metric_moves(
     kafka: LocalKafka, trained: Trained, registry: FolderRegistry, tmp_path: Path
 ) -> None:

@@ -274,7 +274,12 @@ def test_a_rotated_token_file_is_taken(
     [
         ("SCRAM", SCRAM | {"TRIAGE_KAFKA_SASL_PASSWORD": "wr0ng"}, "TRIAGE_KAFKA_SASL_PASSWORD"),
         ("SCRAM", SCRAM | {"TRIAGE_KAFKA_SASL_USERNAME": "who"}, "TRIAGE_KAFKA_SASL_USERNAME"),
-        ("SCRAM", SCRAM | {"TRIAGE_KAFKA_SASL_MECHANISM": "PLAIN"}, "TRIAGE_KAFKA_SASL_MECHANISM"),
+        pytest.param(
+            "SCRAM",
+            SCRAM | {"TRIAGE_KAFKA_SASL_MECHANISM": "PLAIN"},
+            "TRIAGE_KAFKA_SASL_MECHANISM",
+            marks=pytest.mark.slow,
+        ),
         (
             "PLAIN",
             SCRAM
@@ -298,15 +303,17 @@ def test_a_rotated_token_file_is_taken(
             "TRIAGE_KAFKA_SSL_CERTIFICATE_FILE",
         ),
         ("TLS", {"TRIAGE_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}, "TRIAGE_KAFKA_SECURITY_PROTOCOL"),
-        (
+        pytest.param(
             "CLEAR",
             SCRAM | {"TRIAGE_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
             "TRIAGE_KAFKA_SECURITY_PROTOCOL",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "TLS",
             SCRAM | {"TRIAGE_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
             "TRIAGE_KAFKA_SECURITY_PROTOCOL",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -243,6 +243,7 @@ def test_a_rewind_to_an_unreadable_record_is_no_endless_loop(
             source.rewind()
 
 
+@pytest.mark.slow
 def test_a_member_does_not_forget_that_it_joins(kafka: LocalKafka) -> None:
     """It joins twice, because it hears of the partitions only then; and polls are short."""
     for n in range(8):

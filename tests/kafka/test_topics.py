@@ -79,6 +79,7 @@ def credentials(secured: SecuredKafka, user: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_the_topics_are_as_the_readme_says(secured: SecuredKafka) -> None:
     readme = (ROOT / "deploy" / "README.md").read_text()
     names = [
@@ -97,6 +98,7 @@ def test_the_topics_are_as_the_readme_says(secured: SecuredKafka) -> None:
         assert configs[name]["cleanup.policy"]["value"] == "delete"
 
 
+@pytest.mark.slow
 def test_everybody_does_his_work_with_these_rights(
     secured: SecuredKafka, trained: Trained, tmp_path: Path
 ) -> None:
@@ -135,6 +137,7 @@ def test_everybody_does_his_work_with_these_rights(
         wait_for(lambda: bool(consumer.poll(timeout_ms=500)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("user", "topic"),
     [(WORKER, JOB["INPUT_TOPIC"]), (SUBSCRIBER, JOB["ALERTS_TOPIC"])],
@@ -146,6 +149,7 @@ def test_nobody_writes_what_he_reads(secured: SecuredKafka, user: str, topic: st
         producer.send(topic, b"forged").get(timeout=30)
 
 
+@pytest.mark.slow
 def test_the_worker_does_not_read_alerts(secured: SecuredKafka) -> None:
     consumer = KafkaConsumer(**credentials(secured, WORKER), group_id=JOB["GROUP_ID"])
     consumer.subscribe([JOB["ALERTS_TOPIC"]])

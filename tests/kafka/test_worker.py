@@ -68,7 +68,9 @@ def predicted(trained: Trained, texts: list[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+@pytest.mark.parametrize(
+    "delivery", ["exactly-once", pytest.param("at-least-once", marks=pytest.mark.slow)]
+)
 def test_the_account_of_5000_tweets_is_exact(
     kafka: LocalKafka, trained: Trained, tmp_path: Path, delivery: str
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +101,7 @@ def burst(copies: bool) -> list[Batch]:
     return batches
 
 
+@pytest.mark.slow
 def test_weighted_choices_estimate_totals_of_the_stream_without_bias() -> None:
     for copies in (False, True):
         batches = burst(copies)

@@ -39,7 +39,8 @@ from tests.shared.model.specs import (
 
 TABLE_SIZE = 1000
 SETTINGS = TextSettings(num_words=310, keep_unknown=True, rewrite=True)
-SPECS = [*TOKENS, UNMASKED[0], UNMASKED[4], MASKED[3]]
+QUICK = [*TOKENS, UNMASKED[0]]
+SPECS = [*QUICK, UNMASKED[4], MASKED[3]]
 
 
 def rounds() -> list[list[str]]:
@@ -80,7 +81,11 @@ def check(spec: Architecture) -> None:
     assert largest > 2 * 1100 - 1024  # and the one before was too large for the first size
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=name_of)
+@pytest.mark.parametrize(
+    "spec",
+    [*QUICK, *(pytest.param(spec, marks=pytest.mark.slow) for spec in SPECS[len(QUICK) :])],
+    ids=name_of,
+)
 def test_logits_agree(spec: Architecture) -> None:
     check(spec)
 

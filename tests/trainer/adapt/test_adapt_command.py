@@ -59,6 +59,7 @@ def test_labels_from_standard_input_become_a_candidate(
         assert f"| {labels} | {row['roc_auc']} |" in card
 
 
+@pytest.mark.slow
 def test_the_gate_compares_labels_and_the_test_part(
     program: Program, registry: FolderRegistry
 ) -> None:

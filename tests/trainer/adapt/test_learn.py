@@ -65,6 +65,7 @@ def test_the_same_labels_give_the_same_weights(folder: Path, adapted: Adapted) -
         np.testing.assert_array_equal(weight, adapted.weights[path])
 
 
+@pytest.mark.slow
 def test_a_tenth_of_wrong_labels_does_little_harm(folder: Path) -> None:
     texts, labels = make_tweets(100, seed=4)
     wrong = [1 - label if number % 10 == 3 else label for number, label in enumerate(labels)]
@@ -77,8 +78,8 @@ def test_a_tenth_of_wrong_labels_does_little_harm(folder: Path) -> None:
     ("labels", "reason"),
     [
         ([1, 0, 1, 0, 1], "expected 20 labelled tweets or more"),
-        ([1] * 40, "found 40 relevant and 0 others"),
-        ([1] * 38 + [0] * 2, "3 of each label"),
+        pytest.param([1] * 40, "found 40 relevant and 0 others", marks=pytest.mark.slow),
+        pytest.param([1] * 38 + [0] * 2, "3 of each label", marks=pytest.mark.slow),
     ],
 )
 def test_labels_that_are_too_few_are_refused(
@@ -124,6 +125,7 @@ def test_a_model_that_becomes_worse_is_refused() -> None:
         check(logits(38), logits(50))
 
 
+@pytest.mark.slow
 def test_labels_that_contradict_each_other_are_refused(trained: Trained) -> None:
     texts, labels = make_tweets(40, seed=7)
     contradicting = [*labels, *(1 - label for label in labels)]

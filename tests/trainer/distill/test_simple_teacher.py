@@ -41,6 +41,7 @@ def test_the_teacher_ranks_tweets_that_it_did_not_learn() -> None:
     np.testing.assert_array_equal(teacher.teach(rows, test), found)
 
 
+@pytest.mark.slow
 def test_no_figure_is_of_a_teacher_that_saw_the_tweet() -> None:
     """Labels that are drawn at random cannot be predicted."""
     dataset = read_dataset(SAMPLE)

@@ -67,6 +67,7 @@ def test_training_shows_and_keeps_it(trained: Trained) -> None:
     assert figures["roc_auc"] == baseline["figures"]["roc_auc"]["value"]
 
 
+@pytest.mark.slow
 def test_report_shows_it_on_the_test_part(
     program: Program, trained: Trained, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_nothing_of_a_group_is_trained_on() -> None:
         assert one.figures["accuracy"].value == pytest.approx(accuracy)
 
 
+@pytest.mark.slow
 def test_program_measures_what_it_left_out(program: Program, few: Path, tmp_path: Path) -> None:
     with few.open(encoding="utf-8", newline="") as file:
         header, *records = csv.reader(file)

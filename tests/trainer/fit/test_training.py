@@ -246,6 +246,7 @@ class TestTiny:
         assert plain.models[FEED_FORWARD].manifest.calibration == Calibration()
         assert first.models[FEED_FORWARD].manifest.calibration != Calibration()
 
+    @pytest.mark.slow
     def test_best_epoch_is_kept_only_if_the_recipe_says_so(self, run: Runner) -> None:
         # The rate is constant, so that an epoch does not depend on how many come after it, and
         # far too high, so that the loss goes up and down.
@@ -271,6 +272,7 @@ class TestTiny:
         assert last["val_accuracy"] == pytest.approx(manifest.metrics["validation"]["accuracy"])
         assert plain.events.epochs == manifest.epochs
 
+    @pytest.mark.slow
     def test_places_names_teach_nothing_where_other_words_do(self, run: Runner) -> None:
         def brier(relevant: str, other: str) -> float:
             words = random.Random(1)

@@ -180,6 +180,7 @@ def test_pictures_lie_beside_the_page(folder: Path) -> None:
         assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
+@pytest.mark.slow
 def test_versions_of_the_registry_on_other_data(
     program: Program, registry: FolderRegistry, trained: Trained, tmp_path: Path
 ) -> None:
@@ -202,6 +203,7 @@ def test_versions_of_the_registry_on_other_data(
     assert [model["near_duplicates"] for model in report["models"]] == [0, 0]
 
 
+@pytest.mark.slow
 def test_repeats_in_other_data_are_measured_once(
     program: Program, trained: Trained, tmp_path: Path
 ) -> None:
@@ -243,7 +245,7 @@ def test_model_that_saw_the_rows_is_named(
     assert "#differences" not in page
 
 
-@pytest.mark.parametrize("out", ["file", "file/report"])
+@pytest.mark.parametrize("out", ["file", pytest.param("file/report", marks=pytest.mark.slow)])
 def test_report_that_cannot_be_written_is_refused(
     program: Program, trained: Trained, tmp_path: Path, out: str
 ) -> None:
