@@ -82,18 +82,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     else:
         kept = Path(pooch.os_cache("tweet-triage-tests"))
         kept.mkdir(parents=True, exist_ok=True)
-    made = kept / f"trained-{digest_of_training()}"
+    made, unfinished = kept / f"trained-{digest_of_training()}", kept / "unfinished"
     with (kept / "trained.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            train_on_sample(kept / "unfinished").rename(made)
+            train_on_sample(unfinished).rename(made)
             for old in sorted(kept.glob("trained-*"), key=lambda path: path.stat().st_mtime)[:-3]:
                 shutil.rmtree(old)
         folder = tmp_path_factory.mktemp("trained")
         shutil.copytree(made, folder, dirs_exist_ok=True)
-    figures = json.loads((folder / "figures.json").read_text())
+    text = (folder / "figures.json").read_text().replace(str(unfinished), str(folder))
     registry = FolderRegistry(folder / "registry")
-    return Trained(registry, folder / "bundles", folder / "held_out.csv", figures)
+    return Trained(registry, folder / "bundles", folder / "held_out.csv", json.loads(text))
 
 
 def train_on_sample(folder: Path) -> Path:

@@ -50,6 +50,7 @@ def test_the_pinned_requirements_are_current(
     } & absent == set()
 
 
+@pytest.mark.slow
 def test_the_image_s_python_has_a_wheel_of_everything(tmp_path: Path, uv: str) -> None:
     """Which would else be found out when the image is built; nothing is downloaded for it."""
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()

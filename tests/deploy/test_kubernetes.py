@@ -46,6 +46,7 @@ def test_every_manifest_keeps_its_schema(folder: str) -> None:
             check(manifest)
 
 
+@pytest.mark.slow
 def test_a_slip_would_be_found() -> None:
     deployment = copy.deepcopy(one("overlays/cpu", "Deployment"))
     container = deployment["spec"]["template"]["spec"]["containers"][0]

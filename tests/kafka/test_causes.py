@@ -124,6 +124,7 @@ def test_a_clock_that_is_wrong(settings: Settings) -> None:
         deliver(settings, "narrow")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_topic_that_is_missing(settings: Settings) -> None:
     settings = msgspec.structs.replace(settings, delivery="at-least-once")

@@ -71,6 +71,7 @@ def test_wrong_settings_end_it_at_once(kafka: LocalKafka) -> None:
     assert line.startswith("failed  settings: settings: TRIAGE_BATCH_SIZE='many'")
 
 
+@pytest.mark.slow
 def test_without_a_broker_the_bundle_is_checked_all_the_same(trained: Trained) -> None:
     environment = {"TRIAGE_REGISTRY": trained.registry.url}
     environment["TRIAGE_KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"

@@ -27,7 +27,9 @@ def ingest(settings: Settings, cache: Path, *arguments: str, lines: bytes = b"")
     return done.stdout.decode()
 
 
-@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+@pytest.mark.parametrize(
+    "delivery", ["exactly-once", pytest.param("at-least-once", marks=pytest.mark.slow)]
+)
 def test_it_continues_after_it_was_killed(kafka: LocalKafka, tmp_path: Path, delivery: str) -> None:
     settings = settings_of(kafka, f"ingest-{delivery}")
     path = tmp_path / "archive.jsonl.gz"

@@ -101,6 +101,7 @@ def test_every_recorded_series_and_every_panel_has_data(monitored: Monitored) ->
         monitored.publish()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_raises_no_progress_and_goes_on(monitored: Monitored) -> None:
     prometheus = monitored.prometheus
     wait_for(lambda: "TriageNoProgress" not in prometheus.firing())

@@ -6,6 +6,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from shared.errors import RecordError
 from tests.conftest import ROOT, SAMPLE
 from tests.deploy.kafka_tools import install_tools
@@ -22,6 +24,7 @@ def decoded(value: bytes) -> Decoded | RecordError:
         return error
 
 
+@pytest.mark.slow
 def test_it_replays_the_sample(kafka: LocalKafka, tmp_path: Path) -> None:
     settings = settings_of(kafka, "replayed", partitions=1)
     install_tools(tmp_path)

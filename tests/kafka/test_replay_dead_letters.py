@@ -70,6 +70,7 @@ def put_back_until_killed(settings: Settings) -> int:
     return len(ids(settings))
 
 
+@pytest.mark.slow
 def test_those_asked_for_go_and_what_cannot_go_stays(kafka: LocalKafka) -> None:
     settings = settings_of(kafka, "selected")
     unreadable = Record(settings.input_topic, 0, 0, error="CorruptRecordError")

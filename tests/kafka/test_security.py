@@ -273,14 +273,19 @@ def test_a_rotated_token_file_is_taken(
     ("listener", "change", "named"),
     [
         ("SCRAM", SCRAM | {"TRIAGE_KAFKA_SASL_PASSWORD": "wr0ng"}, "TRIAGE_KAFKA_SASL_PASSWORD"),
-        ("SCRAM", SCRAM | {"TRIAGE_KAFKA_SASL_USERNAME": "who"}, "TRIAGE_KAFKA_SASL_USERNAME"),
+        pytest.param(
+            "SCRAM",
+            SCRAM | {"TRIAGE_KAFKA_SASL_USERNAME": "who"},
+            "TRIAGE_KAFKA_SASL_USERNAME",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "SCRAM",
             SCRAM | {"TRIAGE_KAFKA_SASL_MECHANISM": "PLAIN"},
             "TRIAGE_KAFKA_SASL_MECHANISM",
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "PLAIN",
             SCRAM
             | {
@@ -288,6 +293,7 @@ def test_a_rotated_token_file_is_taken(
                 "TRIAGE_KAFKA_SASL_PASSWORD": "wr0ng",
             },
             "TRIAGE_KAFKA_SASL_PASSWORD",
+            marks=pytest.mark.slow,
         ),
         ("TLS", {"TRIAGE_KAFKA_SSL_CA_FILE": "stranger.pem"}, "TRIAGE_KAFKA_SSL_CA_FILE"),
         ("EXPIRED", {}, "certificate has expired"),
@@ -338,6 +344,7 @@ def test_a_wrong_name_is_refused(secured: SecuredKafka, settings: Settings) -> N
     refused(settings, environment, "TRIAGE_KAFKA_BOOTSTRAP_SERVERS the name")
 
 
+@pytest.mark.slow
 def test_an_expired_token_is_refused(
     secured: SecuredKafka, settings: Settings, tmp_path: Path
 ) -> None:

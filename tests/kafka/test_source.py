@@ -46,6 +46,7 @@ def corrupt(kafka: LocalKafka, settings: Settings, places: list[Place]) -> None:
         file.write(content)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_unpacked_is_one_place_each_and_nothing_else_is_lost(
     kafka: LocalKafka, settings: Settings, feed: Feed
 ) -> None:

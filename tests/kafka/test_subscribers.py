@@ -137,6 +137,7 @@ def test_committed_once_aborted_never(
     assert (tmp_path / "two").read_text() == f'after\t0.75\t"text\\nof after"{os.linesep}'
 
 
+@pytest.mark.slow
 def test_the_console_consumer_shows_committed_alerts_as_they_come(
     kafka: LocalKafka, tmp_path: Path
 ) -> None:

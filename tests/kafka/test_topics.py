@@ -22,6 +22,8 @@ from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
 from worker.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "deploy" / "kubernetes" / "topics"
 TWEET = b"Forest fire near La Ronge, two villages evacuated"
 
@@ -79,7 +81,6 @@ def credentials(secured: SecuredKafka, user: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.slow
 def test_the_topics_are_as_the_readme_says(secured: SecuredKafka) -> None:
     readme = (ROOT / "deploy" / "README.md").read_text()
     names = [
@@ -98,7 +99,6 @@ def test_the_topics_are_as_the_readme_says(secured: SecuredKafka) -> None:
         assert configs[name]["cleanup.policy"]["value"] == "delete"
 
 
-@pytest.mark.slow
 def test_everybody_does_his_work_with_these_rights(
     secured: SecuredKafka, trained: Trained, tmp_path: Path
 ) -> None:
@@ -137,7 +137,6 @@ def test_everybody_does_his_work_with_these_rights(
         wait_for(lambda: bool(consumer.poll(timeout_ms=500)))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("user", "topic"),
     [(WORKER, JOB["INPUT_TOPIC"]), (SUBSCRIBER, JOB["ALERTS_TOPIC"])],
@@ -149,7 +148,6 @@ def test_nobody_writes_what_he_reads(secured: SecuredKafka, user: str, topic: st
         producer.send(topic, b"forged").get(timeout=30)
 
 
-@pytest.mark.slow
 def test_the_worker_does_not_read_alerts(secured: SecuredKafka) -> None:
     consumer = KafkaConsumer(**credentials(secured, WORKER), group_id=JOB["GROUP_ID"])
     consumer.subscribe([JOB["ALERTS_TOPIC"]])

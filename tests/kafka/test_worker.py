@@ -142,7 +142,7 @@ def test_kill_and_restart_lose_and_double_nothing(
         before = worker.log()
     assert "stopped" in before
     with running(environment, tmp_path / "third") as worker:
-        wait_for(lambda: len(read_all(settings, settings.alerts_topic)) >= 6000)
+        wait_for(lambda: len(read_all(settings, settings.alerts_topic)) >= 6000, every=1)
         assert worker.stop(signal.SIGINT) == 0
     alerts = [decode_alert(value) for value, _ in read_all(settings, settings.alerts_topic)]
     assert sorted(map(source_of, alerts)) == sorted(identifiers)

@@ -64,6 +64,7 @@ def test_labels_of_several_kinds_are_options(program: Program, own: Path) -> Non
     assert "left out: 'unsure' (20)" in ran.err
 
 
+@pytest.mark.slow
 def test_bundle_has_the_defaults(
     program: Program, own: Path, registered: str, tmp_path: Path
 ) -> None:

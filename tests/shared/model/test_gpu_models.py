@@ -39,8 +39,8 @@ from tests.shared.model.specs import (
 
 TABLE_SIZE = 1000
 SETTINGS = TextSettings(num_words=310, keep_unknown=True, rewrite=True)
-QUICK = [*TOKENS, UNMASKED[0]]
-SPECS = [*QUICK, UNMASKED[4], MASKED[3]]
+QUICK = [TOKENS[0], TOKENS[-1], UNMASKED[0]]
+SPECS = [*QUICK, *TOKENS[1:-1], UNMASKED[4], MASKED[3]]
 
 
 def rounds() -> list[list[str]]:

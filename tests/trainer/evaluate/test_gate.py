@@ -203,6 +203,7 @@ class TestOnData:
         else:
             refused(ran, registry, f"version 2 (LSTM) {said} (the test part), more than 25%")
 
+    @pytest.mark.slow
     def test_production_that_was_trained_on_the_candidate_s_test_part(
         self, program: Program, registry: FolderRegistry, make: Make
     ) -> None:
@@ -218,6 +219,7 @@ class TestOnData:
         assert "92 tweets that are new to both" in ran.out
         assert registry.aliases()["production"] == 3
 
+    @pytest.mark.slow
     def test_file_that_grew_around_the_training_rows_is_refused(
         self, program: Program, registry: FolderRegistry, make: Make, tmp_path: Path
     ) -> None:

@@ -292,6 +292,7 @@ class TestTiny:
         assert brier("garden", "river") < 0.05
         assert brier("Nevada", "Ohio") > 0.15
 
+    @pytest.mark.slow
     def test_an_epoch_is_told_as_a_whole(self, run: Runner) -> None:
         # Nothing is learned or dropped, so that all batches meet the same model.
         recipe = tiny_recipe(learning_rate=1e-12, batch_size=16, calibrate=False)
@@ -302,6 +303,7 @@ class TestTiny:
         told = [epoch["accuracy"] for epoch in manifest.epochs]
         assert told == pytest.approx([manifest.metrics["train"]["accuracy"]] * 2)
 
+    @pytest.mark.slow
     def test_a_small_data_set_gets_more_epochs(self, run: Runner) -> None:
         trained = run(tiny_recipe(epochs=1, least_steps=5, batch_size=64))
         epoch = -(-len(split(tiny_dataset(), 0.1, 1).train) // 64)

@@ -228,6 +228,7 @@ def test_other_data_is_not_what_a_model_was_trained_on(
     program("report", *arguments, "--other-data").is_refused(2, "--other-data", "LSTM", SAMPLE.name)
 
 
+@pytest.mark.slow
 def test_model_that_saw_the_rows_is_named(
     program: Program, trained: Trained, tmp_path: Path
 ) -> None:
@@ -245,7 +246,8 @@ def test_model_that_saw_the_rows_is_named(
     assert "#differences" not in page
 
 
-@pytest.mark.parametrize("out", ["file", pytest.param("file/report", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("out", ["file", "file/report"])
 def test_report_that_cannot_be_written_is_refused(
     program: Program, trained: Trained, tmp_path: Path, out: str
 ) -> None:

@@ -20,6 +20,8 @@ from trainer.evaluate.metrics import METRICS
 from trainer.report.contents import contents
 from trainer.report.write import write_report
 
+pytestmark = pytest.mark.slow
+
 WIDTHS = (1280, 400)
 
 HOST = """<!doctype html><meta charset="utf-8"><body>

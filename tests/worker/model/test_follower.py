@@ -37,7 +37,7 @@ class Place(msgspec.Struct):
 
     def add(self, name: str, threshold: float = 0.5, **points: float) -> str:
         """Register a copy of a trained bundle, and return its number."""
-        folder = self.bundles.parent / "changed"
+        folder = self.cache.parent / "changed"
         shutil.copytree(self.bundles / name, folder)
         stated = {f"{point}-90": {"threshold": at, "figures": {}} for point, at in points.items()}
         edit_manifest(folder, threshold=threshold, operating_points=stated)
@@ -47,7 +47,7 @@ class Place(msgspec.Struct):
 
     def add_one_that_forgot(self, name: str) -> str:
         """Register a bundle that verifies but does not reproduce its golden probabilities."""
-        folder = shutil.copytree(self.bundles / name, self.bundles.parent / "changed")
+        folder = shutil.copytree(self.bundles / name, self.cache.parent / "changed")
         golden = json.loads((folder / GOLDEN).read_text())
         golden[3]["probability"] = 1 - golden[3]["probability"]
         replace_file(folder, GOLDEN, json.dumps(golden).encode())
@@ -67,9 +67,8 @@ class Place(msgspec.Struct):
 @pytest.fixture
 def place(trained: Trained, tmp_path: Path) -> Place:
     """Return a registry with version 1, the feed-forward model, in production."""
-    shutil.copytree(trained.bundles, tmp_path / "bundles")
     registry = FolderRegistry(tmp_path / "registry")
-    place = Place(registry, tmp_path / "cache", tmp_path / "bundles", [])
+    place = Place(registry, tmp_path / "cache", trained.bundles, [])
     registry.promote(place.add(FEED_FORWARD))
     return place
 
