@@ -66,6 +66,18 @@ def test_the_image_runs_the_worker_without_privileges(
     assert log.read_text().strip()
 
 
+def test_the_desk_s_image_runs_its_program(images: Images, tmp_path: Path) -> None:
+    name = images.build("desk")
+    print(f"{images.size(name):,} bytes")
+    configuration = json.loads(images.configuration(name))["OCIv1"]["config"]
+    assert configuration["User"] == f"{USER}:{USER}"
+    assert configuration["Cmd"] == ["desk"]
+    log = tmp_path / "log"
+    done = images.start(name, log, ["triage-worker", "desk", "--help"]).wait(120)
+    assert done == 0, log.read_text()
+    assert "triage-worker desk" in log.read_text()
+
+
 def test_a_worker_does_its_work_in_the_cpu_image(
     images: Images, cpu: str, kafka: LocalKafka, trained: Trained, port: int, tmp_path: Path
 ) -> None:
