@@ -11,6 +11,7 @@ from worker.commands.check import check
 from worker.commands.create_topics import create_topics
 from worker.commands.demo import demo
 from worker.commands.desk import desk
+from worker.commands.estimates import estimates
 from worker.commands.ingest import ingest
 from worker.commands.kafka import kafka
 from worker.commands.label import label
@@ -33,6 +34,7 @@ app.command(alerts)
 app.command(desk)
 app.command(label)
 app.command(labels)
+app.command(estimates)
 app.command(replay_dead_letters)
 app.command(settings)
 app.command(kafka)

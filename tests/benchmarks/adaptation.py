@@ -161,8 +161,9 @@ def _dataset(event: Event, rows: Indices, labels: npt.NDArray[np.int8]) -> Datas
 
 
 def _unknown_shares(scorer: Scorer, texts: list[str]) -> npt.NDArray[np.float64]:
-    encoded = [scorer.encode([text]) for text in texts]
-    return np.array([scorer.unknown_words(one) / max(len(one.ids), 1) for one in encoded])
+    encoded = scorer.encode(texts)
+    shares: npt.NDArray[np.float64] = scorer.unknown_words(encoded) / np.maximum(encoded.lengths, 1)
+    return shares
 
 
 def _review(

@@ -26,6 +26,8 @@ from worker.desk.store import Store
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
 from worker.kafka.topics import create_topics
+from worker.labels import read_labels
+from worker.live import live_figures, read_review_tweets
 from worker.messages.alert import decode_alert
 from worker.messages.label import Label, Verdict, decode_label, encode_label, label_key
 from worker.messages.review import REASONS, decode_review_tweet
@@ -59,6 +61,12 @@ def label_what_the_desk_asks_for(
         assert estimate.recall.low <= estimate.recall.value <= estimate.recall.high
         assert 0 <= estimate.recall.low < estimate.recall.high <= 1
         assert estimate.labelled == sampled
+        # What `triage-worker estimates` writes.
+        reviews, labels = read_review_tweets(settings, print), read_labels(settings, print)
+        (figures,) = live_figures(reviews, labels)
+        assert figures.labelled == sampled
+        assert figures.recall is not None
+        assert figures.recall.value == pytest.approx(estimate.recall.value)
     finally:
         feed.stop()
         labelling.close()

@@ -12,6 +12,8 @@ import pytest
 
 from shared.bundle.files import MANIFEST
 from shared.bundle.load import Bundle
+from shared.bundle.quality import Figure
+from shared.live import LiveFigures
 from shared.registry.folder import FolderRegistry
 from tests.conftest import ROOT, SAMPLE, Trained
 from tests.trainer.conftest import Program, Ran
@@ -73,6 +75,56 @@ class TestList:
             ],
             "history": [msgspec.structs.asdict(event) for event in registry.history()],
         }
+
+    @pytest.mark.parametrize("source", ["-", "live.jsonl"])
+    def test_live_figures_are_those_of_the_versions_digest(
+        self,
+        program: Program,
+        registry: FolderRegistry,
+        environment: pytest.MonkeyPatch,
+        tmp_path: Path,
+        source: str,
+    ) -> None:
+        environment.setenv("COLUMNS", "160")
+        (version,) = registry.versions()
+        own, other = (
+            LiveFigures(
+                model="LSTM",
+                version=1,
+                digest=digest,
+                tweets=9000.0,
+                labelled=80,
+                precision=Figure(value, value - 0.125, value + 0.0625),
+                recall=None,
+            )
+            for digest, value in ((version.digest, 0.625), ("f" * 64, 0.25))
+        )
+        lines = b"".join(msgspec.json.encode(one) + b"\n" for one in (own, other))
+        path = source if source == "-" else tmp_path / source
+        (tmp_path / "live.jsonl").write_bytes(lines)
+        ran = program("list", "--live", path, stdin=lines)
+        assert ran.code == 0
+        assert ran.err == (
+            f"warning: {path}: LSTM 1 ({'f' * 12}) is not a version of {registry.url}\n"
+        )
+        assert "0.625 (0.500 to 0.688)" in ran.out
+        assert "0.250" not in ran.out
+        assert "live: of the stream, estimated from labels of review tweets" in ran.out
+        ran = program("list", "--live", path, "--json", "-", stdin=lines)
+        (listed,) = json.loads(ran.out)["versions"]
+        assert listed["live"] == msgspec.to_builtins(own)
+
+    @pytest.mark.parametrize(
+        ("content", "named"),
+        [(None, "No such file"), (b"{}", "missing required"), (b"x", "--live")],
+    )
+    def test_live_figures_that_cannot_be_read_are_refused(
+        self, program: Program, tmp_path: Path, content: bytes | None, named: str
+    ) -> None:
+        path = tmp_path / "live.jsonl"
+        if content is not None:
+            path.write_bytes(content)
+        program("list", "--live", path).is_refused(3, str(path), "triage-worker estimates", named)
 
     def test_empty_registry(
         self, program: Program, environment: pytest.MonkeyPatch, tmp_path: Path
