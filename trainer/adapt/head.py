@@ -30,6 +30,10 @@ TRUST = 0.5
 """Factor of the network's logit in the prior mean: in a crisis that it does not know the network is
 too sure of itself. Of 1, 0.7, 0.5 and 0.35, chosen on nine crises."""
 
+TRUST_EVERYWHERE = 0.7
+"""The same for a head that counts in every text: the less the network counts, the more the head
+changes the ranking of other texts."""
+
 REFERENCE_DEVIATION = 0.25
 """Standard deviation of what the head may add to the logit of a reference text."""
 
@@ -117,6 +121,9 @@ class Learner:
             the text's label teaches nothing.
         references: texts to which the head should add nothing, for a head that counts everywhere:
             the prior is conditioned on that, with `REFERENCE_DEVIATION` as the noise.
+
+    Attributes:
+        trust: factor of the network's logit in the prior mean.
     """
 
     def __init__(
@@ -126,7 +133,8 @@ class Learner:
         in_scope: npt.NDArray[np.bool_],
         references: TextFeatures | None = None,
     ) -> None:
-        self._prior = TRUST * prior.astype(np.float64)
+        self.trust = TRUST if references is None else TRUST_EVERYWHERE
+        self._prior = self.trust * prior.astype(np.float64)
         self._scope = in_scope.astype(np.float64)
         self._word_scale = _column_scale(features.words, WORD_VARIANCE)
         self._ngram_scale = _column_scale(features.ngrams, NGRAM_VARIANCE)

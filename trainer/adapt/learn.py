@@ -21,7 +21,7 @@ from shared.model.architecture import Weights
 from shared.model.calibration import Calibration
 from shared.model.scorer import Scorer
 from trainer.adapt.graft import word_ids
-from trainer.adapt.head import TRUST, Learner, Values
+from trainer.adapt.head import Learner, Values
 from trainer.adapt.keywords import choose_keywords
 from trainer.adapt.network import Network
 from trainer.data.dataset import Dataset, Indices
@@ -47,7 +47,6 @@ STEPS = (25, 50, 100, 200, 400)
 """Numbers of labels at which the learning curve is measured, as far as there are so many."""
 
 _REFERENCES = 3000
-_REPLACED = 0.4
 _PENALTY = 2.0
 _SEED = 0
 
@@ -107,9 +106,10 @@ def adapt(network: Network, dataset: Dataset) -> Adapted:
     head = learner.head(labels)
     head = msgspec.structs.replace(head, bias=head.bias + shift / scale)
     weights = network.graft.with_head(
-        head, 1 / (TRUST * before.scale), word_ids(keywords, network.vocabulary).tolist()
+        head, 1 / (learner.trust * before.scale), word_ids(keywords, network.vocabulary).tolist()
     )
-    calibration = Calibration(scale * TRUST * before.scale, scale * TRUST * before.offset)
+    factor = scale * learner.trust
+    calibration = Calibration(factor * before.scale, factor * before.offset)
     return Adapted(
         network,
         weights,
@@ -146,25 +146,17 @@ def _keywords(network: Network, words: Sequence[set[str]]) -> list[str]:
 
 
 def _reference_texts(vocabulary: Sequence[str]) -> list[str]:
-    """Make texts as they come in any stream: behaviour's pairs with other words in some places.
+    """Make texts of any topic: behaviour's pairs, and random words in texts of the same lengths.
 
     The words follow Zipf's law, as the vocabulary is in order of frequency.
     """
     draw = random.Random(_SEED)
     words = vocabulary[2:]
     weights = [1 / rank for rank in range(3, len(words) + 3)]
-    sources = [text for pair in read_pairs() for text in (pair.relevant, pair.not_relevant)]
-    texts = list(sources)
+    texts = [text for pair in read_pairs() for text in (pair.relevant, pair.not_relevant)]
+    lengths = [len(text.split()) for text in texts]
     while len(texts) < _REFERENCES:
-        for source in sources:
-            chunks = source.split()
-            others = draw.choices(words, weights, k=len(chunks))
-            texts.append(
-                " ".join(
-                    other if draw.random() < _REPLACED else chunk
-                    for chunk, other in zip(chunks, others, strict=True)
-                )
-            )
+        texts += [" ".join(draw.choices(words, weights, k=length)) for length in lengths]
     return texts
 
 

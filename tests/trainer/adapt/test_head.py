@@ -29,7 +29,7 @@ def test_the_head_is_what_the_learner_predicts_by() -> None:
     for references in (None, REFERENCES):
         learner = Learner(TEXTS, PRIOR, EVERYWHERE, references)
         expected = learner.logits(ROWS, LABELS)
-        found = TRUST * PRIOR + TEXTS.apply(learner.head(LABELS))
+        found = learner.trust * PRIOR + TEXTS.apply(learner.head(LABELS))
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert found[:3].min() > found[3:].max()
 
