@@ -376,6 +376,13 @@ def test_only_a_trusted_proxy_names_the_user(make: Callable[..., Setup]) -> None
         assert client.get("/").status_code == 303
 
 
+def test_a_whole_team_signs_in_from_one_address(setup: Setup) -> None:
+    for number in range(30):
+        client = setup.client(client=("10.0.0.1", 1))
+        form = {"csrf": csrf_of(client.get("/sign-in").text), "name": f"analyst {number}"}
+        assert client.post("/sign-in", data=form).status_code == 303
+
+
 def test_requests_are_limited_by_client(setup: Setup) -> None:
     client = setup.client(client=("10.0.0.1", 1))
     answers: set[int] = set()

@@ -457,12 +457,12 @@ class Desk:
         back = view.local_path(request.query_params.get("next", "")) or "/"
         problem = None
         if request.method == "POST":
+            await self._check_form(request)
+            form = await request.form()
             client = request.client.host if request.client else ""
             if not self._logins.allow(client):
                 self._refused("rate")
                 raise HTTPException(429, "Too many attempts. Wait a minute, then try again.")
-            await self._check_form(request)
-            form = await request.form()
             name = clean_name(str(form.get("name", "")))
             if not name:
                 problem = "Enter your name: labels say who gave them."
@@ -473,6 +473,8 @@ class Desk:
                 log.warning("somebody at %s tried to sign in with a wrong token", client)
                 problem = "The token is wrong. Ask whoever runs the desk for it."
             else:
+                # A whole team may sign in from one address. Only failures count.
+                self._logins.give_back(client)
                 request.session["name"] = name
                 return RedirectResponse(back, 303)
         return self._render(
