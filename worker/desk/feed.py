@@ -157,5 +157,5 @@ class Feed:
     def not_ready(self) -> str | None:
         """Return the reason why the desk is not ready, or None."""
         if self.failed or self.waiting:
-            return self.failed or f"kafka: {self.waiting}"
+            return self.failed or self.waiting
         return None if self.caught_up else "the desk reads what is in the topics"

@@ -21,11 +21,12 @@ _TYPES = {
     "last": np.int64,
     "size": np.int32,
     "highest": np.float64,
-    "lang": np.int64,
-    "place": np.int64,
-    "model": np.int64,
+    "lang": np.int32,
+    "place": np.int32,
+    "model": np.int32,
 }
-"""Texts are kept as their hashes, so that a row has 52 bytes whatever it says."""
+"""Each different text has a code, so that a row has 40 bytes whatever it says."""
+_UNKNOWN = -1
 _GROWTH = 1.25
 
 
@@ -62,6 +63,7 @@ class IncidentIndex:
         """Forget all incidents."""
         with self._lock:
             self._columns: dict[str, NDArray[Any]] = _new_columns(1024)
+            self._codes: dict[str | None, int] = {}
             self._end = 1  # numbers are below it
             self.newest: int | None = None
             """When the newest alert was scored, in milliseconds."""
@@ -91,7 +93,9 @@ class IncidentIndex:
             columns["first"][at], columns["last"][at] = first, last
             columns["highest"][at] = highest
             for name, written in zip(("lang", "place", "model"), texts, strict=True):
-                columns[name][at] = [hash(text) for text in written]
+                columns[name][at] = [
+                    self._codes.setdefault(text, len(self._codes)) for text in written
+                ]
             columns["size"][at] = sizes
             self.newest = max(self.newest or 0, *last)
 
@@ -109,7 +113,7 @@ class IncidentIndex:
         Args:
             places: the names that `wanted.place` is a part of.
         """
-        return _fitting(self._columns, wanted, places)[: self._end]
+        return _fitting(self._columns, self._codes, wanted, places)[: self._end]
 
     def find(
         self,
@@ -127,7 +131,7 @@ class IncidentIndex:
         """
         columns = self._columns
         key = columns["last" if wanted.sort == "newest" else "size"]
-        fits = _fitting(columns, wanted, places)
+        fits = _fitting(columns, self._codes, wanted, places)
         if after is not None:
             value, number = after
             before = key < value
@@ -149,7 +153,10 @@ class IncidentIndex:
 
 
 def _fitting(
-    columns: Mapping[str, NDArray[Any]], wanted: Filter, places: Collection[str]
+    columns: Mapping[str, NDArray[Any]],
+    codes: Mapping[str | None, int],
+    wanted: Filter,
+    places: Collection[str],
 ) -> NDArray[np.bool_]:
     fits: NDArray[np.bool_] = columns["size"] >= (wanted.size or 1)
     if wanted.since is not None:
@@ -159,11 +166,11 @@ def _fitting(
     if wanted.probability is not None:
         fits &= columns["highest"] >= wanted.probability
     if wanted.lang is not None:
-        fits &= columns["lang"] == hash(wanted.lang)
+        fits &= columns["lang"] == codes.get(wanted.lang, _UNKNOWN)
     if wanted.model is not None:
-        fits &= columns["model"] == hash(wanted.model)
+        fits &= columns["model"] == codes.get(wanted.model, _UNKNOWN)
     if wanted.place is not None:
-        fits &= np.isin(columns["place"], [hash(place) for place in places])
+        fits &= np.isin(columns["place"], [codes.get(place, _UNKNOWN) for place in places])
     return fits
 
 
