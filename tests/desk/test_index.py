@@ -55,7 +55,11 @@ def expected(rows: list[IndexRow], wanted: Filter, places: list[str]) -> list[in
         (Filter(place="x"), []),
     ],
 )
-def test_all_pages_have_what_fits_in_order(wanted: Filter, places: list[str], sort: Sort) -> None:
+@pytest.mark.parametrize("block", [60, 1 << 16])
+def test_all_pages_have_what_fits_in_order(
+    wanted: Filter, places: list[str], sort: Sort, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.desk.index._BLOCK", block)
     wanted = msgspec.structs.replace(wanted, sort=sort)
     rows = list(incidents(2000, seed=1))
     index = IncidentIndex()

@@ -28,6 +28,8 @@ _TYPES = {
 """Each different text has a code, so that a row has 40 bytes whatever it says."""
 _UNKNOWN = -1
 _GROWTH = 1.25
+_BLOCK = 1 << 16
+"""Incidents that are compared at once, so that a query takes little memory."""
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -129,21 +131,21 @@ class IncidentIndex:
             count: how many at most.
             after: the last one of the page before.
         """
-        columns = self._columns
-        key = columns["last" if wanted.sort == "newest" else "size"]
-        fits = _fitting(columns, self._codes, wanted, places)
-        if after is not None:
-            value, number = after
-            before = key < value
-            before[:number] |= key[:number] == value
-            fits &= before
-        numbers = np.flatnonzero(fits)
-        keys = key[numbers]
-        if len(keys) > count:
-            least = np.partition(keys, len(keys) - count)[len(keys) - count]
-            above, same = np.flatnonzero(keys > least), np.flatnonzero(keys == least)
-            chosen = np.concatenate([above, same[len(same) + len(above) - count :]])
-            numbers, keys = numbers[chosen], keys[chosen]
+        columns, key_column = self._columns, "last" if wanted.sort == "newest" else "size"
+        numbers = keys = np.empty(0, np.int64)
+        for start in range(0, self._end, _BLOCK):
+            block = {name: column[start : start + _BLOCK] for name, column in columns.items()}
+            key = block[key_column]
+            fits = _fitting(block, self._codes, wanted, places)
+            if after is not None:
+                value, number = after
+                before = key < value
+                before[: max(0, number - start)] |= key[: max(0, number - start)] == value
+                fits &= before
+            found = np.flatnonzero(fits)
+            numbers, keys = _largest(
+                np.concatenate([numbers, found + start]), np.concatenate([keys, key[found]]), count
+            )
         order = np.lexsort((numbers, keys))[::-1]
         return [(int(keys[place]), int(numbers[place])) for place in order]
 
@@ -172,6 +174,18 @@ def _fitting(
     if wanted.place is not None:
         fits &= np.isin(columns["place"], [codes.get(place, _UNKNOWN) for place in places])
     return fits
+
+
+def _largest(
+    numbers: NDArray[np.int64], keys: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the `count` largest by key, then number; all are in ascending order of numbers."""
+    if len(keys) <= count:
+        return numbers, keys
+    least = np.partition(keys, len(keys) - count)[len(keys) - count]
+    above, same = np.flatnonzero(keys > least), np.flatnonzero(keys == least)
+    chosen = np.sort(np.concatenate([above, same[len(same) + len(above) - count :]]))
+    return numbers[chosen], keys[chosen]
 
 
 def _new_columns(capacity: int) -> dict[str, NDArray[Any]]:
