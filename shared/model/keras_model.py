@@ -170,7 +170,7 @@ def has_gpu() -> bool:
     with contextlib.suppress(ModuleNotFoundError):
         if keras_device() == "gpu":
             return True
-    log.warning("scoring on the CPU: to use the GPU, install tweet-triage[gpu]")
+    log.warning("scoring on the CPU: to use the GPU, install tweet-triage[gpu] without [trainer]")
     return False
 
 

@@ -227,8 +227,14 @@ def test_a_log_that_was_cut_and_filled_again_is_read_from_the_cut(own_kafka: Loc
     own_kafka.wait_for_broker(1)
     publish(6)
     resets: list[PositionReset] = []
+    found: list[int] = []
     with closing(KafkaSource(settings, on_position_reset=resets.append)) as source:
-        assert offsets(source) == [6, 7, 8, 9, 10, 11]
+        while not found:
+            try:
+                found = offsets(source)
+            except UnavailableError:  # the broker still finishes the transaction
+                source.rewind()
+    assert found == [6, 7, 8, 9, 10, 11]
     assert resets == [PositionReset("truncated", topic, 0, 10, 6)]
 
 
