@@ -8,7 +8,7 @@ from contextlib import closing
 
 import msgspec
 import pytest
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
 from tests.kafka.feed import Feed, Place, drain, sink_of
@@ -44,6 +44,26 @@ def corrupt(kafka: LocalKafka, settings: Settings, places: list[Place]) -> None:
     content[position + 12 + head[1] - 5] ^= 0xFF
     with path.open("r+b") as file:
         file.write(content)
+
+
+def test_no_poll_is_long_in_which_kafka_python_may_sleep_beside_records(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polled: list[int] = []
+    poll = KafkaConsumer.poll
+
+    def noted(consumer: KafkaConsumer, timeout_ms: int, *arguments: int) -> object:
+        polled.append(timeout_ms)
+        return poll(consumer, timeout_ms, *arguments)
+
+    monkeypatch.setattr(KafkaConsumer, "poll", noted)
+    with closing(KafkaSource(settings)) as source:
+        while not source.joined:
+            source.receive(0.1, 10)
+        for _ in range(3):  # the first one seeks to the commits
+            source.receive(0.2, 10)
+    assert len(polled) > 10
+    assert max(polled) <= 20
 
 
 @pytest.mark.slow

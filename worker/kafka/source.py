@@ -55,6 +55,9 @@ _MOST_BYTES = 2 << 20
 """Most bytes of the values in a batch of several records. They are in memory several times."""
 _FETCH_SECONDS = 0.005
 """How long Kafka takes to return records that it has."""
+_LONGEST_POLL = 0.02
+"""Seconds. If records arrive while a poll begins, kafka-python may sleep until its end, or for 100
+ms, although it has them."""
 _LONGEST_SLEEP = 0.05
 """Seconds between two polls while a batch waits for long, so that fetching continues."""
 _OFFSETS_TIMEOUT_MS = 2000
@@ -183,8 +186,9 @@ class KafkaSource:
 
         records += self._poll(0, max_records)
         stale = bool(records)  # they were buffered; Kafka may have more now
-        if not records:
-            records += self._poll(timeout, max_records)
+        end = time.monotonic() + timeout
+        while not records and (left := end - time.monotonic()) > 0:
+            records += self._poll(min(left, _LONGEST_POLL), max_records)
         ready = self._received + self._wait
         while records and not full() and (left := ready - time.monotonic()) > 0:
             time.sleep(min(left, _LONGEST_SLEEP))  # each poll would cost a millisecond

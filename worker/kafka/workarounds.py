@@ -6,6 +6,7 @@ kafka-python; a test counts them. Faults with a workaround in the public API are
 occur:
 
 - `fetch_commits` may return an old answer that nobody waited for: the source asks twice.
+- `poll` may sleep although records have arrived: the source polls for a short time, repeatedly.
 - If the metadata lack a leader, records are lost: the source creates a new consumer.
 """
 
