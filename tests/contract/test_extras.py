@@ -37,10 +37,8 @@ def test_the_worker_imports_without_the_extras() -> None:
     assert (done.returncode, done.stdout) == (0, "all there\n"), done.stderr
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [pytest.param(name, marks=[pytest.mark.slow] if name != "tuned" else []) for name in names()],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", names())
 def test_a_worker_scores_every_recipe_without_tensorflow_and_wandb(
     recipe: str, tmp_path: Path
 ) -> None:

@@ -425,6 +425,7 @@ class TestProcess:
         os.close(writer)
         assert (done.returncode, done.stderr) == (0, b"")
 
+    @pytest.mark.slow
     def test_refusal_is_one_line_without_a_traceback(self, registry: FolderRegistry) -> None:
         data = ("--data", str(SAMPLE), "--label-column", "label")
         ran = self.run("-m", "trainer.cli", "train", *data, registry=registry)

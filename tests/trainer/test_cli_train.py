@@ -88,6 +88,7 @@ def test_refused_before_anything_is_trained(
     assert Path("mine/LSTM/notes.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_no_model_from_being_registered(few: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tiny_recipe(), tmp_path / "tiny.toml")
     full = Path("/dev/full")
