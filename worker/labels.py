@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from shared.errors import RecordError, UsageError
-from worker.kafka.follow import read
+from worker.kafka.follow import read, read_decoded
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
 from worker.messages.alert import Alert, decode_alert
@@ -92,13 +92,7 @@ def read_labels(settings: Settings, warn: Callable[[str], object]) -> list[Label
     Raises:
         DependencyError: from Kafka, or if there is no such topic.
     """
-    labels = []
-    for record in read(settings, settings.labels_topic):
-        try:
-            labels.append(decode_label(record.value or b""))
-        except RecordError as error:
-            warn(f"{record.topic}-{record.partition}-{record.offset} is skipped: {error}")
-    return labels
+    return list(read_decoded(settings, settings.labels_topic, decode_label, warn))
 
 
 def settle_labels(labels: Iterable[Label]) -> tuple[list[LabelledTweet], Summary]:

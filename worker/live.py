@@ -5,11 +5,10 @@ The desk estimates the same from its database.
 
 from collections.abc import Callable, Iterable
 
-from shared.bundle.quality import Figure
-from shared.errors import RecordError, UsageError
+from shared.errors import UsageError
 from shared.live import LiveFigures
-from worker.desk.estimate import Share, Stratum, estimate
-from worker.kafka.follow import read
+from worker.desk.estimate import Stratum, estimate
+from worker.kafka.follow import read_decoded
 from worker.labels import settle_labels
 from worker.messages.label import Label, Verdict
 from worker.messages.review import ReviewTweet, decode_review_tweet
@@ -31,13 +30,7 @@ def read_review_tweets(settings: Settings, warn: Callable[[str], object]) -> lis
             "TRIAGE_REVIEW_TOPIC is not set; expected the topic in which workers publish review "
             "tweets: precision and recall are estimated from them"
         )
-    tweets = []
-    for record in read(settings, settings.review_topic):
-        try:
-            tweets.append(decode_review_tweet(record.value or b""))
-        except RecordError as error:
-            warn(f"{record.topic}-{record.partition}-{record.offset} is skipped: {error}")
-    return tweets
+    return list(read_decoded(settings, settings.review_topic, decode_review_tweet, warn))
 
 
 def live_figures(reviews: Iterable[ReviewTweet], labels: Iterable[Label]) -> list[LiveFigures]:
@@ -78,8 +71,8 @@ def _figures(
         digest=digest,
         tweets=found.tweets,
         labelled=found.labelled,
-        precision=_figure(found.precision),
-        recall=_figure(found.recall),
+        precision=found.precision,
+        recall=found.recall,
     )
 
 
@@ -95,7 +88,3 @@ def _add(stratum: Stratum, weight: float, verdict: Verdict | None) -> Stratum:
         stratum.relevant_weight + weight * relevant,
         stratum.relevant_squares + weight**2 * relevant,
     )
-
-
-def _figure(share: Share | None) -> Figure | None:
-    return None if share is None else Figure(share.value, share.low, share.high)

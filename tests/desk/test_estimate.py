@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from shared.bundle.quality import Figure
 from tests.desk.alerts import NEWS, NOON, added, new_alert, new_label, reviewed
-from worker.desk.estimate import Estimate, Share, Stratum, estimate, estimates
+from worker.desk.estimate import Estimate, Stratum, estimate, estimates
 from worker.desk.store import Store
 from worker.messages.alert import Model
 from worker.messages.label import Label
@@ -84,7 +85,7 @@ def test_without_a_missed_tweet_in_the_sample_recall_is_not_certain() -> None:
     assert recall.value == recall.high == 1
     assert recall.low < 0.8
     all_alerts = estimate("x", alerts, Stratum()).recall
-    assert all_alerts == Share(1, 1, 1)
+    assert all_alerts == Figure(1, 1, 1)
 
 
 @pytest.mark.parametrize(

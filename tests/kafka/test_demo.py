@@ -122,9 +122,8 @@ def test_a_kafka_that_cannot_start_ends_the_training(tmp_path: Path) -> None:
         assert demo.process.wait(60) == 6, demo.output.read_text()
     shown = demo.output.read_text()
     assert "kafka.Kafka cannot be downloaded" in shown
-    assert (
-        "$ triage-trainer promote" not in shown
-    )  # it ends at once, or after a training that was faster
+    # The download may fail at once, or after a training that was faster.
+    assert "$ triage-trainer promote" not in shown
     assert list(demo.scratch.iterdir()) == []
 
 

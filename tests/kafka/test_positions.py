@@ -188,7 +188,7 @@ def test_the_commits_of_many_partitions_take_one_request(
 def test_the_positions_of_many_partitions_are_asked_for_once(
     kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each question takes time for all partitions: 3,000 questions about 3,000 took seconds."""
+    """Each answer goes through all partitions: for 3,000 of them it took over a minute."""
     with closing(KafkaSource(settings_of(kafka, "many-positions", partitions=40))) as source:
         source.connect()
         position, asked = source._consumer.position, []

@@ -334,7 +334,7 @@ def test_a_refusal_names_the_setting_and_is_not_repeated(
     with forwarding(secured.servers[listener]) as forwarder:
         environment["TRIAGE_KAFKA_BOOTSTRAP_SERVERS"] = forwarder.address
         refused(settings, environment, named)
-    assert 1 <= forwarder.connections <= 10  # the wait for an answer may end
+    assert 1 <= forwarder.connections <= 10  # the client tries a few times, not for ever
 
 
 def test_a_wrong_name_is_refused(secured: SecuredKafka, settings: Settings) -> None:

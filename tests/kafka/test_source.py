@@ -46,9 +46,8 @@ def corrupt(kafka: LocalKafka, settings: Settings, places: list[Place]) -> None:
         file.write(content)
 
 
-def test_no_poll_is_long_in_which_kafka_python_may_sleep_beside_records(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_poll_is_short(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Because kafka-python may sleep until a poll's end although records have arrived."""
     polled: list[int] = []
     poll = KafkaConsumer.poll
 

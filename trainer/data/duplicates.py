@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from shared.bundle.files import read_trained_on
 from shared.bundle.manifest import Manifest
 from trainer.data.dataset import Dataset, Indices
-from trainer.data.same_text import normalized_hashes, normalized_texts, word_hashes
+from trainer.data.same_text import Hashes, normalized_hashes, normalized_texts, word_hashes
 from trainer.data.split import cut_test
 
 Mask = npt.NDArray[np.bool_]
@@ -72,14 +72,22 @@ def near_duplicates(
     Raises:
         BundleError: if the bundle's hashes cannot be read.
     """
-    words = word_hashes(dataset.texts)
     if trained_on(manifest, dataset):
+        words = word_hashes(dataset.texts)
         return np.isin(words[rows], words[cut_test(dataset)[0]])
     seen = read_trained_on(bundle)
     if seen is None:
         return None
-    normalized = normalized_hashes(dataset.texts_of(rows))
-    return np.isin(words[rows], seen) | np.isin(normalized, seen)
+    return were_learned(dataset.texts_of(rows), seen)
+
+
+def were_learned(texts: Sequence[str], hashes: Hashes) -> Mask:
+    """Return which texts repeat the words of a training text: bool, shape (texts,).
+
+    Args:
+        hashes: of the training texts, as a bundle has them; uint64, shape (hashes,).
+    """
+    return np.isin(word_hashes(texts), hashes) | np.isin(normalized_hashes(texts), hashes)
 
 
 def without_repeats(dataset: Dataset, rows: Indices) -> Indices:

@@ -25,8 +25,8 @@ from shared.model.architecture import Weights
 from shared.text.lemmas import pipeline_from_bytes
 from shared.text.tokens import WordVectors, vectors_from_bytes
 from trainer.data.dataset import Dataset
+from trainer.data.duplicates import were_learned
 from trainer.data.read import content_hash
-from trainer.data.same_text import normalized_hashes, word_hashes
 from trainer.fit.recipes import Recipe, problems_of
 
 if TYPE_CHECKING:
@@ -116,13 +116,12 @@ def without_learned(dataset: Dataset, start: Start) -> tuple[Dataset, int]:
     """Return the tweets that the bundle has not learned, and the number of the others.
 
     A network that starts with what it knows of a tweet scores it too well. Near-duplicates count as
-    learned, as in `trainer.data.duplicates.near_duplicates`.
+    learned.
 
     Raises:
         DataError: if fewer than `FEWEST_OF_A_CLASS` tweets of a label are left.
     """
-    learned = np.isin(word_hashes(dataset.texts), start.trained_on)
-    learned |= np.isin(normalized_hashes(dataset.texts), start.trained_on)
+    learned = were_learned(dataset.texts, start.trained_on)
     if not learned.any():
         return dataset, 0
     rows = np.flatnonzero(~learned)

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from shared.bundle.quality import Figure
 from worker.desk.queries import wilson
 
 WINDOW_DAYS = 7
@@ -20,14 +21,6 @@ WINDOW_DAYS = 7
 
 _DRAWS = 4000
 _MOST_GROUPS = 60
-
-
-class Share(msgspec.Struct, frozen=True):
-    """A share and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Stratum(msgspec.Struct, frozen=True):
@@ -84,8 +77,8 @@ class Estimate(msgspec.Struct, frozen=True):
     tweets: float
     labelled: int
     labelled_alerts: int
-    precision: Share | None
-    recall: Share | None
+    precision: Figure | None
+    recall: Figure | None
 
 
 def estimates(
@@ -135,7 +128,7 @@ def estimate(name: str, alerts: Stratum, others: Stratum) -> Estimate:
     if alerts.labelled:
         value = alerts.relevant
         low, high = wilson(value * alerts.effective, alerts.effective)
-        precision = Share(value, low, high)
+        precision = Figure(value, low, high)
     if alerts.labelled and (others.labelled or not others.weight):
         recall = _recall(alerts, others)
     return Estimate(
@@ -148,7 +141,7 @@ def estimate(name: str, alerts: Stratum, others: Stratum) -> Estimate:
     )
 
 
-def _recall(alerts: Stratum, others: Stratum) -> Share | None:
+def _recall(alerts: Stratum, others: Stratum) -> Figure | None:
     found = alerts.weight * alerts.relevant
     missed = others.weight * others.relevant if others.labelled else 0.0
     if not found + missed:
@@ -169,4 +162,4 @@ def _recall(alerts: Stratum, others: Stratum) -> Share | None:
     hit, miss = simulate(alerts), simulate(others)
     low, high = np.quantile(hit / (hit + miss), (0.025, 0.975))
     value = found / (found + missed)
-    return Share(value, min(float(low), value), max(float(high), value))
+    return Figure(value, min(float(low), value), max(float(high), value))

@@ -32,6 +32,7 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from shared.bundle.quality import Figure
 from shared.errors import DependencyError
 from shared.model.occlusion import Word
 from worker.desk import queries, view
@@ -44,7 +45,7 @@ from worker.desk.access import (
     is_own_request,
     session_key,
 )
-from worker.desk.estimate import WINDOW_DAYS, Share, estimates
+from worker.desk.estimate import WINDOW_DAYS, estimates
 from worker.desk.feed import Feed
 from worker.desk.labelling import Labelling, is_verdict
 from worker.desk.live import MOST_VIEWERS, Live
@@ -410,8 +411,8 @@ class Desk:
         found = estimates(db, "model", model, since) if model else []
         precision = found[0].precision if found else None
         recall = found[0].recall if found else None
-        for gauge, share in ((self._metrics.precision, precision), (self._metrics.recall, recall)):
-            known = share or Share(math.nan, math.nan, math.nan)
+        for gauge, figure in ((self._metrics.precision, precision), (self._metrics.recall, recall)):
+            known = figure or Figure(math.nan, math.nan, math.nan)
             gauge.labels("estimate").set(known.value)
             gauge.labels("low").set(known.low)
             gauge.labels("high").set(known.high)

@@ -3,11 +3,11 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from kafka import TopicPartition
 
-from shared.errors import UnavailableError
+from shared.errors import RecordError, UnavailableError
 from worker.kafka.connection import REQUEST_TIMEOUT_MS, connecting, kafka_errors, new_consumer
 from worker.kafka.reader import PositionLostError, Reader
 from worker.kafka.records import Record, records_of
@@ -22,6 +22,8 @@ _LONGEST_PAUSE = 5.0
 """Seconds between two attempts to connect again."""
 _PATIENCE = 60
 """Seconds without a record before the end of a topic. A worker's transaction takes at most ten."""
+
+Message = TypeVar("Message")
 
 
 def follow(
@@ -130,6 +132,25 @@ def _reader(
         numbers = find_partitions(settings, [topic])[topic]
         consumer.assign([TopicPartition(topic, number) for number in numbers])
         yield consumer
+
+
+def read_decoded(
+    settings: Settings,
+    topic: str,
+    decode: Callable[[bytes], Message],
+    warn: Callable[[str], object],
+) -> Iterator[Message]:
+    """Yield the messages that a topic has now, as `read` does.
+
+    Args:
+        decode: raises `RecordError` if a record's value is not such a message.
+        warn: is called with a line about each of these records, which are skipped.
+    """
+    for record in read(settings, topic):
+        try:
+            yield decode(record.value or b"")
+        except RecordError as error:
+            warn(f"{record.topic}-{record.partition}-{record.offset} is skipped: {error}")
 
 
 def _is_before(consumer: Any, ends: Mapping[Any, int]) -> bool:

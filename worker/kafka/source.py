@@ -56,8 +56,8 @@ _MOST_BYTES = 2 << 20
 _FETCH_SECONDS = 0.005
 """How long Kafka takes to return records that it has."""
 _LONGEST_POLL = 0.02
-"""Seconds. If records arrive while a poll begins, kafka-python may sleep until its end, or for 100
-ms, although it has them."""
+"""Seconds. kafka-python may sleep until the end of a poll, 100 ms at most, although records have
+arrived."""
 _LONGEST_SLEEP = 0.05
 """Seconds between two polls while a batch waits for long, so that fetching continues."""
 _OFFSETS_TIMEOUT_MS = 2000

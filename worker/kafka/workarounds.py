@@ -135,9 +135,9 @@ def _leaders_needed() -> Iterator[None]:
 def topic_life(consumer: Any, topic: str) -> str | None:
     """Return the ids of the cluster and of the topic as `cluster/topic`, or None without metadata.
 
-    Fault: a consumer keeps its positions when its topic was deleted and created again. It skips as
-    many records of the new topic as it has read of the former one.
-    Seen: 3.0.12. Test: `test_a_topic_that_was_recreated_is_read_from_its_beginning`.
+    Fault: nothing public tells the id of a topic, so a commit for a deleted topic also counts for a
+    new one of the same name, whose first records are skipped.
+    Seen: 3.0.12. Test: `test_a_commit_for_a_former_topic_does_not_count`.
     """
     cluster = consumer._cluster
     identifier = cluster.topic_id(topic)

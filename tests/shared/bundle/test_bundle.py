@@ -385,7 +385,7 @@ def test_scores_do_not_depend_on_the_batch(bundle: Bundle) -> None:
     alone = np.concatenate([score([text]) for text in texts])
     np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
     np.testing.assert_allclose(score(texts[::-1])[::-1], together, rtol=0, atol=1e-5)
-    short = texts[:-2]  # the others take spaCy long each time
+    short = texts[:-2]  # spaCy takes long for the others
     many = score((short * BATCH_SIZE)[: 2 * BATCH_SIZE + 1])
     assert len(many) == 2 * BATCH_SIZE + 1
     expected = np.resize(together[: len(short)], len(many))
