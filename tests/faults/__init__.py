@@ -7,9 +7,21 @@ cluster   the brokers and the topics, and what is in them
 stream    the steady stream of records, and what is to become of each
 group     the workers, under an orchestrator that starts anew whoever ends
 faults    what is done to them, and when
+traces    what each fault must leave in the workers' logs or metrics
 oracle    holds what came out against what had to
 report    what a run did, and the verdict, for people and as JSON
 run       one run, from the brokers' start to the verdict
 recovery  how long it takes from a kill until work goes on
 soak      whether a worker's memory grows
+
+The oracle fails a run unless
+
+- each relevant tweet has one alert and each malformed record one dead letter, as they should be,
+- a record that a fault took out of the topic is triaged once if it had been read, and otherwise
+  never; it may go either way only if the topic was deleted while it was being read,
+- each fault has left a line in a worker's log or changed a metric, unless it was too short to delay
+  anything,
+- the group has committed the end of each partition, no transaction is open, and each worker's
+  counts add up,
+- each process ended as it should.
 """

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -28,19 +29,22 @@ class Cluster:
     Args:
         brokers: so many.
         partitions: of each topic.
+        logs: a folder for the brokers' data, if a fault needs them.
 
     Attributes:
-        kafka: the brokers.
+        kafka: the brokers; `brokers`: how many there are when none was killed.
         settings: what workers need to know of them.
     """
 
-    def __init__(self, brokers: int, partitions: int) -> None:
-        self.kafka = LocalKafka(brokers)
+    def __init__(self, brokers: int, partitions: int, logs: Path | None = None) -> None:
+        self.kafka = LocalKafka(brokers, f"log.dirs={logs}/{{number}}\n" if logs else "")
+        self._logs = logs
         self.settings = Settings(
             kafka_bootstrap_servers=self.kafka.bootstrap_servers,
             metrics_address="127.0.0.1",
             metrics_port=0,
         )
+        self.brokers = brokers
         self._partitions = partitions
 
     def __enter__(self) -> Self:
@@ -81,6 +85,17 @@ class Cluster:
             admin.create_partitions({self.settings.input_topic: total}, timeout_ms=10_000)
         return total
 
+    def in_sync(self, admin: Any) -> bool:
+        """Return whether all brokers have all of the input topic."""
+        (described,) = admin.describe_topics([self.settings.input_topic])
+        brokers = len(self.kafka.running())
+        return all(len(p["isr_nodes"]) == brokers for p in described["partitions"])
+
+    def folders(self, partition: int) -> list[Path]:
+        """Return where each broker keeps a partition of the input topic."""
+        assert self._logs is not None
+        return list(self._logs.glob(f"*/{self.settings.input_topic}-{partition}"))
+
     def ends(
         self, admin: Any, topic: str, isolation: Literal["read_committed", "read_uncommitted"]
     ) -> dict[int, int]:
@@ -100,8 +115,8 @@ class Cluster:
             if partition.topic == self.settings.input_topic
         }
 
-    def read(self, topic: str) -> list[Record]:
-        """Return every committed record of a topic.
+    def read(self, topic: str, only: int | None = None) -> list[Record]:
+        """Return every committed record of a topic, or of only one of its partitions.
 
         Raises:
             AssertionError: if they cannot all be read in time.
@@ -116,7 +131,11 @@ class Cluster:
         records: list[Record] = []
         deadline = time.monotonic() + PATIENCE
         with closing(consumer):
-            partitions = {TopicPartition(topic, number): end for number, end in ends.items()}
+            partitions = {
+                TopicPartition(topic, number): end
+                for number, end in ends.items()
+                if only in (None, number)
+            }
             consumer.assign(list(partitions))
             while any(consumer.position(at) < end for at, end in partitions.items()):
                 assert time.monotonic() < deadline, f"{topic} could not be read in {PATIENCE:.0f} s"

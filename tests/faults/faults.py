@@ -1,39 +1,47 @@
 """Faults: what is done to a run, when, and for how long; all of it follows from the seed."""
 
 import heapq
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from functools import partial
 from itertools import count
 
 import msgspec
+from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
+from shared.errors import DependencyError
 from shared.registry.folder import FolderRegistry
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import PATIENCE, Cluster
 from tests.faults.group import Group
+from tests.faults.oracle import Lost
+from tests.faults.stream import Stream
+from tests.faults.traces import TRACES, Done, silent
+from tests.kafka.processes import cut_off
+from worker.kafka.topics import create_topics
 
-KINDS = (
-    "kill a worker",
-    "terminate a worker",
-    "freeze a worker",
-    "freeze a worker as another joins",
-    "supplant a worker",
-    "kill brokers",
-    "add partitions",
-    "join",
-    "leave",
-    "promote",
-    "roll back",
-    "lose the registry",
-)
+KINDS = tuple(TRACES)
 _ZOMBIES = ("freeze a worker", "freeze a worker as another joins", "supplant a worker")
 """Who is met wakes up after its session, and has to find out what has become of its partitions."""
-_EVERY = 4.9
+_EVERY = 3.7
 """Seconds from a fault to the next, on average: a round of all kinds takes just under a minute."""
 _FEWEST, _MOST = 2, 5
 """Members of the group."""
+_NOTICE = 120.0
+"""Seconds in which a fault must have left a trace, from its end."""
+_PATIENCE = 60.0
+"""Seconds that a fault waits for the workers to notice it, before it goes on."""
+_CALM = 20.0
+"""Seconds that a fault waits for all brokers to run and to have everything."""
+_BRIEF = 5.0
+"""Seconds for which a registry or brokers may be away without a trace."""
+_START = 30.0
+"""Seconds in which a worker that starts has looked for the topic."""
+_RELOADED = 5.0
+"""Seconds in which workers have followed an alias."""
 _REBALANCE = 0.4
 """Seconds that the others may take to join once a new member does."""
 
@@ -81,7 +89,8 @@ class Faults:
         say: is told what is done.
 
     Attributes:
-        done: how often each kind was; a fault that met nobody does not count.
+        done: the faults that met somebody.
+        lost: the records that faults have taken out of the input topic.
     """
 
     def __init__(
@@ -89,6 +98,7 @@ class Faults:
         cluster: Cluster,
         group: Group,
         registry: FolderRegistry,
+        stream: Stream,
         say: Callable[[str], object],
     ) -> None:
         self._kafka = cluster.kafka
@@ -96,27 +106,62 @@ class Faults:
         self._group = group
         self._registry = registry
         self._registry_is_away = False
+        self._alias_moved = 0.0
+        self._stream = stream
+        self._transactions = count()
         self._say = say
         self._mending: list[tuple[float, int, Callable[[], None]]] = []
         self._joining: list[tuple[str, float, Callable[[], None]]] = []
         self._order = count()
-        self.done = dict.fromkeys(KINDS, 0)
+        self.done: list[Done] = []
+        self.lost: list[Lost] = []
 
     def run(self, faults: Sequence[Fault], seconds: float) -> None:
-        """Cause all faults, then undo those that are still in force."""
+        """Cause all faults, and wait until the last are over."""
         begun = time.monotonic()
         coming = list(reversed(faults))
         while time.monotonic() < begun + seconds:
             if coming and time.monotonic() > begun + coming[-1].at:
                 self._meet(coming.pop())
-            self._look_who_joins()
-            self._mend(time.monotonic())
-            self._group.tend()
+            self._tend()
             time.sleep(0.05)
-        self._mend(float("inf"))
+        self._wait(lambda: not self._joining and not self._mending, _PATIENCE)
+        self._joining.clear()
+        self._mend(math.inf)
         while len(self._group.running()) < _FEWEST:
             self._group.tend()
             time.sleep(0.05)
+
+    def wait_for_traces(self) -> None:
+        """Wait until each fault has left its trace, or its time for that is over."""
+        left = self.done
+        while left := silent(left, self._group.traces()):
+            left = [fault for fault in left if fault.until > time.time()]
+            self._group.tend()
+            time.sleep(0.5)
+
+    def _note(
+        self,
+        fault: Fault,
+        at: float | None = None,
+        *,
+        quiet: bool = False,
+        **details: object,
+    ) -> Done:
+        """Note that a fault was done, with the details of its trace.
+
+        Args:
+            at: when, in seconds since 1970, if not now.
+            quiet: it may leave no trace.
+        """
+        at = time.time() if at is None else at
+        trace = None if quiet else TRACES[fault.kind].format(**details)
+        done = Done(fault.kind, at, time.time() + fault.lasts + _NOTICE, trace)
+        self.done.append(done)
+        return done
+
+    def _await_trace(self, done: Done) -> None:
+        self._wait(lambda: done.shows_in(self._group.traces()), _PATIENCE)
 
     def _meet(self, fault: Fault) -> None:
         do = {
@@ -132,13 +177,25 @@ class Faults:
             "promote": self._promote,
             "roll back": self._roll_back,
             "lose the registry": self._lose_registry,
+            "expire records": self._expire_records,
+            "truncate a partition": self._truncate_partition,
+            "recreate the topic": self._recreate_topic,
+            "hang a transaction": self._hang_transaction,
         }[fault.kind]
-        met = do(fault)
-        self.done[fault.kind] += met is not None
+        try:
+            met = do(fault)
+        except KafkaError as error:
+            self._say(f"{fault.kind}: {error!r}")
+            met = None
         self._say(f"{fault.kind}: {met or 'nobody is there for it'}")
 
     def _later(self, seconds: float, mend: Callable[[], None]) -> None:
         heapq.heappush(self._mending, (time.monotonic() + seconds, next(self._order), mend))
+
+    def _tend(self) -> None:
+        self._look_who_joins()
+        self._mend(time.monotonic())
+        self._group.tend()
 
     def _mend(self, until: float) -> None:
         while self._mending and self._mending[0][0] <= until:
@@ -153,22 +210,32 @@ class Faults:
     def _kill_worker(self, fault: Fault) -> str | None:
         if name := self._some_member(fault):
             self._group.kill(name)
+            self._note(fault, who=name)
         return name
 
     def _terminate_worker(self, fault: Fault) -> str | None:
         if name := self._some_member(fault):
-            self._group.terminate(name)
+            self._terminate(name, fault)
         return name
+
+    def _terminate(self, name: str, fault: Fault, *, leave: bool = False) -> None:
+        """Terminate a worker, which says so unless it has not begun."""
+        self._note(fault, quiet=not self._group.consumes(name), who=name)
+        self._group.terminate(name, leave=leave)
 
     def _leave(self, fault: Fault) -> str | None:
         if name := self._some_member(
             fault, _FEWEST + 1, lambda n: not self._group.is_supplanted(n)
         ):
-            self._group.terminate(name, leave=True)
+            self._terminate(name, fault, leave=True)
         return name
 
-    def _join(self, _: Fault) -> str | None:
-        return self._group.join() if len(self._group.running()) < _MOST else None
+    def _join(self, fault: Fault) -> str | None:
+        if len(self._group.running()) >= _MOST:
+            return None
+        name = self._group.join()
+        self._note(fault, who=name)
+        return name
 
     def _can_be_frozen(self, name: str) -> bool:
         """Return False while a process that the member supplanted may wake up and replace it."""
@@ -182,6 +249,7 @@ class Faults:
         return f"{name}, for {fault.lasts:.1f} s"
 
     def _freeze(self, name: str, fault: Fault) -> None:
+        self._note(fault)
         self._group.freeze(name)
         self._later(fault.lasts, partial(self._thaw, name))
 
@@ -190,7 +258,7 @@ class Faults:
         name = self._some_member(fault, fit=self._can_be_frozen)
         if name is None:
             return None
-        other = self._join(fault)
+        other = self._group.join() if len(self._group.running()) < _MOST else None
         if other is None:
             other = self._some_member(fault, fit=lambda member: member != name)
             if other is None:
@@ -220,6 +288,7 @@ class Faults:
         name = self._some_member(fault, fit=self._group.can_be_supplanted)
         if name is None:
             return None
+        self._note(fault, who=name)
         wake = self._group.supplant(name)
         self._later(fault.lasts, lambda: self._wake(name, wake))
         return f"{name}, for {fault.lasts:.1f} s"
@@ -235,8 +304,11 @@ class Faults:
         for number in chosen:
             self._kafka.kill_broker(number)
             self._later(fault.lasts, partial(self._start_broker, number))
+        if not chosen:
+            return None
+        self._note(fault, quiet=fault.lasts < _BRIEF)
         names = " and ".join(map(str, chosen))
-        return f"{names}, for {fault.lasts:.1f} s" if chosen else None
+        return f"{names}, for {fault.lasts:.1f} s"
 
     def _start_broker(self, number: int) -> None:
         self._say(f"broker {number} starts again")
@@ -244,10 +316,12 @@ class Faults:
 
     def _add_partitions(self, fault: Fault) -> str | None:
         try:
-            return f"{self._cluster.add_partitions(fault.extent)} now"
+            number = self._cluster.add_partitions(fault.extent)
         except KafkaError as error:
             self._say(f"partitions cannot be added: {error}")
             return None
+        self._note(fault, partition=number - 1)
+        return f"{number} now"
 
     def _promote(self, fault: Fault) -> str | None:
         if self._registry_is_away:
@@ -256,16 +330,32 @@ class Faults:
         others = [version.number for version in self._registry.versions() if version.number != now]
         chosen = others[int(fault.pick * len(others))]
         self._registry.promote(str(chosen))
+        self._note_version(fault, chosen)
         return f"version {chosen}"
 
-    def _roll_back(self, _: Fault) -> str | None:
-        return None if self._registry_is_away else f"version {self._registry.rollback().number}"
+    def _roll_back(self, fault: Fault) -> str | None:
+        if self._registry_is_away:
+            return None
+        number = self._registry.rollback().number
+        self._note_version(fault, number)
+        return f"version {number}"
+
+    def _note_version(self, fault: Fault, number: int) -> None:
+        """Note that the alias was moved; if soon again, workers may notice neither."""
+        soon = time.time() - self._alias_moved < _RELOADED
+        if soon:
+            self.done = [
+                msgspec.structs.replace(done, trace=None) if done.at == self._alias_moved else done
+                for done in self.done
+            ]
+        self._alias_moved = self._note(fault, quiet=soon, version=number).at
 
     def _lose_registry(self, fault: Fault) -> str | None:
         if self._registry_is_away:
             return None
         self._move_registry(away=True)
         self._later(fault.lasts, partial(self._move_registry, away=False))
+        self._note(fault, quiet=fault.lasts < _BRIEF)
         return f"for {fault.lasts:.1f} s"
 
     def _move_registry(self, *, away: bool) -> None:
@@ -276,3 +366,162 @@ class Faults:
             self._say("the registry is back")
             there.rename(here)
         self._registry_is_away = away
+
+    def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait, mend faults and start workers meanwhile, and return whether it holds."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with suppress(KafkaError, DependencyError):
+                if condition():
+                    return True
+            self._tend()
+            time.sleep(0.2)
+        return False
+
+    def _is_calm(self) -> bool:
+        """Return whether all brokers run, and have everything."""
+        if len(self._kafka.running()) < self._cluster.brokers:
+            return False
+        with self._cluster.admin() as admin:
+            return self._cluster.in_sync(admin)
+
+    def _has(self, topic: str) -> bool:
+        with self._cluster.admin() as admin:
+            return topic in admin.list_topics()
+
+    def _some_partition(self, fault: Fault) -> int:
+        with self._cluster.admin() as admin:
+            partitions = self._cluster.partitions(admin, self._cluster.settings.input_topic)
+        numbers: list[int] = sorted(partition.partition for partition in partitions)
+        return numbers[int(fault.pick * len(numbers))]
+
+    def _committed(self) -> dict[int, int]:
+        with self._cluster.admin() as admin:
+            return self._cluster.committed(admin)
+
+    def _end(self, partition: int) -> int:
+        with self._cluster.admin() as admin:
+            topic = self._cluster.settings.input_topic
+            return self._cluster.ends(admin, topic, "read_uncommitted").get(partition, 0)
+
+    def _expire_records(self, fault: Fault) -> str | None:
+        """Delete a partition's records while the workers are dead, or stand still for a moment."""
+        if not self._wait(self._is_calm, _CALM):
+            return None
+        topic, partition = self._cluster.settings.input_topic, self._some_partition(fault)
+        workers = self._group.running()
+        stand_still = fault.extent == 1
+        for name in workers:
+            (self._group.freeze if stand_still else self._group.kill)(name)
+        try:
+            unread = self._end(partition)  # nobody reads the records that come from now on
+            time.sleep(fault.extent)
+            end, since = self._end(partition), time.time()
+            records = [r for r in self._cluster.read(topic, partition) if r.offset < end]
+            with self._cluster.admin() as admin:
+                admin.delete_records({TopicPartition(topic, partition): end})
+        finally:
+            for name in workers if stand_still else ():
+                self._group.thaw(name)
+        reported = not any(record.offset >= unread for record in records)
+        self._note(fault, since, quiet=reported, partition=partition)
+        read_on = self._wait(lambda: self._committed().get(partition, -1) >= end, _PATIENCE)
+        skipped = [
+            range(reset.old, reset.new)
+            for reset in self._group.resets()
+            if reset.at >= since and reset.partition == partition and reset.old is not None
+        ]
+        for record in records:
+            unread_one = any(record.offset in offsets for offsets in skipped)
+            self.lost.append(Lost(record, not unread_one if read_on else None))
+        number = sum(len(offsets) for offsets in skipped)
+        return f"{len(records)} of partition {partition}, {number} of them unread"
+
+    def _truncate_partition(self, fault: Fault) -> str | None:
+        """Cut the end off a partition's log at each broker, and let others take its place."""
+        if not self._wait(self._is_calm, _CALM):
+            return None
+        topic, partition = self._cluster.settings.input_topic, self._some_partition(fault)
+        with self._stream.held():
+            end = self._end(partition)
+            if not self._wait(lambda: self._committed().get(partition, 0) >= end, _PATIENCE):
+                return None
+            records, since = self._cluster.read(topic, partition), time.time()
+            for number in self._kafka.running():
+                self._kafka.kill_broker(number)
+            for folder in self._cluster.folders(partition):
+                cut_off(folder, end - 1 - int(30 * fault.pick))
+            for number in range(1, self._cluster.brokers + 1):
+                self._kafka.start_broker(number)
+            assert self._wait(self._is_calm, PATIENCE), "the brokers do not come back"
+            now = self._end(partition)
+        gone = [Lost(record, processed=True) for record in records if record.offset >= now]
+        self.lost += gone
+        if not gone:
+            return None
+        self._await_trace(self._note(fault, since, partition=partition))
+        return f"partition {partition} from {end} to {now}, {len(gone)} records"
+
+    def _recreate_topic(self, fault: Fault) -> str | None:
+        """Delete the input topic, in half of the cases with unread records, and create it again."""
+        if not self._wait(self._is_calm, _CALM):
+            return None
+        topic = self._cluster.settings.input_topic
+        with self._stream.held():
+            if fault.pick < 0.5:
+                self._wait(self._all_is_consumed, _PATIENCE)
+            committed, since = self._committed(), time.time()
+            records = self._cluster.read(topic)
+            self._group.topic_may_be_missing_until = math.inf
+            with self._cluster.admin() as admin:
+                partitions = len(self._cluster.partitions(admin, topic))
+                admin.delete_topics([topic])
+            self.lost += [
+                Lost(record, True if record.offset < committed.get(record.partition, 0) else None)
+                for record in records
+            ]
+            assert self._wait(lambda: not self._has(topic), PATIENCE), "it is not deleted"
+            self._wait(lambda: False, fault.lasts)
+            assert self._wait(lambda: self._create(topic, partitions), PATIENCE), "not created"
+            assert self._wait(self._is_calm, PATIENCE), "it is not replicated"
+        self._group.topic_may_be_missing_until = time.monotonic() + _START
+        self._await_trace(self._note(fault, since))
+        return f"{len(records)} records, away for {fault.lasts:.1f} s"
+
+    def _all_is_consumed(self) -> bool:
+        with self._cluster.admin() as admin:
+            topic = self._cluster.settings.input_topic
+            ends = self._cluster.ends(admin, topic, "read_uncommitted")
+            return self._cluster.committed(admin) == ends
+
+    def _create(self, topic: str, partitions: int) -> bool:
+        create_topics(self._cluster.settings, {topic: partitions})
+        return True
+
+    def _hang_transaction(self, fault: Fault) -> str | None:
+        """Open a transaction in the input topic, and end it once a worker has noticed."""
+        if not self._wait(self._is_calm, _CALM):
+            return None
+        topic, partition = self._cluster.settings.input_topic, self._some_partition(fault)
+        since, places = time.time(), {}
+        producer = KafkaProducer(
+            bootstrap_servers=self._cluster.settings.kafka_bootstrap_servers.split(","),
+            transactional_id=f"hangs-{next(self._transactions)}",
+            transaction_timeout_ms=int(2000 * _PATIENCE),
+        )
+        with closing(producer):
+            producer.init_transactions()
+            producer.begin_transaction()
+            for record in self._stream.more(3 * fault.extent):
+                sent = producer.send(
+                    topic, record.value, record.key, record.headers, partition=partition
+                )
+                place = sent.get(timeout=20)
+                places[record.key] = (place.partition, place.offset)
+            self._await_trace(self._note(fault, since, partition=partition))
+            if fault.pick < 0.5:
+                producer.abort_transaction()
+                return f"{len(places)} records of partition {partition}, aborted"
+            producer.commit_transaction()
+        self._stream.confirmed |= places
+        return f"{len(places)} records of partition {partition}, committed"

@@ -4,26 +4,49 @@ It does what Kubernetes would: it restarts who has ended and whose /healthz fail
 does not end within a time of grace.
 """
 
+import math
 import re
 import signal
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+from prometheus_client.parser import text_string_to_metric_families
 
+from tests.faults.traces import Trace
 from tests.kafka.processes import Worker
 
 _GRACE = 30.0
 """Seconds between SIGTERM and the end by force, as in Kubernetes."""
 _PROBE_EVERY = 5.0
+_TIME = re.compile(r"^(\S+Z) ")
+_RESET = re.compile(r"partition (\d+): .*; continuing at offset (\d+)(?: instead of (\d+))?$")
+_OBSERVED = (
+    "triage_rebalances_total",
+    "triage_retries_total",
+    "triage_consumer_lag_records",
+    "triage_held_back_records",
+    "triage_record_to_alert_seconds_bucket",
+)
+"""The metrics whose changes are traces."""
+_LATE = "2.5"
+"""Seconds after which an alert is late, as its histogram's bucket says it."""
 _REFUSED = re.compile("Kafka: deliver: .*(UnknownMemberId|IllegalGeneration|Fenced)")
 
 Cause = Literal[
-    "killed", "terminated", "terminated in vain", "unhealthy", "supplanted", "itself", "run's end"
+    "killed",
+    "terminated",
+    "terminated in vain",
+    "unhealthy",
+    "supplanted",
+    "missing topic",
+    "itself",
+    "run's end",
 ]
 
 
@@ -45,8 +68,23 @@ class Exit(msgspec.Struct, frozen=True):
     def expected(self) -> bool:
         """Whether a worker should end so."""
         codes = {"killed": {-9}, "unhealthy": {0, -6}, "supplanted": {6}, "run's end": {0}}
+        codes["missing topic"] = {6}
         codes["terminated"] = {0, -signal.SIGTERM}  # by the signal, before it had begun
         return self.code in codes.get(self.cause, ())
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """What a worker says of a position that Kafka did not have.
+
+    Attributes:
+        at: when, in seconds since 1970.
+        old, new: offsets; old is None without a commit.
+    """
+
+    at: float
+    partition: int
+    old: int | None
+    new: int
 
 
 class _Process:
@@ -60,6 +98,7 @@ class _Process:
         self.cause: Cause = "itself"
         self.leaves = False
         self.deadline = float("inf")
+        self.observed: dict[str, float] = {}
 
     def consumes(self) -> bool:
         return "consuming" in self.worker.log()
@@ -79,6 +118,8 @@ class Group:
 
     Attributes:
         exits: of all processes that have ended.
+        topic_may_be_missing_until: when workers that start must find the topic, by the monotonic
+            clock.
     """
 
     def __init__(
@@ -96,7 +137,10 @@ class Group:
         self._supplanted: list[_Process] = []
         self._lives: dict[str, int] = {}
         self._next_probe = time.monotonic() + _PROBE_EVERY
+        self._traces: list[Trace] = []
+        self._read: dict[Path, int] = {}  # how much of each log
         self.exits: list[Exit] = []
+        self.topic_may_be_missing_until = -math.inf
 
     def running(self) -> list[str]:
         """Return the members without a fault at present, in order of joining."""
@@ -205,6 +249,30 @@ class Group:
             }
         return accounts
 
+    def traces(self) -> list[Trace]:
+        """Return all that the workers have logged, and how their metrics have changed."""
+        for log in sorted(self._folder.glob("worker-*.log")):
+            with log.open("rb") as file:
+                file.seek(self._read.get(log, 0))
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read[log] = self._read.get(log, 0) + len(whole)
+            member = log.name.partition(".")[0]
+            for line in whole.decode().split("\n"):
+                if (at := _TIME.match(line)) is not None:
+                    seconds = datetime.fromisoformat(at[1]).timestamp()
+                    self._traces.append(Trace(seconds, f"{member} {line}"))
+        return self._traces
+
+    def resets(self) -> list[Reset]:
+        """Return all the positions that workers say they have moved."""
+        found = [(trace.at, _RESET.search(trace.text)) for trace in self.traces()]
+        return [
+            Reset(at, int(m[1]), None if m[3] is None else int(m[3]), int(m[2]))
+            for at, m in found
+            if m is not None
+        ]
+
     def refused(self) -> int:
         """Count how often delivery was refused to a member that had lost its partitions or id."""
         logs = self._folder.glob("worker-*.log")
@@ -243,6 +311,13 @@ class Group:
         process.deadline = time.monotonic() + grace
 
     def _bury(self, process: _Process, code: int) -> None:
+        if (
+            code == 6
+            and time.monotonic() < self.topic_may_be_missing_until
+            and process.cause in ("itself", "terminated")
+            and "has no topic" in process.worker.log()
+        ):
+            process.cause = "missing topic"
         end = Exit(process.member, process.cause, code, str(process.log))
         self.exits.append(end)
         if not end.expected:
@@ -264,12 +339,35 @@ class Group:
             pages = re.findall(r"http://\S+(?=/metrics)", process.worker.log())
             try:
                 urllib.request.urlopen(f"{pages[-1]}/healthz", timeout=2).close()
+                with urllib.request.urlopen(f"{pages[-1]}/metrics", timeout=2) as page:
+                    self._observe(process, page.read().decode())
             except urllib.error.HTTPError as error:
                 with error:
                     self._say(f"{name} is not healthy: {error.read().decode()}")
                 self.terminate(name, "unhealthy")
             except OSError:  # it has just ended, or has no time
                 continue
+
+    def _observe(self, process: _Process, page: str) -> None:
+        """Note the metrics that have changed since the last look at this process."""
+        now: dict[str, float] = {}
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                if sample.name not in _OBSERVED:
+                    continue
+                if sample.name == "triage_record_to_alert_seconds_bucket":
+                    sign = {_LATE: -1, "+Inf": 1}.get(sample.labels["le"], 0)
+                    late = f"alerts later than {_LATE} s:"
+                    now[late] = now.get(late, 0) + sign * sample.value
+                else:
+                    labels = "".join(f" {k}={v}," for k, v in sorted(sample.labels.items()))
+                    now[f"{sample.name}{labels}"] = sample.value
+        at = time.time()
+        for name, value in now.items():
+            before = process.observed.get(name, 0 if name.startswith("alerts") else None)
+            if value != before:
+                self._traces.append(Trace(at, f"{process.member} {name} {value:g}"))
+        process.observed = now
 
 
 def _is_static(name: str) -> bool:

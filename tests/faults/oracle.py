@@ -1,13 +1,16 @@
 """Oracle: holds what came out of a run against what had to come out, record by record."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
 from shared.errors import RecordError
 from tests.faults.group import Exit
 from tests.faults.stream import TRACE, Sent
+from tests.faults.traces import Done, Trace, silent
 from tests.faults.versions import Versions
 from worker.kafka.records import Record
 from worker.messages.alert import Alert, decode_alert
@@ -15,6 +18,18 @@ from worker.messages.alert import Alert, decode_alert
 TOLERANCE = 1e-4
 """Of a probability: the same tweet is scored in a batch of another size here."""
 _EXAMPLES = 3
+_FATES = {True: "triaged", False: "unread", None: "triaged or not"}
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """A record that a fault has taken out of the input topic.
+
+    Attributes:
+        processed: whether it must have been triaged before that; None if it may have been.
+    """
+
+    record: Record
+    processed: bool | None
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -26,6 +41,9 @@ class Found(msgspec.Struct, frozen=True):
         committed: the group's offset of each.
         settled: no transaction is open; one that is would hide what came after it from readers.
         accounts: what the workers that ran at the end say in their metrics.
+        lost: what faults have taken out of the input topic.
+        faults: that were done.
+        traces: what the workers said in their logs and metrics.
     """
 
     inputs: Sequence[Record]
@@ -35,6 +53,9 @@ class Found(msgspec.Struct, frozen=True):
     committed: Mapping[int, int]
     settled: bool
     accounts: Mapping[str, Mapping[str, int]]
+    lost: Sequence[Lost] = ()
+    faults: Sequence[Done] = ()
+    traces: Sequence[Trace] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -45,6 +66,8 @@ class Verdict(msgspec.Struct, frozen=True):
         account: consumed, and the posts by how they ended.
         by_reason: dead letters.
         by_version: alerts.
+        taken_out: records that faults have taken out of the input topic, by whether they had to be
+            triaged before that.
         latencies: seconds from record to alert, sorted.
     """
 
@@ -52,6 +75,7 @@ class Verdict(msgspec.Struct, frozen=True):
     account: dict[str, int]
     by_reason: dict[str, int]
     by_version: dict[int, int]
+    taken_out: dict[str, int]
     latencies: list[float]
 
 
@@ -85,7 +109,8 @@ def judge(
 ) -> Verdict:
     """Compare everything that was sent with everything that was published.
 
-    The truth is what lies in the input topic: a send that was never confirmed may have succeeded.
+    The truth is what lies in the input topic, or did so until a fault took it out: a send that was
+    never confirmed may have succeeded.
 
     Args:
         sent: all records that were given to the producer, by key.
@@ -95,20 +120,25 @@ def judge(
         exits: how the workers ended.
     """
     wrong = _Violations()
-    truth = _truth(sent, confirmed, found.inputs, wrong)
+    truth = _truth(sent, confirmed, [*found.inputs, *(lost.record for lost in found.lost)], wrong)
+    unread = {_place(lost.record) for lost in found.lost if lost.processed is False}
+    unsure = {_place(lost.record) for lost in found.lost if lost.processed is None}
+    without = {p for p in truth if _of_record(p) in unread}
+    perhaps = {p for p in truth if _of_record(p) in unsure}
     relevant = {
         place for place, s in truth.items() if s.text is not None and versions.relevant[s.text]
     }
     malformed = {place for place, s in truth.items() if s.reason is not None}
 
     alerts = _alerts(found.alerts, wrong)
-    _compare("alert", [(_source_of(alert), record) for alert, record in alerts], relevant, wrong)
+    sources = [(_alert_id(alert), record) for alert, record in alerts]
+    _compare("alert", sources, relevant - without, perhaps & relevant, wrong)
     for alert, record in alerts:
-        if (source := _source_of(alert)) in relevant:
+        if (source := _alert_id(alert)) in relevant:
             _check_alert(alert, record, truth[source], versions, promoted, wrong)
 
     dead = [(_source(record), record) for record in found.dead_letters]
-    _compare("dead letter", dead, malformed, wrong)
+    _compare("dead letter", dead, malformed - without, perhaps & malformed, wrong)
     for place, record in dead:
         if place in malformed:
             _check_dead_letter(place, record, truth[place], wrong)
@@ -117,12 +147,21 @@ def judge(
         wrong.note("offsets", f"expected {dict(found.ends)} committed, got {dict(found.committed)}")
     if not found.settled:
         wrong.note("transaction", "one was never ended")
-    skipped = Counter(s.skipped for s in truth.values() if s.skipped is not None)
+    wrong.note_all(
+        "fault that left no trace in logs and metrics",
+        (
+            f"{fault.kind} at {datetime.fromtimestamp(fault.at, UTC):%H:%M:%S} UTC"
+            for fault in silent(found.faults, found.traces)
+        ),
+    )
+    came = {source for source, _ in sources} | {place for place, _ in dead}
+    processed = truth.keys() - without - (perhaps - came)
+    skipped = Counter(truth[p].skipped for p in processed if truth[p].skipped is not None)
     account = {
         # A record of several posts counts once for each.
-        "consumed": sum(found.committed.values()) + len(truth) - len(found.inputs),
+        "consumed": len(processed),
         "alerts": len(found.alerts),
-        "not relevant": len(truth) - len(relevant) - len(malformed) - skipped.total(),
+        "not relevant": len(processed - relevant - malformed) - skipped.total(),
         "other language": skipped["other language"],
         "notices": skipped["notice"],
         "dead letters": len(found.dead_letters),
@@ -143,6 +182,7 @@ def judge(
         account,
         dict(Counter(_header(record, "triage-reason") for record in found.dead_letters)),
         dict(sorted(Counter(alert.model.version for alert, _ in alerts).items())),
+        dict(Counter(_FATES[lost.processed] for lost in found.lost)),
         sorted(
             record.timestamp / 1000 - alert.source.timestamp.timestamp()
             for alert, record in alerts
@@ -185,14 +225,18 @@ def _truth(
 
 
 def _compare(
-    what: str, got: Sequence[tuple[str, Record]], expected: set[str], wrong: _Violations
+    what: str,
+    got: Sequence[tuple[str, Record]],
+    expected: set[str],
+    optional: set[str],
+    wrong: _Violations,
 ) -> None:
     """Compare what exists with what should exist, and report duplicates with their copies."""
     copies: dict[str, list[Record]] = {}
     for place, record in got:
         copies.setdefault(place, []).append(record)
-    wrong.note_all(f"{what} missing", sorted(expected - copies.keys()))
-    wrong.note_all(f"{what} not expected", sorted(copies.keys() - expected))
+    wrong.note_all(f"{what} missing", sorted(expected - optional - copies.keys()))
+    wrong.note_all(f"{what} not expected", sorted(copies.keys() - expected - optional))
     wrong.note_all(
         f"{what} more than once",
         (
@@ -259,11 +303,6 @@ def _header(record: Record, name: str) -> str:
     return next(((value or b"").decode() for key, value in record.headers if key == name), "none")
 
 
-def _source_of(alert: Alert) -> str:
-    index = "" if alert.source.index is None else f".{alert.source.index}"
-    return f"{alert.source.topic}-{alert.source.partition}-{alert.source.offset}{index}"
-
-
 def _alert_id(alert: Alert) -> str:
     """Return the id by its definition: the record's coordinates and timestamp."""
     source = alert.source
@@ -273,10 +312,17 @@ def _alert_id(alert: Alert) -> str:
 
 
 def _source(record: Record) -> str:
-    parts = (_header(record, f"triage-source-{n}") for n in ("topic", "partition", "offset"))
+    names = ("topic", "partition", "offset", "timestamp")
+    parts = (_header(record, f"triage-source-{name}") for name in names)
     index = _header(record, "triage-source-index")
     return "-".join(parts) + ("" if index == "none" else f".{index}")
 
 
 def _place(record: Record) -> str:
-    return f"{record.topic}-{record.partition}-{record.offset}"
+    """Return where a record lies, and since when: another may take its offset after a fault."""
+    return f"{record.topic}-{record.partition}-{record.offset}-{record.timestamp}"
+
+
+def _of_record(place: str) -> str:
+    """Return the place of the record that a post belongs to."""
+    return re.sub(r"\.\d+$", "", place)

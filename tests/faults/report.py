@@ -50,6 +50,8 @@ def _run(report: Report) -> Table:
     made = Table(f"seed {report.seed}, {report.seconds:.0f} s", "", box=box.SIMPLE_HEAD)
     verdict = report.verdict
     made.add_row("faults", f"{sum(report.faults.values())}: {_listed(report.faults)}")
+    made.add_row("had to leave a trace", f"{report.traces} of them")
+    made.add_row("records that faults took out", _listed(verdict.taken_out))
     exits = Counter(f"{end.cause} ({end.code})" for end in report.exits)
     made.add_row("workers' ends", _listed(exits))
     made.add_row("deliveries refused", f"{report.refused_deliveries}, to members that were none")

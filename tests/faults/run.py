@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from tests.faults.faults import Faults, plan
 from tests.faults.group import Exit, Group
 from tests.faults.oracle import Found, Verdict, judge
 from tests.faults.stream import Stream
+from tests.faults.traces import Trace
 from tests.faults.versions import register_all, score_all
 from tests.kafka.processes import environment_of
 
@@ -23,6 +25,8 @@ _WORKERS = 3
 _SESSION = 6.0
 """Seconds; the shortest that a broker grants by default, so that more happens in a run."""
 _TEXTS = 3_000
+_LAST = 1_000
+"""Records after the last fault, so that each partition gets some."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -30,7 +34,7 @@ class Report(msgspec.Struct, frozen=True):
 
     Attributes:
         seconds: how long faults were done; `drained_in`: from then until all was consumed.
-        faults: how often each kind met somebody.
+        faults: how often each kind was done; `traces`: how many of them had to leave a trace.
         sent, confirmed: records given to the producer, and sends that Kafka confirmed.
         exits: how the workers' processes ended.
         refused_deliveries: to members that had lost their partitions or their name.
@@ -40,6 +44,7 @@ class Report(msgspec.Struct, frozen=True):
     seconds: float
     rate: float
     faults: dict[str, int]
+    traces: int
     sent: int
     confirmed: int
     refused: dict[str, int]
@@ -78,7 +83,7 @@ def run(
     versions = score_all(registry, random.Random(f"{seed} texts"), _TEXTS)
     trained = Trained(registry, bundles, folder, {})
     tell(f"{len(versions.scores)} versions agree on {_TEXTS} texts")
-    with Cluster(3, _PARTITIONS) as cluster:
+    with Cluster(3, _PARTITIONS, folder / "kafka") as cluster:
         tell("three brokers run")
         environment = environment_of(cluster.settings, trained) | {
             "TRIAGE_SESSION_TIMEOUT_MS": str(int(1000 * _SESSION)),
@@ -92,11 +97,13 @@ def run(
             tell(f"{_WORKERS} workers consume")
             stream = Stream(cluster.settings, versions, random.Random(f"{seed} stream"), rate)
             stream.start()
-            faults = Faults(cluster, group, registry, tell)
+            faults = Faults(cluster, group, registry, stream, tell)
             try:
                 faults.run(plan(random.Random(f"{seed} faults"), seconds, _SESSION), seconds)
                 tell("no more faults")
                 group.settle()
+                faults.wait_for_traces()
+                _publish_everywhere(stream)
             finally:
                 stream.finish()
             tell(f"no more records; {len(stream.confirmed)} of {len(stream.sent)} sends confirmed")
@@ -104,7 +111,7 @@ def run(
             tell(f"all consumed {drained_in:.1f} s later")
             accounts = group.accounts()
             group.end()
-            found = _find(cluster, accounts)
+            found = _find(cluster, accounts, faults, group.traces())
         finally:
             group.kill_all()
     promoted = {event.version for event in registry.history() if event.alias == "production"}
@@ -113,7 +120,8 @@ def run(
         seed=seed,
         seconds=seconds,
         rate=rate,
-        faults=faults.done,
+        faults=dict(Counter(done.kind for done in faults.done)),
+        traces=sum(done.trace is not None for done in faults.done),
         sent=len(stream.sent),
         confirmed=len(stream.confirmed),
         refused=stream.refused,
@@ -123,6 +131,13 @@ def run(
         refused_deliveries=group.refused(),
         verdict=verdict,
     )
+
+
+def _publish_everywhere(stream: Stream) -> None:
+    """Wait until each partition has got a record behind the last mark of a transaction."""
+    until, deadline = len(stream.confirmed) + _LAST, time.monotonic() + PATIENCE
+    while len(stream.confirmed) < until and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _drain(cluster: Cluster, group: Group) -> float:
@@ -146,7 +161,12 @@ def _drain(cluster: Cluster, group: Group) -> float:
     return time.monotonic() - begun
 
 
-def _find(cluster: Cluster, accounts: Mapping[str, Mapping[str, int]]) -> Found:
+def _find(
+    cluster: Cluster,
+    accounts: Mapping[str, Mapping[str, int]],
+    faults: Faults,
+    traces: Sequence[Trace],
+) -> Found:
     """Read everything, once no transaction of a killed worker is open any more."""
     settings = cluster.settings
     topics = (settings.input_topic, settings.alerts_topic, settings.dead_letters_topic)
@@ -162,4 +182,9 @@ def _find(cluster: Cluster, accounts: Mapping[str, Mapping[str, int]]) -> Found:
             time.sleep(1)
         committed = cluster.committed(admin)
     inputs, alerts, dead_letters = map(cluster.read, topics)
-    return Found(inputs, alerts, dead_letters, there[0], committed, seen == there, accounts)
+    return Found(
+        *(inputs, alerts, dead_letters, there[0], committed, seen == there, accounts),
+        lost=faults.lost,
+        faults=faults.done,
+        traces=traces,
+    )

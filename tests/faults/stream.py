@@ -4,6 +4,8 @@ import json
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -81,6 +83,30 @@ class Stream(threading.Thread):
         self._choose = choose
         self._rate = rate
         self._finish = threading.Event()
+        self._publishing = threading.Lock()
+        self._producer: Any = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Publish nothing meanwhile; each send has been confirmed or refused.
+
+        Raises:
+            KafkaError: if that takes too long.
+        """
+        with self._publishing:
+            self._producer.flush(timeout=20)
+            self._producer.close()
+            try:
+                yield
+            finally:
+                self._producer = self._new_producer()
+
+    def more(self, count: int) -> list[Sent]:
+        """Make records that somebody else publishes."""
+        with self._publishing:
+            made = [self._record(len(self.sent) + n) for n in range(count)]
+            self.sent |= {record.key: record for record in made}
+        return made
 
     def finish(self) -> None:
         """Stop publishing, and wait until each send is confirmed or refused."""
@@ -89,23 +115,24 @@ class Stream(threading.Thread):
 
     def run(self) -> None:
         """Publish until told to stop. `start` calls it in a thread."""
-        producer = self._new_producer()
+        self._producer = self._new_producer()
         last, owed = time.monotonic(), 0.0
         while not self._finish.wait(_TICK):
             now = time.monotonic()
             # No more than a second's worth, however long the producer was blocked.
             owed = min(owed + (now - last) * self._rate, self._rate)
             last = now
-            while owed >= 1:
-                producer = self._publish(producer, self._record(len(self.sent)))
-                owed -= 1
-        producer.close(timeout=180)
+            with self._publishing:
+                while owed >= 1:
+                    self._publish(self._record(len(self.sent)))
+                    owed -= 1
+        self._producer.close(timeout=180)
 
-    def _publish(self, producer: Any, record: Sent) -> Any:
-        """Give a record to the producer, and return the producer to continue with."""
+    def _publish(self, record: Sent) -> None:
+        """Give a record to the producer, which is replaced if it fails."""
         self.sent[record.key] = record
         try:
-            future = producer.send(
+            future = self._producer.send(
                 self._settings.input_topic,
                 key=record.key,
                 value=record.value,
@@ -113,11 +140,11 @@ class Stream(threading.Thread):
             )
         except KafkaError as error:
             self._refuse(error)
-            producer.close(timeout=0)
-            return self._new_producer()
+            self._producer.close(timeout=0)
+            self._producer = self._new_producer()
+            return
         future.add_callback(self._confirm, record.key)
         future.add_errback(self._refuse)
-        return producer
 
     def _confirm(self, key: bytes, place: Any) -> None:
         self.confirmed[key] = (place.partition, place.offset)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.faults.group import Exit
-from tests.faults.oracle import Found, Verdict, judge
+from tests.faults.oracle import Found, Lost, Verdict, judge
 from tests.faults.stream import Sent
+from tests.faults.traces import TRACES, Done, Trace
 from tests.faults.versions import Scores, Versions
 from worker.kafka.records import Record
 from worker.messages.alert import Alert, Model, Source, encode_alert, make_alert
@@ -34,10 +35,10 @@ SENT = {
 
 
 TIMESTAMP = 1_700_000_001_000
-
+BEFORE = 1_700_000_000_000
 NOW = datetime.fromtimestamp(1_700_000_000, UTC)
 INPUTS = [
-    Record("in", 0, number, TIMESTAMP, sent.key, sent.value, sent.headers)
+    Record("in", 0, number, BEFORE, sent.key, sent.value, sent.headers)
     for number, sent in enumerate(list(SENT.values())[:3])
 ]
 ALERT = make_alert(
@@ -62,9 +63,38 @@ DEAD = Record(
         ("triage-source-topic", b"in"),
         ("triage-source-partition", b"0"),
         ("triage-source-offset", b"2"),
+        ("triage-source-timestamp", str(BEFORE).encode()),
     ],
 )
 RIGHT = Found(INPUTS, [ALERTED], [DEAD], {0: 3}, {0: 3}, True, {})
+START = "worker-1 2026-11-30T22:48:16.164Z INFO triage-worker 0.1.0, commit unknown"
+STOPPED = "worker-1 2026-11-30T22:48:26.106Z INFO stopped"
+REBALANCED = "worker-4 triage_rebalances_total 2"
+SCORING = "worker-2 2026-11-30T22:49:12.739Z INFO scoring with LSTM, version 2, on the CPU"
+SAID = {
+    "kill a worker": START,
+    "terminate a worker": STOPPED,
+    "freeze a worker": REBALANCED,
+    "freeze a worker as another joins": REBALANCED,
+    "supplant a worker": "worker-1 2026-11-30T22:49:21.401Z CRITICAL Kafka: deliver: Fenced"
+    "InstanceIdError; another worker of the group has come with this TRIAGE_INSTANCE_ID",
+    "kill brokers": "worker-2 triage_retries_total dependency=kafka, 1",
+    "add partitions": "worker-2 triage_consumer_lag_records partition=3, topic=in, 0",
+    "join": START,
+    "leave": STOPPED,
+    "promote": SCORING,
+    "roll back": SCORING,
+    "lose the registry": "worker-2 2026-11-30T22:48:32.887Z ERROR production: registry file:/x "
+    "has no version or alias 'production'; scoring with version 1 meanwhile",
+    "expire records": "worker-2 2026-11-30T22:49:10.089Z ERROR in, partition 3: 5 records were "
+    "deleted before they were read; continuing at offset 7 instead of 2",
+    "truncate a partition": "worker-2 2026-11-30T22:49:10.089Z ERROR in, partition 3: the "
+    "partition ends before the position; Kafka has lost records; continuing at offset 688",
+    "recreate the topic": "worker-2 2026-11-30T22:49:31.014Z WARNING Kafka at x:1 has no topic in "
+    "any more: create it again with `triage-worker create-topics`",
+    "hang a transaction": "worker-2 triage_held_back_records partition=3, topic=in, 9",
+}
+"""What workers have said of each kind of fault, with version 2, and partition 3."""
 CONFIRMED = {b"0": (0, 0), b"1": (0, 1), b"2": (0, 2)}
 
 
@@ -110,7 +140,7 @@ def test_the_posts_of_a_record_end_one_by_one() -> None:
     several = Sent(b"4", b"[]", [], posts=posts)
     foreign = Sent(b"5", b"hola", [], skipped="other language")
     inputs = [
-        Record("in", 0, n, TIMESTAMP, s.key, s.value, []) for n, s in enumerate((several, foreign))
+        Record("in", 0, n, BEFORE, s.key, s.value, []) for n, s in enumerate((several, foreign))
     ]
     alert = msgspec.structs.replace(
         ALERT,
@@ -126,6 +156,7 @@ def test_the_posts_of_a_record_end_one_by_one() -> None:
             ("triage-source-topic", b"in"),
             ("triage-source-partition", b"0"),
             ("triage-source-offset", b"0"),
+            ("triage-source-timestamp", str(BEFORE).encode()),
             ("triage-source-index", b"2"),
         ],
     )
@@ -144,7 +175,7 @@ def test_the_posts_of_a_record_end_one_by_one() -> None:
     }
     lost = msgspec.structs.replace(found, alerts=[])
     violations = judge(sent, {}, lost, VERSIONS, {1, 2}, []).violations
-    assert any("alert missing: in-0-0.0" in violation for violation in violations)
+    assert any(f"alert missing: in-0-0-{BEFORE}.0" in violation for violation in violations)
 
 
 def test_a_send_that_was_not_confirmed_may_have_succeeded() -> None:
@@ -214,7 +245,7 @@ def test_a_send_that_was_not_confirmed_may_have_succeeded() -> None:
             "dead letter for another reason",
         ),
         (
-            with_dead(headers=[*DEAD.headers[:-1], ("triage-source-offset", b"1")]),
+            with_dead(headers=[*DEAD.headers[:-2], ("triage-source-offset", b"1")]),
             "dead letter not expected: in-0-1",
         ),
         (msgspec.structs.replace(RIGHT, committed={0: 2}), "offsets"),
@@ -240,6 +271,59 @@ def test_a_send_that_was_not_confirmed_may_have_succeeded() -> None:
 )
 def test_what_is_wrong_is_noticed(found: Found, what: str) -> None:
     assert any(what in violation for violation in verdict(found).violations)
+
+
+@pytest.mark.parametrize(
+    ("processed", "alerts", "expected"),
+    [
+        (True, [ALERTED], []),
+        (True, [], ["1 × alert missing", "1 × conservation"]),
+        (False, [], []),
+        (False, [ALERTED], ["1 × alert not expected", "1 × conservation"]),
+        (None, [], []),
+        (None, [ALERTED], []),
+        (None, [ALERTED, ALERTED], ["1 × alert more than once", "1 × conservation"]),
+    ],
+)
+def test_a_record_that_a_fault_took_out_has_its_fate(
+    processed: bool | None, alerts: list[Record], expected: list[str]
+) -> None:
+    found = msgspec.structs.replace(
+        RIGHT, inputs=INPUTS[1:], alerts=alerts, lost=[Lost(INPUTS[0], processed)]
+    )
+    assert [v.partition(":")[0] for v in verdict(found).violations] == expected
+
+
+def test_a_record_that_takes_the_offset_of_a_lost_one_is_another() -> None:
+    later = msgspec.structs.replace(INPUTS[0], timestamp=TIMESTAMP, key=b"3", value=b"lol")
+    sent = SENT | {b"3": Sent(b"3", b"lol", SENT[b"0"].headers, "lol")}
+    found = msgspec.structs.replace(
+        RIGHT, inputs=[later, *INPUTS[1:]], lost=[Lost(INPUTS[0], processed=True)]
+    )
+    assert judge(sent, CONFIRMED, found, VERSIONS, {1, 2}, []).violations == []
+    unread = msgspec.structs.replace(found, lost=[Lost(INPUTS[0], processed=False)])
+    violations = judge(sent, CONFIRMED, unread, VERSIONS, {1, 2}, []).violations
+    assert any("alert not expected" in violation for violation in violations)
+
+
+@pytest.mark.parametrize("kind", TRACES)
+def test_a_fault_without_its_trace_is_noticed(kind: str) -> None:
+    trace = TRACES[kind].format(who="worker-1", partition=3, version=2)
+    text, at = SAID[kind], NOW.timestamp()
+
+    def violations(*traces: Trace, pattern: str | None = trace) -> list[str]:
+        found = msgspec.structs.replace(
+            RIGHT, faults=[Done(kind, at, at + 60, pattern)], traces=traces
+        )
+        return verdict(found).violations
+
+    wrong = [f"1 × fault that left no trace in logs and metrics: {kind} at 22:13:20 UTC"]
+    others = [Trace(at, other) for name, other in SAID.items() if other != text]
+    assert violations() == wrong
+    assert violations(*others) == wrong
+    assert violations(Trace(at - 1, text), Trace(at + 61, text)) == wrong
+    assert violations(*others, Trace(at + 30, text)) == []
+    assert violations(pattern=None) == []
 
 
 def test_a_confirmed_record_that_is_lost_is_noticed() -> None:
