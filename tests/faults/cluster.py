@@ -1,6 +1,7 @@
 """Cluster: the brokers, the topics of a run, and what is in them."""
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -85,11 +86,19 @@ class Cluster:
             admin.create_partitions({self.settings.input_topic: total}, timeout_ms=10_000)
         return total
 
-    def in_sync(self, admin: Any) -> bool:
-        """Return whether all brokers have all of the input topic."""
-        (described,) = admin.describe_topics([self.settings.input_topic])
-        brokers = len(self.kafka.running())
-        return all(len(p["isr_nodes"]) == brokers for p in described["partitions"])
+    def is_whole(self) -> bool:
+        """Return whether all brokers accept connections and have all of the input topic."""
+        if len(self.kafka.running()) < self.brokers:
+            return False
+        for server in self.settings.kafka_bootstrap_servers.split(","):
+            host, port = server.split(":")
+            try:
+                socket.create_connection((host, int(port)), 1).close()
+            except OSError:  # it starts; the others may not know yet that it was away
+                return False
+        with self.admin() as admin:
+            (described,) = admin.describe_topics([self.settings.input_topic])
+        return all(len(p["isr_nodes"]) == self.brokers for p in described["partitions"])
 
     def folders(self, partition: int) -> list[Path]:
         """Return where each broker keeps a partition of the input topic."""

@@ -40,6 +40,8 @@ _BRIEF = 5.0
 """Seconds for which a registry or brokers may be away without a trace."""
 _START = 30.0
 """Seconds in which a worker that starts has looked for the topic."""
+_CUT = 40
+"""The fewest offsets to cut off, which is more than a producer's batch has."""
 _RELOADED = 5.0
 """Seconds in which workers have followed an alias."""
 _REBALANCE = 0.4
@@ -378,13 +380,6 @@ class Faults:
             time.sleep(0.2)
         return False
 
-    def _is_calm(self) -> bool:
-        """Return whether all brokers run, and have everything."""
-        if len(self._kafka.running()) < self._cluster.brokers:
-            return False
-        with self._cluster.admin() as admin:
-            return self._cluster.in_sync(admin)
-
     def _has(self, topic: str) -> bool:
         with self._cluster.admin() as admin:
             return topic in admin.list_topics()
@@ -406,7 +401,7 @@ class Faults:
 
     def _expire_records(self, fault: Fault) -> str | None:
         """Delete a partition's records while the workers are dead, or stand still for a moment."""
-        if not self._wait(self._is_calm, _CALM):
+        if not self._wait(self._cluster.is_whole, _CALM):
             return None
         topic, partition = self._cluster.settings.input_topic, self._some_partition(fault)
         workers = self._group.running()
@@ -439,7 +434,7 @@ class Faults:
 
     def _truncate_partition(self, fault: Fault) -> str | None:
         """Cut the end off a partition's log at each broker, and let others take its place."""
-        if not self._wait(self._is_calm, _CALM):
+        if not self._wait(self._cluster.is_whole, _CALM):
             return None
         topic, partition = self._cluster.settings.input_topic, self._some_partition(fault)
         with self._stream.held():
@@ -450,10 +445,10 @@ class Faults:
             for number in self._kafka.running():
                 self._kafka.kill_broker(number)
             for folder in self._cluster.folders(partition):
-                cut_off(folder, end - 1 - int(30 * fault.pick))
+                cut_off(folder, max(0, end - _CUT - int(30 * fault.pick)))
             for number in range(1, self._cluster.brokers + 1):
                 self._kafka.start_broker(number)
-            assert self._wait(self._is_calm, PATIENCE), "the brokers do not come back"
+            assert self._wait(self._cluster.is_whole, PATIENCE), "the brokers do not come back"
             now = self._end(partition)
         gone = [Lost(record, processed=True) for record in records if record.offset >= now]
         self.lost += gone
@@ -464,7 +459,7 @@ class Faults:
 
     def _recreate_topic(self, fault: Fault) -> str | None:
         """Delete the input topic, in half of the cases with unread records, and create it again."""
-        if not self._wait(self._is_calm, _CALM):
+        if not self._wait(self._cluster.is_whole, _CALM):
             return None
         topic = self._cluster.settings.input_topic
         with self._stream.held():
@@ -483,7 +478,7 @@ class Faults:
             assert self._wait(lambda: not self._has(topic), PATIENCE), "it is not deleted"
             self._wait(lambda: False, fault.lasts)
             assert self._wait(lambda: self._create(topic, partitions), PATIENCE), "not created"
-            assert self._wait(self._is_calm, PATIENCE), "it is not replicated"
+            assert self._wait(self._cluster.is_whole, PATIENCE), "it is not replicated"
         self._group.topic_may_be_missing_until = time.monotonic() + _START
         self._await_trace(self._note(fault, since))
         return f"{len(records)} records, away for {fault.lasts:.1f} s"
@@ -500,7 +495,7 @@ class Faults:
 
     def _hang_transaction(self, fault: Fault) -> str | None:
         """Open a transaction in the input topic, and end it once a worker has noticed."""
-        if not self._wait(self._is_calm, _CALM):
+        if not self._wait(self._cluster.is_whole, _CALM):
             return None
         topic, partition = self._cluster.settings.input_topic, self._some_partition(fault)
         since, places = time.time(), {}

@@ -94,7 +94,7 @@ class Stream(threading.Thread):
             KafkaError: if that takes too long.
         """
         with self._publishing:
-            self._producer.flush(timeout=20)
+            self._producer.flush(timeout=60)
             self._producer.close()
             try:
                 yield

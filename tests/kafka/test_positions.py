@@ -15,7 +15,7 @@ from worker.demo.local_kafka import LocalKafka
 from worker.kafka.connection import new_admin
 from worker.kafka.records import Batch, Lag, PositionReset
 from worker.kafka.source import KafkaSource
-from worker.kafka.topics import create_topics
+from worker.kafka.topics import create_topics, is_missing
 from worker.messages.alert import Model, Source, make_alert, source_timestamp
 from worker.messages.tweet import Tweet
 from worker.settings import Settings
@@ -149,6 +149,35 @@ def test_a_topic_that_was_recreated_is_read_from_its_beginning(
     assert found == list(range(8))
     assert resets[-1].cause in ("recreated", "uncommitted")  # Kafka deletes commits a little later
     assert resets[-1].new == 0
+
+
+@pytest.mark.slow
+def test_a_topic_that_was_recreated_between_two_polls_is_read_from_its_beginning(
+    settings: Settings, feed: Feed
+) -> None:
+    """Until the member learns of it, it reads the new topic from its old position on."""
+    feed(0, 3)
+    found: list[int] = []
+
+    def take(batch: Batch) -> bool:
+        found.extend(record.offset for record in batch.records)
+        return batch.records[-1].offset == 7
+
+    with closing(KafkaSource(settings)) as source:
+        source.commit(drain(source))
+        with closing(new_admin(settings)) as admin:
+            admin.delete_topics([settings.input_topic])
+        wait_for(lambda: is_missing(settings, settings.input_topic))
+        create_topics(settings, {settings.input_topic: 1})
+        with closing(Feed(settings).producer) as producer:
+            feed.producer, before = producer, feed.producer
+            feed(0, 8)
+            feed.producer = before
+        drain(source, take)
+        assert found == [3, 4, 5, 6, 7]
+        source._consumer._cluster.request_update()  # as it does after 30 s
+        drain(source, take)
+    assert found[5:] == list(range(8))
 
 
 def test_a_commit_for_a_former_topic_does_not_count(settings: Settings, feed: Feed) -> None:
