@@ -116,7 +116,10 @@ def with_dead(**changes: object) -> Found:
 
 
 def test_nothing_is_wrong_with_what_is_right() -> None:
-    right = verdict(RIGHT, exits=[Exit("worker-1", "killed", -9, "log")])
+    right = verdict(
+        RIGHT,
+        exits=[Exit("worker-1", "killed", -9, "log"), Exit("worker-1", "missing topic", 6, "log")],
+    )
     assert right.violations == []
     assert right.account == {
         "consumed": 3,
@@ -338,6 +341,7 @@ def test_a_confirmed_record_that_is_lost_is_noticed() -> None:
         Exit("worker-1", "terminated", 6, "log"),
         Exit("worker-1", "terminated in vain", -6, "log"),
         Exit("worker-1", "supplanted", 0, "log"),
+        Exit("worker-1", "missing topic", 0, "log"),
     ],
 )
 def test_a_strange_end_is_noticed(end: Exit) -> None:
