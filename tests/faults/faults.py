@@ -418,13 +418,14 @@ class Faults:
         finally:
             for name in workers if stand_still else ():
                 self._group.thaw(name)
-        reported = not any(record.offset >= unread for record in records)
-        self._note(fault, since, quiet=reported, partition=partition)
+        # Those that stood still may have had the answer to a last request.
+        quiet = stand_still or not any(record.offset >= unread for record in records)
+        self._note(fault, since, quiet=quiet, partition=partition, end=end)
         read_on = self._wait(lambda: self._committed().get(partition, -1) >= end, _PATIENCE)
         skipped = [
             range(reset.old, reset.new)
             for reset in self._group.resets()
-            if reset.at >= since and reset.partition == partition and reset.old is not None
+            if reset.at >= since and reset.partition == partition
         ]
         for record in records:
             unread_one = any(record.offset in offsets for offsets in skipped)

@@ -25,7 +25,7 @@ _GRACE = 30.0
 """Seconds between SIGTERM and the end by force, as in Kubernetes."""
 _PROBE_EVERY = 5.0
 _TIME = re.compile(r"^(\S+Z) ")
-_RESET = re.compile(r"partition (\d+): .*; continuing at offset (\d+)(?: instead of (\d+))?$")
+_RESET = re.compile(r"partition (\d+): (.*); continuing at offset (\d+)(?: instead of (\d+))?$")
 _OBSERVED = (
     "triage_rebalances_total",
     "triage_retries_total",
@@ -78,12 +78,12 @@ class Reset(msgspec.Struct, frozen=True):
 
     Attributes:
         at: when, in seconds since 1970.
-        old, new: offsets; old is None without a commit.
+        old, new: offsets of the next record to read; old is 0 without a commit for this topic.
     """
 
     at: float
     partition: int
-    old: int | None
+    old: int
     new: int
 
 
@@ -268,7 +268,9 @@ class Group:
         """Return all the positions that workers say they have moved."""
         found = [(trace.at, _RESET.search(trace.text)) for trace in self.traces()]
         return [
-            Reset(at, int(m[1]), None if m[3] is None else int(m[3]), int(m[2]))
+            Reset(
+                at, int(m[1]), int(m[4]) if "created again" not in m[2] and m[4] else 0, int(m[3])
+            )
             for at, m in found
             if m is not None
         ]

@@ -311,7 +311,7 @@ def test_a_record_that_takes_the_offset_of_a_lost_one_is_another() -> None:
 
 @pytest.mark.parametrize("kind", TRACES)
 def test_a_fault_without_its_trace_is_noticed(kind: str) -> None:
-    trace = TRACES[kind].format(who="worker-1", partition=3, version=2)
+    trace = TRACES[kind].format(who="worker-1", partition=3, version=2, end=7)
     text, at = SAID[kind], NOW.timestamp()
 
     def violations(*traces: Trace, pattern: str | None = trace) -> list[str]:
