@@ -29,7 +29,7 @@ from shared.model.calibration import Calibration
 from shared.model.keras_model import KerasModel, has_gpu
 from shared.model.numpy_model import NumpyModel
 from shared.model.scorer import Model, Scorer
-from shared.text.encoder import Encoder
+from shared.text.encoder import MEMO_SIZE, TABLE_SIZE, Encoder
 from shared.text.lemmas import TextSettings, lemma_table, pipeline_from_bytes
 from shared.text.tokens import Featurizer, WordVectors, vectors_from_bytes
 
@@ -54,11 +54,18 @@ class Bundle(msgspec.Struct, frozen=True):
     scorer: Scorer
 
 
-def load_bundle(folder: Path, new_model: NewModel | None = None) -> Bundle:
+def load_bundle(
+    folder: Path,
+    new_model: NewModel | None = None,
+    *,
+    memo_size: int = MEMO_SIZE,
+    table_size: int = TABLE_SIZE,
+) -> Bundle:
     """Load a bundle. Verify its hashes and its golden probabilities.
 
     Args:
         new_model: as in `new_scorer`.
+        memo_size, table_size: as in `Encoder`.
 
     Raises:
         BundleError: if a file is missing, changed or malformed, or a golden text's probability
@@ -99,6 +106,8 @@ def load_bundle(folder: Path, new_model: NewModel | None = None) -> Bundle:
             vectors,
             manifest.calibration,
             new_model,
+            memo_size=memo_size,
+            table_size=table_size,
         )
         found = scorer.score([entry.text for entry in golden])
     except BundleError:
@@ -123,11 +132,15 @@ def new_scorer(
     vectors: WordVectors | None,
     calibration: Calibration = Calibration(),  # noqa: B008  # is frozen
     new_model: NewModel | None = None,
+    *,
+    memo_size: int = MEMO_SIZE,
+    table_size: int = TABLE_SIZE,
 ) -> Scorer:
     """Build a scorer from what a bundle holds.
 
     Args:
         new_model: `NumpyModel` or `KerasModel`. None: Keras if it can use a GPU, otherwise NumPy.
+        memo_size, table_size: as in `Encoder`.
 
     Raises:
         BundleError: if the weights are not those of the architecture.
@@ -137,4 +150,5 @@ def new_scorer(
     lemmas = lemma_table(pipeline) if settings.respell and spec.ngrams else None
     vectors = vectors if spec.vectors else None
     featurizer = Featurizer(vocabulary, vectors, lemmas, keep_unknown=settings.keep_unknown)
-    return Scorer(Encoder(pipeline, settings, featurizer, model.precompute), model, calibration)
+    encoder = Encoder(pipeline, settings, featurizer, model.precompute, memo_size, table_size)
+    return Scorer(encoder, model, calibration)

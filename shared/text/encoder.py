@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MEMO_SIZE = 200_000
 """Chunks in a generation of an encoder's memory, which has two."""
+TABLE_SIZE = 32_768
+"""Tokens in a generation of an encoder's table."""
 
 UNKNOWN_TOKEN: Token = ("", "")
 """Represents an empty text: no vocabulary has an empty word."""
@@ -168,7 +170,7 @@ class Encoder:
         featurizer: Featurizer,
         precompute: Precompute,
         memo_size: int = MEMO_SIZE,
-        table_size: int = 32_768,
+        table_size: int = TABLE_SIZE,
     ) -> None:
         self._keep_unknown = settings.keep_unknown
         self._featurizer = featurizer

@@ -3,12 +3,17 @@
 It fills a store with alerts (1,000,000 unless told otherwise), starts `triage-worker desk` on it
 with a real Kafka, publishes 500 alerts a second, and lets 50 viewers look at pages and search, each
 every two seconds. Each has a live stream open and loads its list anew when something has changed,
-as the page does. Reported: the time of each kind of request, the desk's memory and CPU, and how far
-it is behind. `--store FILE` keeps the filled store for the next time.
+as the page does. The page of an incident asks for the words that drove the score. Nine of ten
+alerts name a model of the registry, the others a version that it does not have.
+
+Reported: the time of each kind of request, the time until the words were there, the desk's memory
+and CPU, and how far it is behind. `--bundle FOLDER` is the model; it is trained on the sample if
+none is given. `--store FILE` keeps the filled store for the next time with the same model.
 """
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import random
 import re
@@ -24,19 +29,30 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import psutil
 
+from shared.registry.base import Version
+from shared.registry.folder import FolderRegistry
+from tests.conftest import train_on_sample
 from tests.desk.alerts import new_alert
 from tests.desk.processes import DeskProcess, desk_settings
 from worker.demo.local_kafka import LocalKafka
 from worker.desk.store import Store
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
-from worker.messages.alert import Alert, encode_alert
+from worker.messages.alert import Alert, Model, decode_alert, encode_alert
+from worker.settings import Settings
 
 VIEWERS = 50
 EVERY = 2.0
 PER_SECOND = 500
+UNKNOWN = 0.1
+"""The share of alerts that name a version that the registry does not have."""
+_SHOWN = (
+    "triage_desk_behind", "triage_desk_alerts_read_total ", "triage_desk_explained",
+    "triage_desk_models_loaded_total ",
+)  # fmt: skip
 _PLACES = [a + b for a in ("Bo", "Ka", "Li", "Mar", "Sen", "Tor") for b in ("ma", "ri", "to", "lo")]
 _EVENTS = ["earthquake", "flood", "fire", "landslide", "storm", "explosion", "collapse", "crash"]
 _PARTS = (["b", "f", "gr", "s", "tr"], "aeiou", ["ck", "mp", "nd", "rk"], "aeiou", ["", "ng", "st"])
@@ -44,13 +60,16 @@ _WORDS = ["".join(parts) for parts in itertools.product(*_PARTS)]
 _WEIGHTS = [1 / rank for rank in range(1, len(_WORDS) + 1)]  # as Zipf's law has it
 
 
-def alerts(name: str, start: datetime, per_second: float) -> Iterator[Alert]:
+def alerts(name: str, start: datetime, per_second: float, version: Version) -> Iterator[Alert]:
     """Yield tweets, a third of which repeat the news of another one, as in a crisis.
 
     Args:
         name: begins all ids, so that they are not those of other alerts.
+        version: scored most of them.
     """
     chance = random.Random(name)
+    known = Model(version.manifest.name, version.number, version.digest)
+    unknown = Model(version.manifest.name, version.number + 1, "0" * 64)
     recent: list[str] = []
     number = 0
     while True:
@@ -70,11 +89,12 @@ def alerts(name: str, start: datetime, per_second: float) -> Iterator[Alert]:
             author=f"user{chance.randrange(10**5)}",
             lang=chance.choice(["en", "en", "en", "es", "id"]),
             place=chance.choice([None, *_PLACES[:5]]),
+            model=unknown if chance.random() < UNKNOWN else known,
         )
         number += 1
 
 
-def fill(path: Path, count: int) -> float:
+def fill(path: Path, count: int, version: Version) -> float:
     """Fill a store as if it had read alerts, in bulk, and return alerts a second.
 
     A third of the alerts are of incidents that have some already.
@@ -82,7 +102,7 @@ def fill(path: Path, count: int) -> float:
     Store(path).close()
     db = sqlite3.connect(path)
     start = datetime.now(UTC) - timedelta(days=2)
-    source = alerts("old", start, count / (2 * 86400))
+    source = alerts("old", start, count / (2 * 86400), version)
     chance = random.Random(3)
     incidents: dict[int, list[Any]] = {}
     started = time.perf_counter()
@@ -91,6 +111,7 @@ def fill(path: Path, count: int) -> float:
         for number in range(first, min(first + 10_000, count + 1)):
             alert = next(source)
             tweet, at = alert.tweet, int(alert.scored_at.timestamp() * 1000)
+            model = f"{alert.model.name} {alert.model.version}"
             old = incidents.get(max(1, number - chance.randrange(1, 3000)))
             if old is not None and chance.random() < 0.35:
                 incident = old[0]
@@ -99,10 +120,10 @@ def fill(path: Path, count: int) -> float:
                 incident = number
                 incidents[number] = [
                     number, alert.alert_id, at, at, 1, alert.probability, number, 0.5, tweet.text,
-                    tweet.author, tweet.lang, tweet.place, "LSTM 1",
+                    tweet.author, tweet.lang, tweet.place, model,
                 ]  # fmt: skip
             rows.append(
-                (number, alert.alert_id, incident, at, alert.probability, 0.5, "LSTM 1", tweet.text,
+                (number, alert.alert_id, incident, at, alert.probability, 0.5, model, tweet.text,
                  tweet.author, tweet.lang, tweet.place, 0)
             )  # fmt: skip
             words.append((number, tweet.text, tweet.author))
@@ -132,24 +153,39 @@ def fill(path: Path, count: int) -> float:
     return count / (time.perf_counter() - started)
 
 
-def main(count: int, seconds: float, kept: Path | None) -> None:
+def check_model(store: Path, version: Version) -> None:
+    """Exit if the store was filled with alerts of another model."""
+    with contextlib.closing(sqlite3.connect(store)) as db:
+        values = db.execute("SELECT value FROM message LIMIT 100").fetchall()
+    if version.digest not in {decode_alert(value).model.digest for (value,) in values}:
+        raise SystemExit(f"{store} was filled with alerts of another model: delete it")
+
+
+def main(count: int, seconds: float, kept: Path | None, bundle: Path | None) -> None:
     """Print the figures."""
     with tempfile.TemporaryDirectory() as name, LocalKafka() as kafka:
         folder = Path(name)
+        registry = FolderRegistry(folder / "registry")
+        if bundle is None:
+            bundle = next((train_on_sample(folder / "trained") / "bundles").glob("LSTM"))
+        version = registry.register(bundle)
         store = folder / "desk.sqlite3"
         if kept is None or not kept.exists():
-            rate = fill(kept or store, count)
+            rate = fill(kept or store, count, version)
             print(f"filled at {rate:,.0f} alerts/s", flush=True)
         if kept is not None:
             shutil.copyfile(kept, store)
+            check_model(store, version)
         print(f"{count:,} alerts, {store.stat().st_size / 1e6:,.0f} MB", flush=True)
-        settings = desk_settings(kafka, "bench", folder)
+        settings = msgspec.structs.replace(
+            desk_settings(kafka, "bench", folder), registry=registry.url
+        )
         started = time.perf_counter()
         desk = DeskProcess(settings, folder / "desk.log")
         print(f"started in {time.perf_counter() - started:.1f} s", flush=True)
         desk.wait_until_ready()
         stop = threading.Event()
-        publishing = threading.Thread(target=publish, args=(settings, stop))
+        publishing = threading.Thread(target=publish, args=(settings, stop, version))
         publishing.start()
         process = psutil.Process(desk.process.pid)
         cpu = sum(process.cpu_times()[:2])
@@ -176,19 +212,19 @@ def main(count: int, seconds: float, kept: Path | None) -> None:
                 f"p95 {1000 * p95:.0f} ms, longest {1000 * longest:.0f} ms"
             )
         for line in metrics.splitlines():
-            if line.startswith(("triage_desk_behind", "triage_desk_alerts_read_total ")):
+            if line.startswith(_SHOWN):
                 print(line)
         desk.stop()
 
 
-def publish(settings: object, stop: threading.Event) -> None:
+def publish(settings: Settings, stop: threading.Event, version: Version) -> None:
     """Publish alerts at a steady rate."""
-    publisher = Publisher(settings)  # type: ignore[arg-type]
-    source = alerts("new", datetime.now(UTC), PER_SECOND)
+    publisher = Publisher(settings)
+    source = alerts("new", datetime.now(UTC), PER_SECOND, version)
     due = time.monotonic()
     while not stop.is_set():
         publisher.publish(
-            Message(settings.alerts_topic, None, encode_alert(next(source)), [])  # type: ignore[attr-defined]
+            Message(settings.alerts_topic, None, encode_alert(next(source)), [])
             for _ in range(PER_SECOND // 5)
         )
         due += 0.2
@@ -231,6 +267,9 @@ async def view(url: str, seconds: float) -> dict[str, list[float]]:
                 answer = await client.get(path)
                 times[kind].append(time.perf_counter() - started)
                 answer.raise_for_status()
+                if path.startswith("/incidents/"):
+                    await wait_for_words(client, answer.text)
+                    times["words"].append(time.perf_counter() - started)
                 links = [
                     part.split('"')[0] for part in answer.text.split('text"><a href="')[1:]
                 ] or links
@@ -238,6 +277,14 @@ async def view(url: str, seconds: float) -> dict[str, list[float]]:
 
     await asyncio.gather(*map(viewer, range(VIEWERS)))
     return times
+
+
+async def wait_for_words(client: httpx2.AsyncClient, page: str) -> None:
+    """Ask for the words that drove the score until they are there, as the page does."""
+    for path in re.findall(r'data-source="([^"]+)"', page):
+        while (answer := await client.get(path)).status_code == 202:
+            await asyncio.sleep(0.5)
+        answer.raise_for_status()
 
 
 async def listen(client: httpx2.AsyncClient, shown: dict[str, str], times: list[float]) -> None:
@@ -258,5 +305,6 @@ if __name__ == "__main__":
     parser.add_argument("--alerts", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--store", type=Path)
+    parser.add_argument("--bundle", type=Path)
     given = parser.parse_args()
-    main(given.alerts, given.seconds, given.store)
+    main(given.alerts, given.seconds, given.store, given.bundle)

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
+from tests.conftest import Trained
 from tests.desk.alerts import NEWS, new_alert
 from tests.desk.processes import DeskProcess, desk_settings, publish
 from tests.desk.test_web import HOSTILE
@@ -20,6 +21,7 @@ from tests.kafka.processes import wait_for
 from tests.missing import skip_or_fail
 from worker.demo.local_kafka import LocalKafka
 from worker.kafka.follow import read
+from worker.messages.alert import Model
 from worker.messages.label import decode_label
 from worker.settings import Settings
 
@@ -267,6 +269,54 @@ def test_it_says_so_while_kafka_is_away_and_goes_on_after(
         queue.keyboard.press("r")
         expect(queue.locator(".said")).to_be_visible(timeout=60_000)
         assert all("503" in error for error in setup.errors)
+    finally:
+        setup.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_behind_a_score_follow_the_page(
+    trained: Trained, kafka: LocalKafka, tmp_path: Path, browser: Browser, scheme: str
+) -> None:
+    settings = desk_settings(kafka, f"words-{scheme}", tmp_path)
+    settings = msgspec.structs.replace(settings, registry=trained.registry.url)
+    setup = Setup(settings, tmp_path, browser)
+    try:
+        version = trained.registry.resolve("production")
+        model = Model(version.manifest.name, version.number, version.digest)
+        unknown = Model("LSTM", 9, "9" * 64)
+        setup.publish(NEWS[0], model=model)
+        setup.publish(NEWS[1], model=unknown)
+        page = setup.page(color_scheme=scheme)
+        expect(rows(page)).to_have_count(2)
+        held: list[Route] = []
+        hold = True
+        page.route("**/words/*", lambda route: held.append(route) if hold else route.continue_())
+        page.get_by_role("link", name=NEWS[0]).click()
+        words = page.locator("#words")
+        expect(words).to_have_attribute("aria-busy", "true")
+        expect(words).to_contain_text("without each word")
+        found = {"waiting": violations(page)}
+        wait_for(lambda: page.evaluate("1") == 1 and bool(held))
+        held.pop().abort()  # as when the desk is restarted
+        expect(words).to_contain_text("tries again by itself")
+        wait_for(lambda: page.evaluate("1") == 1 and bool(held))
+        hold = False
+        held.pop().continue_()
+        expect(words.locator("li").first).to_contain_text("without it")
+        assert words.get_attribute("aria-busy") is None
+        found["words"] = violations(page)
+
+        page.goto(f"{setup.desk.url}/")
+        page.get_by_role("link", name=NEWS[1]).click()
+        expect(words).to_contain_text("The model is not available")
+        found["unavailable"] = violations(page)
+        assert {name: text for name, text in found.items() if text} == {}
+
+        plain = setup.page(java_script_enabled=False)
+        plain.get_by_role("link", name=NEWS[0]).click()
+        expect(plain.locator("#words li").first).to_contain_text("without it")
+        assert all("ERR_FAILED" in error for error in setup.errors)
     finally:
         setup.close()
 

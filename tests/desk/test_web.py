@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from shared.errors import UnavailableError, UsageError
+from shared.model.occlusion import Word
 from shared.secret import Secret
 from tests.conftest import ROOT
 from tests.deploy.dashboard import queries
@@ -25,11 +27,11 @@ from worker.desk.index import IncidentIndex
 from worker.desk.labelling import Labelling
 from worker.desk.metrics import Metrics
 from worker.desk.store import Store
-from worker.desk.view import local_path, page_of_alert
+from worker.desk.view import local_path, page_of_alert, words_of_alert
 from worker.desk.web import Desk
 from worker.desk.words import Explainer
 from worker.kafka.records import Message
-from worker.messages.alert import decode_alert
+from worker.messages.alert import Alert, Model, decode_alert
 from worker.messages.label import decode_label
 from worker.settings import Settings
 
@@ -74,13 +76,13 @@ class Published(Labelling):
 class Setup:
     """A desk with a store, without Kafka."""
 
-    def __init__(self, folder: Path, **values: Any) -> None:
+    def __init__(self, folder: Path, explainer: Explainer | None = None, **values: Any) -> None:
         self.settings = Settings(**values)
         self.store = Store(folder / "desk.sqlite3")
         self.feed = Feed()
         self.labelling = Published(self.settings, self.store)
         self.metrics = Metrics()
-        self.explainer = Explainer(f"file:{folder / 'registry'}", folder)
+        self.explainer = explainer or Explainer(f"file:{folder / 'registry'}", folder, self.metrics)
         desk = Desk(
             self.settings,
             self.store,
@@ -212,8 +214,70 @@ def test_an_alert_s_address_leads_to_its_incident(setup: Setup) -> None:
     answer = client.get(path)
     assert answer.status_code == 200
     assert NEWS[0] in answer.text
-    assert "The model is not available: registry file:" in answer.text
     assert client.get("/incidents/none").status_code == 404
+
+
+class Asked(Explainer):
+    """Answers nothing by itself. It notes what is asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Future[list[Word] | str | None]] = {}
+
+    def explain(self, alert: Alert) -> Future[list[Word] | str | None]:
+        return self.answers.setdefault(alert.tweet.text, Future())
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def test_no_page_waits_for_the_words_behind_a_score(make: Callable[..., Setup]) -> None:
+    explainer = Asked()
+    setup = make(explainer=explainer)
+    alert = new_alert(NEWS[0])
+    setup.store.add(added(alert))
+    client = setup.client()
+    for path in ("/", "/label", "/labels"):
+        assert client.get(path).status_code == 200
+    assert not explainer.answers
+    page = client.get(page_of_alert(alert.alert_id)).text
+    assert list(explainer.answers) == [NEWS[0]]
+    assert not explainer.answers[NEWS[0]].done()
+    assert 'aria-busy="true"' in page
+    assert f'data-source="{words_of_alert(alert.alert_id)}"' in page
+    assert re.search(r"<noscript>.*<a href=\"/incidents/[^>]+>Reload this page", page)
+
+
+def test_words_that_are_known_come_with_the_page(make: Callable[..., Setup]) -> None:
+    explainer = Asked()
+    setup = make(explainer=explainer)
+    alert = new_alert(NEWS[0])
+    setup.store.add(added(alert))
+    words = [Word("<b>earthquake</b>", 4, 2.5, 0.125)]
+    explainer.explain(alert).set_result(words)
+    client = setup.client()
+    page = client.get(page_of_alert(alert.alert_id)).text
+    part = client.get(words_of_alert(alert.alert_id)).text
+    assert "&lt;b&gt;earthquake&lt;/b&gt;" in part
+    assert "0.12 without it" in part
+    assert part in page
+    assert "aria-busy" not in page
+    assert "<html" not in part
+
+
+def test_a_page_asks_again_for_words_that_are_not_known_yet(setup: Setup) -> None:
+    alert, missed = new_alert(NEWS[0]), new_alert(NEWS[1])
+    setup.store.add(added(alert), reviews=reviewed(missed))
+    client = setup.client()
+    for each in (alert, missed):
+        answer = client.get(words_of_alert(each.alert_id))
+        assert answer.status_code == 200
+        assert "The model is not available: registry file:" in answer.text
+    setup.explainer.close()
+    later = new_alert(NEWS[2], model=Model("LSTM", 2, "2" * 64))
+    setup.store.add(added(later))
+    assert client.get(words_of_alert(later.alert_id)).status_code == 202
+    gone = client.get(words_of_alert("none"))
+    assert (gone.status_code, gone.text) == (404, "The tweet no longer exists.")
 
 
 def test_a_label_is_published_by_the_tweet_s_source_and_the_next_tweet_comes(setup: Setup) -> None:
@@ -327,7 +391,7 @@ def test_with_a_token_nothing_is_shown_before_the_sign_in(make: Callable[..., Se
         answer = client.get(path)
         assert answer.status_code == 303
         assert answer.headers["location"].startswith("/sign-in?next=")
-    for path in ("/list", "/events", "/export.csv", "/export.jsonl"):
+    for path in ("/list", "/events", "/words/x", "/export.csv", "/export.jsonl"):
         answer = client.get(path)
         assert answer.status_code == 401
         assert NEWS[0] not in answer.text

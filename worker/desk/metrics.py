@@ -44,6 +44,10 @@ class Metrics:
         self.notifications = counter(
             "notifications", "Notifications by what became of them", "result"
         )
+        self.explained = counter(
+            "explained_scores", "Scores whose words were asked for, by what became of it", "result"
+        )
+        self.models_loaded = counter("models_loaded", "Models loaded to find words behind scores")
         self.refused = counter("requests_refused", "Requests refused", "reason")
         self.behind = gauge("behind_records", "Offsets of the topics that are not read yet")
         self.viewers = gauge("viewers", "Pages that are open and updated live")
@@ -57,6 +61,8 @@ class Metrics:
         self.request_seconds = histogram("request_seconds", "Time to answer a request", "page")
         for result in ("sent", "failed", "retried", "unknown"):
             self.notifications.labels(result)
+        for result in ("found", "unavailable", "failed", "dropped"):
+            self.explained.labels(result)
         for reason in ("login", "csrf", "rate", "host", "address"):
             self.refused.labels(reason)
         for label in ("relevant", "not-relevant", "skip", "withdrawn"):

@@ -50,7 +50,7 @@ def run(settings: Settings, started: Callable[[str], object] = lambda _: None) -
     )
     metrics = Metrics()
     labelling = Labelling(settings, store)
-    explainer = Explainer(settings.registry, cache)
+    explainer = Explainer(settings.registry, cache, metrics)
     notifier = None
     try:
         desk: Desk
@@ -110,7 +110,8 @@ async def _serve(desk: Desk, listening: socket.socket) -> None:
 
 
 async def _end_streams(desk: Desk, server: uvicorn.Server) -> None:
-    """End the pages' streams; otherwise the server would wait for them."""
+    """End what pages wait for; otherwise the server would wait for them."""
     while not server.should_exit:
         await asyncio.sleep(0.1)
+    desk.explainer.close()
     await desk.live.close()

@@ -251,6 +251,11 @@ def page_of_alert(alert_id: str) -> str:
     return f"/incidents/{quote(alert_id, safe='')}"
 
 
+def words_of_alert(alert_id: str) -> str:
+    """Return the address of the words that drove an alert's score."""
+    return f"/words/{quote(alert_id, safe='')}"
+
+
 def reason(queue: str) -> str:
     """Return why a tweet is shown for labelling, for people."""
     return {

@@ -34,7 +34,6 @@ from starlette.staticfiles import StaticFiles
 
 from shared.bundle.quality import Figure
 from shared.errors import DependencyError
-from shared.model.occlusion import Word
 from worker.desk import queries, view
 from worker.desk.access import (
     Access,
@@ -52,7 +51,7 @@ from worker.desk.live import MOST_VIEWERS, Live
 from worker.desk.metrics import Metrics
 from worker.desk.store import Store
 from worker.desk.words import Explainer
-from worker.messages.alert import Alert, decode_alert
+from worker.messages.alert import decode_alert
 from worker.settings import Settings
 
 log = logging.getLogger("triage")
@@ -64,8 +63,10 @@ _KEPT = 1.0
 _MOST_KEPT = 256
 _READERS = 4
 """Threads that read the store for pages; more would only wait for each other."""
-_PATIENCE = 1.0
-"""Seconds that the page of an incident waits for the words that drove the score."""
+_PATIENCE = 10.0
+"""Seconds after which a page asks again for the words that drove a score."""
+_PARTS = ("/list", "/events", "/words/", "/export")
+"""What pages load by themselves: errors are plain text, and nothing leads to the sign-in."""
 _MEASURE_SECONDS = 15
 """Seconds for which the metrics of precision and recall are kept."""
 _LONGEST_FORM = 16 << 10
@@ -104,7 +105,7 @@ class Desk:
         metrics: Metrics,
     ) -> None:
         self._settings, self._store, self._feed = settings, store, feed
-        self._labelling, self._explainer, self._metrics = labelling, explainer, metrics
+        self._labelling, self.explainer, self._metrics = labelling, explainer, metrics
         self._access = Access(settings)
         self._lists: dict[str, tuple[float, asyncio.Task[_Lists]]] = {}
         self._readers = ThreadPoolExecutor(_READERS, "reader")
@@ -123,6 +124,7 @@ class Desk:
         )
         templates.filters |= view.FILTERS
         templates.globals["page_of_alert"] = view.page_of_alert
+        templates.globals["words_of_alert"] = view.words_of_alert
         self._templates = templates
         https = (settings.desk_url or "").startswith("https:")
         self.app = Starlette(
@@ -130,6 +132,7 @@ class Desk:
                 Route("/", self._page(self._incidents)),
                 Route("/list", self._page(self._list)),
                 Route("/incidents/{alert_id:path}", self._page(self._incident)),
+                Route("/words/{alert_id:path}", self._page(self._words)),
                 Route("/label", self._page(self._queue)),
                 Route("/label", self._change(self._label), methods=["POST"]),
                 Route("/undo", self._change(self._undo), methods=["POST"]),
@@ -179,9 +182,7 @@ class Desk:
             self._check(request, self._reads)
             if self._access.user(request) is None:
                 self._refused("login")
-                if request.url.path in ("/list", "/events") or request.url.path.startswith(
-                    "/export"
-                ):
+                if request.url.path.startswith(_PARTS):
                     raise HTTPException(401, "Sign in first.")
                 return RedirectResponse(f"/sign-in?{urlencode({'next': _path(request)})}", 303)
             started = time.perf_counter()
@@ -324,19 +325,28 @@ class Desk:
                 404, "There is no such incident: Kafka has removed it, or the address is wrong."
             )
         clearest = decode_alert(found["clearest"])
+        explained = self.explainer.explain(clearest)
         return self._render(
             request,
             "incident.html",
-            **found | {"clearest": clearest, "why": await self._words(clearest)},
+            **found
+            | {"clearest": clearest, "why": explained.result() if explained.done() else None},
         )
 
-    async def _words(self, alert: Alert) -> list[Word] | str:
-        """Return the words that drove a score, or why they are not known, without a long wait."""
-        explained = self._explainer.explain(alert)
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(explained), _PATIENCE)
-        except TimeoutError:
-            return "The model is being loaded. Reload this page in a moment."
+    async def _words(self, request: Request) -> Response:
+        """Answer with the words that drove a score, or with 202 if they are not known yet."""
+        alert_id = request.path_params["alert_id"]
+        found = await self._read(lambda: queries.find_tweet(self._store.reader(), alert_id))
+        if found is None:
+            raise HTTPException(404, "The tweet no longer exists.")
+        alert = decode_alert(found["value"])
+        explained = asyncio.wrap_future(self.explainer.explain(alert))
+        why = None
+        with contextlib.suppress(TimeoutError):
+            why = await asyncio.wait_for(explained, _PATIENCE)
+        if why is None:
+            return Response(status_code=202)
+        return self._render(request, "words.html", clearest=alert, why=why)
 
     # Labels
 
@@ -508,7 +518,7 @@ class Desk:
 
     async def _http_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  # it is registered for these
-        if "x-csrf-token" in request.headers or request.url.path in ("/list", "/events"):
+        if "x-csrf-token" in request.headers or request.url.path.startswith(_PARTS):
             return PlainTextResponse(error.detail, error.status_code)
         if "session" not in request.scope:
             return PlainTextResponse(error.detail, error.status_code)

@@ -167,6 +167,28 @@ function startList() {
   );
 }
 
+/* The words that drove the score come after the page: their model may have to be loaded first. */
+async function loadWords() {
+  const words = byId("words");
+  if (!words.dataset.source) return;
+  for (;;) {
+    const answer = await fetch(words.dataset.source).catch(() => null);
+    if (answer && answer.status === 401) location.reload();
+    if (answer && [200, 404].includes(answer.status)) {
+      const html = await answer.text();
+      if (answer.ok) words.innerHTML = html; // of our own templates, which escape what is not ours
+      else words.querySelector(".note").textContent = html;
+      words.removeAttribute("aria-busy");
+      return;
+    }
+    const later = answer && answer.status === 202;
+    words.querySelector(".note").textContent = later
+      ? "The model is being loaded. The words come by themselves."
+      : "The words cannot be loaded now. The page tries again by itself.";
+    await new Promise((resolve) => setTimeout(resolve, later ? 500 : 3000));
+  }
+}
+
 function startLabelling() {
   const queue = byId("queue");
   const problem = byId("problem");
@@ -232,4 +254,5 @@ function startLabelling() {
 }
 
 if (page === "incidents") startList();
+if (page === "incident") loadWords();
 if (page === "label") startLabelling();
