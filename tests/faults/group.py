@@ -332,21 +332,21 @@ class Group:
             self._start(process.member)
 
     def _probe(self) -> None:
-        for name in self.running():
-            process = self._members[name]
-            if (
-                not process.consumes()
-            ):  # as with a startup probe: imports keep the loop from turning
+        """Look at the pages of all processes that have started, also of supplanted ones."""
+        for process in [*self._members.values(), *self._supplanted]:
+            # As with a startup probe: imports keep the loop from turning.
+            if process.state != "runs" or not process.consumes():
                 continue
             pages = re.findall(r"http://\S+(?=/metrics)", process.worker.log())
             try:
-                urllib.request.urlopen(f"{pages[-1]}/healthz", timeout=2).close()
                 with urllib.request.urlopen(f"{pages[-1]}/metrics", timeout=2) as page:
                     self._observe(process, page.read().decode())
+                urllib.request.urlopen(f"{pages[-1]}/healthz", timeout=2).close()
             except urllib.error.HTTPError as error:
                 with error:
-                    self._say(f"{name} is not healthy: {error.read().decode()}")
-                self.terminate(name, "unhealthy")
+                    self._say(f"{process.member} is not healthy: {error.read().decode()}")
+                if process not in self._supplanted:
+                    self.terminate(process.member, "unhealthy")
             except OSError:  # it has just ended, or has no time
                 continue
 
