@@ -30,8 +30,9 @@ _EVERY = 3.7
 """Seconds from a fault to the next, on average: a round of all kinds takes just under a minute."""
 _FEWEST, _MOST = 2, 5
 """Members of the group."""
-_NOTICE = 120.0
-"""Seconds in which a fault must have left a trace, from its end."""
+_NOTICE = PATIENCE
+"""Seconds in which a fault must have left a trace, from its end. A worker whose name was taken
+learns of it when the other one has joined, and some are killed before they do."""
 _PATIENCE = 60.0
 """Seconds that a fault waits for the workers to notice it, before it goes on."""
 _CALM = 20.0
@@ -226,9 +227,10 @@ class Faults:
         self._group.terminate(name, leave=leave)
 
     def _leave(self, fault: Fault) -> str | None:
-        if name := self._some_member(
-            fault, _FEWEST + 1, lambda n: not self._group.is_supplanted(n)
-        ):
+        def fit(name: str) -> bool:
+            return self._group.consumes(name) and not self._group.is_supplanted(name)
+
+        if name := self._some_member(fault, _FEWEST + 1, fit):
             self._terminate(name, fault, leave=True)
         return name
 
