@@ -144,4 +144,5 @@ def test_too_few_tweets_for_three_parts_are_refused(program: Program, tmp_path: 
     *before, last = ran.err.splitlines()
     assert last.startswith("error: few.csv: ")
     assert "holds one label alone" in last
+    assert "recipe tuned, by the number of tweets; --recipe chooses another" in before
     assert not any("Traceback" in line or "error" in line for line in before)

@@ -101,6 +101,7 @@ def train(
     _warn_if_unavailable(context)
     if training.recipe is None and soft_labels is None:
         recipe = load_recipe(default_recipe(dataset), training.seed)
+        err.print(f"recipe {recipe.name}, by the number of tweets; --recipe chooses another")
         recipe = starting_from(recipe, start) if start else recipe
     tracker = new_tracker(training.wandb, recipe.name, dataset, context.err.print, context.registry)
     err.print(
