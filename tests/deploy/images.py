@@ -19,7 +19,7 @@ _NO_APT_CACHE = """Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
 """
 """As in Docker's Debian images, so that installing a package leaves 60 MB less behind."""
-_SECONDS = 600
+_SECONDS = 1200
 """The longest that a step of buildah or debootstrap may take."""
 
 
@@ -43,8 +43,9 @@ class Images:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         store = ["--root", str(folder / "store"), "--runroot", str(folder / "run")]
-        self._buildah = ["buildah", "--storage-driver", "vfs", *store]
+        self._buildah = ["buildah", *store]  # with overlayfs, if the machine allows it
         self._base = ""
+        self._built: set[str] = set()
 
     def base(self) -> str:
         """Build the base image on the first call, and return its name."""
@@ -67,8 +68,10 @@ class Images:
         return self._base
 
     def build(self, target: str) -> str:
-        """Build a target of the Dockerfile and return the image's name."""
+        """Build a target of the Dockerfile on the first call, and return the image's name."""
         name = f"localhost/tweet-triage:{target}"
+        if name in self._built:
+            return name
         command = [*self._buildah, "build", "--isolation", "chroot", "--pull-never"]
         command += ["--network", "host", "--volume", f"{_CERTIFICATES}:{_CERTIFICATES}:ro"]
         command += ["--ignorefile", str(ROOT / "deploy" / "Dockerfile.dockerignore")]
@@ -77,6 +80,7 @@ class Images:
         command += ["--build-arg", f"PYTHON_IMAGE={self.base()}", "--target", target]
         dockerfile = str(ROOT / "deploy" / "Dockerfile")
         self._run([*command, "-t", name, "-f", dockerfile, str(ROOT)])
+        self._built.add(name)
         return name
 
     def size(self, name: str) -> int:

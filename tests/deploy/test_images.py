@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import Trained
+from tests.conftest import SAMPLE, Trained
 from tests.deploy.images import Images, need_buildah
 from tests.kafka.processes import environment_of, read_all, settings_of, wait_for
 from worker.demo.local_kafka import LocalKafka, hold_port
 from worker.kafka.publisher import Publisher
 from worker.kafka.records import Message
 
-pytestmark = [pytest.mark.image, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.release, pytest.mark.timeout(1800)]
 
 USER = 10001
 LARGEST_CPU_IMAGE = 600_000_000
@@ -78,9 +78,26 @@ def test_the_desk_s_image_runs_its_program(images: Images, tmp_path: Path) -> No
     assert "triage-worker desk" in log.read_text()
 
 
-def test_a_worker_does_its_work_in_the_cpu_image(
-    images: Images, cpu: str, kafka: LocalKafka, trained: Trained, port: int, tmp_path: Path
+def test_the_trainer_trains_and_registers_a_model_in_its_image(
+    images: Images, tmp_path: Path
 ) -> None:
+    name = images.build("trainer")
+    print(f"{images.size(name):,} bytes")
+    log, inside = tmp_path / "log", "/labelled.csv"
+    # The image's volume is not mounted here, so one container does both.
+    script = f"triage-trainer train --data {inside} --recipe article && triage-trainer list"
+    running = images.start(name, log, ["sh", "-c", script], volumes={SAMPLE: inside})
+    assert running.wait(300) == 0, log.read_text()
+    listing = log.read_text().rpartition("version aliases")[2]
+    assert "candidate" in listing
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_a_worker_does_its_work_in_its_image(
+    target: str, images: Images, kafka: LocalKafka, trained: Trained, port: int, tmp_path: Path
+) -> None:
+    name = images.build(target)
+    print(f"{images.size(name):,} bytes")
     registry = tmp_path / "registry"
     shutil.copytree(trained.registry.folder, registry)
     subprocess.run(["chmod", "-R", "a+rX", registry], check=True)
@@ -91,7 +108,7 @@ def test_a_worker_does_its_work_in_the_cpu_image(
     ours["TRIAGE_METRICS_PORT"] = str(port)
     log = tmp_path / "log"
     command = ["tini", "--", "triage-worker", "run"]
-    running = images.start(cpu, log, command, ours, {registry: "/var/lib/triage/registry"})
+    running = images.start(name, log, command, ours, {registry: "/var/lib/triage/registry"})
     try:
         wait_for(lambda: "consuming" in log.read_text() or running.poll() is not None, 120)
         assert running.poll() is None, log.read_text()
