@@ -1,19 +1,23 @@
 """Incidents: groups of alerts of the same news, such as retweets, copies and rewordings.
 
 An alert joins the incident whose representatives resemble its text most, or starts a new one.
-MinHash with locality-sensitive hashing finds candidates, and the words that two texts share decide.
+MinHash with locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman and Ullman, "Mining of
+Massive Datasets", chapter 3) finds candidates, and the words that two texts share decide.
 """
 
+import functools
 import re
+import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
+from datasketch import MinHash, MinHashLSH
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Levenshtein
 
-from worker.desk.minhash import Bands, MinHashIndex
-
+_PERMUTATIONS = 63
 _BANDS = 21
 _ROWS = 3
 """Two texts are compared with probability 1 - (1 - s**3)**21, where s is the share of words that
@@ -81,8 +85,8 @@ class Incidents:
     """Assigns alerts to incidents, one at a time; the same order gives the same incidents.
 
     Memory is bounded: an incident is forgotten when no alert has joined it for the window. If there
-    are more than `most`, the one without alerts for longest is forgotten. An incident takes about 6
-    KiB.
+    are more than `most`, the one without alerts for longest is forgotten. An incident takes about
+    10 kB.
 
     Args:
         window: seconds.
@@ -94,7 +98,7 @@ class Incidents:
         self,
         window: float = 6 * 3600,
         likeness: float = 0.5,
-        most: int = 10_000,
+        most: int = 5_000,
     ) -> None:
         self.window, self.most = window, most
         self._likeness = likeness
@@ -104,7 +108,8 @@ class Incidents:
         self._incidents: OrderedDict[int, _Incident] = OrderedDict()  # by time of the last alert
         self._representatives: dict[int, tuple[int, Text]] = {}
         self._same_words: dict[str, int] = {}  # joined words → a representative
-        self._index = MinHashIndex(_BANDS, _ROWS)
+        self._index = MinHashLSH(num_perm=_PERMUTATIONS, params=(_BANDS, _ROWS))
+        self._empty = MinHash(num_perm=_PERMUTATIONS, hashfunc=_hash)
 
     def __len__(self) -> int:
         return len(self._incidents)
@@ -127,9 +132,10 @@ class Incidents:
             self._touch(number, time)
             return Placement(number)
 
-        bands = self._index.bands(compared.content)
+        sketch = self._empty.copy()
+        sketch.update_batch(list(compared.content))
         found: dict[int, float] = {}
-        for key in sorted(self._index.candidates(bands)):
+        for key in sorted(self._index.query(sketch)):
             number, other = self._representatives[key]
             found[number] = max(found.get(number, 0.0), alike(compared, other, self._likeness))
         number = max(found, key=lambda n: (found[n], -n), default=0)
@@ -150,7 +156,7 @@ class Incidents:
         self._touch(number, time)
         representative = len(self._incidents[number].representatives) < _REPRESENTATIVES
         if representative:
-            self._represent(number, compared, bands)
+            self._represent(number, compared, sketch)
         return Placement(number, tuple(merged), representative)
 
     def start_at(self, number: int) -> None:
@@ -168,17 +174,19 @@ class Incidents:
         self._incidents[number] = _Incident(last, [])
         for text in representatives:
             compared = read_text(text)
-            self._represent(number, compared, self._index.bands(compared.content))
+            sketch = self._empty.copy()
+            sketch.update_batch(list(compared.content))
+            self._represent(number, compared, sketch)
         self._next_incident = max(self._next_incident, number + 1)
         self._forget()
 
-    def _represent(self, number: int, text: Text, bands: Bands) -> None:
+    def _represent(self, number: int, text: Text, sketch: Any) -> None:
         key = self._next_representative
         self._next_representative += 1
         self._representatives[key] = (number, text)
         self._incidents[number].representatives.append(key)
         self._same_words.setdefault(text.joined, key)
-        self._index.add(key, bands)
+        self._index.insert(key, sketch, check_duplication=False)
 
     def _touch(self, number: int, time: float) -> None:
         incident = self._incidents[number]
@@ -273,3 +281,8 @@ def _parts(word: str) -> Sequence[str]:
     if len(word) < 3 or not _UNSPACED.search(word):
         return (word,)
     return [word[n : n + 2] for n in range(len(word) - 1)]
+
+
+@functools.lru_cache(1 << 16)
+def _hash(word: str) -> int:
+    return zlib.crc32(word.encode("utf-8", "surrogatepass"))
