@@ -4,7 +4,7 @@ import heapq
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from itertools import count
@@ -21,6 +21,7 @@ from tests.faults.oracle import Lost
 from tests.faults.stream import Stream
 from tests.faults.traces import TRACES, Done, silent
 from tests.kafka.processes import cut_off
+from worker.kafka.records import Record
 from worker.kafka.topics import create_topics
 
 KINDS = tuple(TRACES)
@@ -85,6 +86,22 @@ def plan(choose: random.Random, seconds: float, session: float) -> list[Fault]:
     return [fault for fault in faults if fault.at < seconds]
 
 
+class _Expired(msgspec.Struct, frozen=True):
+    """Records that were deleted.
+
+    Attributes:
+        at: when, in seconds since 1970.
+        end: the offset behind them.
+        read_on: whether the group has read on from there.
+    """
+
+    at: float
+    partition: int
+    end: int
+    records: list[Record]
+    read_on: bool
+
+
 class Faults:
     """Does what a plan says, and mends each fault when it is over.
 
@@ -93,7 +110,6 @@ class Faults:
 
     Attributes:
         done: the faults that met somebody.
-        lost: the records that faults have taken out of the input topic.
     """
 
     def __init__(
@@ -117,7 +133,9 @@ class Faults:
         self._joining: list[tuple[str, float, Callable[[], None]]] = []
         self._order = count()
         self.done: list[Done] = []
-        self.lost: list[Lost] = []
+        self._lost: list[Lost] = []
+        self._expired: list[_Expired] = []
+        self._transactional: set[int] = set()  # partitions that hold marks of transactions
 
     def run(self, faults: Sequence[Fault], seconds: float) -> None:
         """Cause all faults, and wait until the last are over."""
@@ -386,10 +404,10 @@ class Faults:
         with self._cluster.admin() as admin:
             return topic in admin.list_topics()
 
-    def _some_partition(self, fault: Fault) -> int:
+    def _some_partition(self, fault: Fault, without: Collection[int] = ()) -> int:
         with self._cluster.admin() as admin:
             partitions = self._cluster.partitions(admin, self._cluster.settings.input_topic)
-        numbers: list[int] = sorted(partition.partition for partition in partitions)
+        numbers: list[int] = sorted({each.partition for each in partitions} - set(without))
         return numbers[int(fault.pick * len(numbers))]
 
     def _committed(self) -> dict[int, int]:
@@ -424,22 +442,37 @@ class Faults:
         quiet = stand_still or not any(record.offset >= unread for record in records)
         self._note(fault, since, quiet=quiet, partition=partition, end=end)
         read_on = self._wait(lambda: self._committed().get(partition, -1) >= end, _PATIENCE)
-        skipped = [
-            range(reset.old, reset.new)
-            for reset in self._group.resets()
-            if reset.at >= since and reset.partition == partition
-        ]
-        for record in records:
-            unread_one = any(record.offset in offsets for offsets in skipped)
-            self.lost.append(Lost(record, not unread_one if read_on else None))
-        number = sum(len(offsets) for offsets in skipped)
-        return f"{len(records)} of partition {partition}, {number} of them unread"
+        self._expired.append(_Expired(since, partition, end, records, read_on))
+        return f"{len(records)} of partition {partition}"
+
+    def taken_out(self) -> list[Lost]:
+        """Return the records that are no longer in the input topic, once all traces are there.
+
+        A worker moves the group's commit before it says which records it has skipped.
+        """
+        resets = self._group.resets()
+        found = list(self._lost)
+        for expired in self._expired:
+            skipped = [
+                range(reset.old, reset.new)
+                for reset in resets
+                if expired.at <= reset.at <= expired.at + _NOTICE
+                and (reset.partition, reset.new) == (expired.partition, expired.end)
+            ]
+            for record in expired.records:
+                unread = any(record.offset in offsets for offsets in skipped)
+                found.append(Lost(record, not unread if expired.read_on else None))
+        return found
 
     def _truncate_partition(self, fault: Fault) -> str | None:
-        """Cut the end off a partition's log at each broker, and let others take its place."""
+        """Cut the end off a partition's log at each broker, and let others take its place.
+
+        Without its mark, a transaction would hide all later records for ever.
+        """
         if not self._wait(self._cluster.is_whole, _CALM):
             return None
-        topic, partition = self._cluster.settings.input_topic, self._some_partition(fault)
+        topic = self._cluster.settings.input_topic
+        partition = self._some_partition(fault, without=self._transactional)
         with self._stream.held():
             end = self._end(partition)
             if not self._wait(lambda: self._committed().get(partition, 0) >= end, _PATIENCE):
@@ -454,7 +487,7 @@ class Faults:
             assert self._wait(self._cluster.is_whole, PATIENCE), "the brokers do not come back"
             now = self._end(partition)
         gone = [Lost(record, processed=True) for record in records if record.offset >= now]
-        self.lost += gone
+        self._lost += gone
         if not gone:
             return None
         self._await_trace(self._note(fault, since, partition=partition))
@@ -474,10 +507,11 @@ class Faults:
             with self._cluster.admin() as admin:
                 partitions = len(self._cluster.partitions(admin, topic))
                 admin.delete_topics([topic])
-            self.lost += [
+            self._lost += [
                 Lost(record, True if record.offset < committed.get(record.partition, 0) else None)
                 for record in records
             ]
+            self._transactional.clear()
             assert self._wait(lambda: not self._has(topic), PATIENCE), "it is not deleted"
             self._wait(lambda: False, fault.lasts)
             assert self._wait(lambda: self._create(topic, partitions), PATIENCE), "not created"
@@ -502,6 +536,7 @@ class Faults:
             return None
         topic, partition = self._cluster.settings.input_topic, self._some_partition(fault)
         since, places = time.time(), {}
+        self._transactional.add(partition)
         producer = KafkaProducer(
             bootstrap_servers=self._cluster.settings.kafka_bootstrap_servers.split(","),
             transactional_id=f"hangs-{next(self._transactions)}",

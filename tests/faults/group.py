@@ -21,8 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.faults.traces import Trace
 from tests.kafka.processes import Worker
 
-_GRACE = 30.0
-"""Seconds between SIGTERM and the end by force, as in Kubernetes."""
+_GRACE = 60.0
+"""Seconds between SIGTERM and the end by force, as in the Kubernetes manifests of the worker."""
 _PROBE_EVERY = 5.0
 _TIME = re.compile(r"^(\S+Z) ")
 _RESET = re.compile(r"partition (\d+): (.*); continuing at offset (\d+)(?: instead of (\d+))?$")

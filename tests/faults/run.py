@@ -184,7 +184,7 @@ def _find(
     inputs, alerts, dead_letters = map(cluster.read, topics)
     return Found(
         *(inputs, alerts, dead_letters, there[0], committed, seen == there, accounts),
-        lost=faults.lost,
+        lost=faults.taken_out(),
         faults=faults.done,
         traces=traces,
     )
