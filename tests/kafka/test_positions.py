@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaTimeoutError
 
 from shared.errors import UnavailableError
 from tests.kafka.feed import Feed, drain, sink_of
@@ -101,6 +102,29 @@ def test_records_that_expired_unread_are_reported(settings: Settings, feed: Feed
         assert offsets(source) == [7, 8, 9]
     assert resets == [PositionReset("expired", settings.input_topic, 0, 3, 7)]
     assert resets[0].skipped == 4
+
+
+def test_records_that_expired_are_reported_although_the_commit_has_no_answer(
+    settings: Settings, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed(0, 10)
+    commit(settings, 3)
+    delete_before(settings, 7)
+    resets: list[PositionReset] = []
+    with closing(KafkaSource(settings, on_position_reset=resets.append)) as source:
+        source.connect()
+        move = source._consumer.commit
+
+        def lose_answer(*arguments: object, **options: object) -> None:
+            move(*arguments, **options)
+            monkeypatch.undo()
+            raise KafkaTimeoutError("no answer")
+
+        monkeypatch.setattr(source._consumer, "commit", lose_answer)
+        with pytest.raises(UnavailableError, match="no answer"):
+            drain(source)
+        assert offsets(source) == [7, 8, 9]
+    assert resets == [PositionReset("expired", settings.input_topic, 0, 3, 7)]
 
 
 def test_records_that_expire_under_a_slow_member_are_reported(

@@ -311,10 +311,10 @@ class KafkaSource:
             commits[partition] = OffsetAndMetadata(new, life, -1)
             cause: Literal["expired", "truncated"] = "expired" if expired else "truncated"
             resets.append(PositionReset(cause, partition.topic, partition.partition, old, new))
+        for reset in resets:  # first: after a commit without an answer, nobody would report it
+            self._on_position_reset(reset)
         if commits:
             self._consumer.commit(commits, timeout_ms=REQUEST_TIMEOUT_MS)
-        for reset in resets:
-            self._on_position_reset(reset)
 
     def _beginnings(self, partitions: Iterable[Any]) -> dict[Any, int]:
         return beginning_offsets(self._consumer, partitions, _OFFSETS_TIMEOUT_MS)
