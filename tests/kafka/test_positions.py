@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -102,6 +102,43 @@ def test_records_that_expired_unread_are_reported(settings: Settings, feed: Feed
         assert offsets(source) == [7, 8, 9]
     assert resets == [PositionReset("expired", settings.input_topic, 0, 3, 7)]
     assert resets[0].skipped == 4
+
+
+def test_records_that_expire_before_the_first_commit_are_reported(
+    settings: Settings, feed: Feed
+) -> None:
+    feed(0, 10)
+    resets: list[PositionReset] = []
+    with closing(KafkaSource(settings, on_position_reset=resets.append)) as source:
+        drain(source)
+        source.rewind()
+        delete_before(settings, 7)
+        assert offsets(source) == [7, 8, 9]
+    assert [(reset.cause, reset.old, reset.new) for reset in resets] == [
+        ("uncommitted", None, 0),
+        ("expired", 0, 7),
+    ]
+
+
+def test_a_topic_that_was_recreated_is_reported_while_it_is_empty(
+    settings: Settings, feed: Feed
+) -> None:
+    feed(0, 3)
+    resets: list[PositionReset] = []
+
+    def is_reported() -> bool:
+        with suppress(UnavailableError):
+            source.receive(0.1, 100)
+        return any(reset.cause == "recreated" for reset in resets)
+
+    with closing(KafkaSource(settings, on_position_reset=resets.append)) as source:
+        source.commit(drain(source))
+        with closing(new_admin(settings)) as admin:
+            admin.delete_topics([settings.input_topic])
+        wait_for(lambda: is_missing(settings, settings.input_topic))
+        create_topics(settings, {settings.input_topic: 1})
+        source._consumer._cluster.request_update()  # as it does after 30 s
+        wait_for(is_reported)
 
 
 def test_records_that_expired_are_reported_although_the_commit_has_no_answer(

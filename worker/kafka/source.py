@@ -101,7 +101,7 @@ class KafkaSource:
         self._rejoin_if_needed: Callable[[], None] = lambda: None
         self._member: Member | None = None  # the membership at the time of the positions
         self._life = ""  # ids of the cluster and the topic at that time
-        self._begun: set[tuple[int, str]] = set()  # partitions read from the beginning
+        self._begun: dict[tuple[int, str], int] = {}  # offsets of partitions without a commit
         self._received = -math.inf  # time of the last batch
 
     def connect(self) -> None:
@@ -234,21 +234,20 @@ class KafkaSource:
         membership = self._consumer.group_metadata()
         if membership.state != MemberState.STABLE:
             return
-        self._life = self._topic_life()
+        life = self._topic_life()
         partitions = list(self._consumer.assignment())
         commits = self._committed(partitions)
         without = []
         for partition in partitions:
             commit = commits.get(partition)
-            if commit is None or _is_of_former_life(commit, self._life):
-                self._consumer.seek_to_beginning(partition)
-                without.append(partition)
-            else:
+            if commit is not None and not _is_of_former_life(commit, life):
                 seek_to_commit(self._consumer, partition, commit)
-        self._report_beginnings(
-            [p for p in without if (p.partition, self._life) not in self._begun], commits
-        )
-        self._member = _member(membership)
+            elif (begun := self._begun.get((partition.partition, life))) is not None:
+                self._consumer.seek(partition, begun)
+            else:
+                without.append(partition)
+        self._begin(without, commits, life)
+        self._member, self._life = _member(membership), life
 
     def _committed(self, partitions: list[Any]) -> dict[Any, OffsetAndMetadata]:
         """Ask twice for the group's commits, and return the second answer.
@@ -258,22 +257,32 @@ class KafkaSource:
         fetch_commits(self._consumer, partitions, REQUEST_TIMEOUT_MS)
         return fetch_commits(self._consumer, partitions, REQUEST_TIMEOUT_MS)
 
-    def _report_beginnings(
-        self, partitions: list[Any], commits: Mapping[Any, OffsetAndMetadata]
+    def _begin(
+        self, partitions: list[Any], commits: Mapping[Any, OffsetAndMetadata], life: str
     ) -> None:
-        """Report partitions that are read from their beginning, if records lie there."""
+        """Read partitions from their beginning, and report those that may hold records.
+
+        The offset is kept, so that records that expire before the first commit are reported.
+        """
         if not partitions:
             return
         beginnings, ends = {}, {}
         with contextlib.suppress(KafkaError):  # without its leader a partition is reported as well
             beginnings = self._beginnings(partitions)
             ends = self._ends(partitions)
+        recreated = self._life not in ("", life)
         for partition in partitions:
-            self._begun.add((partition.partition, self._life))
             commit, new = commits.get(partition), beginnings.get(partition, 0)
-            if commit is None and ends.get(partition) == new:
+            if partition in beginnings:
+                self._consumer.seek(partition, new)
+            else:
+                self._consumer.seek_to_beginning(partition)
+            self._begun[partition.partition, life] = new
+            if commit is None and not recreated and ends.get(partition) == new:
                 continue
-            cause: Literal["uncommitted", "recreated"] = "recreated" if commit else "uncommitted"
+            cause: Literal["uncommitted", "recreated"] = (
+                "recreated" if commit or recreated else "uncommitted"
+            )
             old = commit.offset if commit else None
             self._on_position_reset(
                 PositionReset(cause, partition.topic, partition.partition, old, new)
