@@ -235,10 +235,10 @@ def test_a_topic_that_was_recreated_between_two_polls_is_read_from_its_beginning
             feed(0, 8)
             feed.producer = before
         drain(source, take)
-        assert found == [3, 4, 5, 6, 7]
-        source._consumer._cluster.request_update()  # as it does after 30 s
-        drain(source, take)
-    assert found[5:] == list(range(8))
+        if found == [3, 4, 5, 6, 7]:  # otherwise it has learned of it already
+            source._consumer._cluster.request_update()  # as it does after 30 s
+            drain(source, take)
+    assert found[-8:] == list(range(8))
 
 
 def test_a_commit_for_a_former_topic_does_not_count(settings: Settings, feed: Feed) -> None:
