@@ -24,4 +24,13 @@ The oracle fails a run unless
 - the group has committed the end of each partition, no transaction is open, and each worker's
   counts add up,
 - each process ended as it should.
+
+Four runs of 30, 30, 30 and 24 minutes on 2 shared cores (2026-12-01, seeds 11, 21, 22 and 24) did
+894 faults, of which 59 created the input topic again, 51 deleted records, 44 cut off the end of a
+log, and 52 left a transaction open. 890,696 records were sent, and none was published twice. A
+worker skipped 44 records that expired before the first commit and did not say so; it does now. Only
+the last run was judged by the present oracle; what earlier ones reported was checked by hand.
+
+Two faults stay: a topic that is created again while no worker runs leaves no trace if it is still
+empty, and a worker whose name was taken may drive out the other one if all brokers die meanwhile.
 """
