@@ -101,6 +101,7 @@ class KafkaSource:
         self._rejoin_if_needed: Callable[[], None] = lambda: None
         self._member: Member | None = None  # the membership at the time of the positions
         self._life = ""  # ids of the cluster and the topic at that time
+        self._life_read = ""  # the same when it last had partitions
         self._begun: dict[tuple[int, str], int] = {}  # offsets of partitions without a commit
         self._received = -math.inf  # time of the last batch
 
@@ -248,6 +249,8 @@ class KafkaSource:
                 without.append(partition)
         self._begin(without, commits, life)
         self._member, self._life = _member(membership), life
+        if partitions:
+            self._life_read = life
 
     def _committed(self, partitions: list[Any]) -> dict[Any, OffsetAndMetadata]:
         """Ask twice for the group's commits, and return the second answer.
@@ -270,7 +273,7 @@ class KafkaSource:
         with contextlib.suppress(KafkaError):  # without its leader a partition is reported as well
             beginnings = self._beginnings(partitions)
             ends = self._ends(partitions)
-        recreated = self._life not in ("", life)
+        recreated = self._life_read not in ("", life)
         for partition in partitions:
             commit, new = commits.get(partition), beginnings.get(partition, 0)
             if partition in beginnings:
