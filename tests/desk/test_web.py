@@ -22,6 +22,7 @@ from shared.secret import Secret
 from tests.conftest import ROOT
 from tests.deploy.dashboard import queries
 from tests.desk.alerts import NEWS, NOON, added, new_alert, new_label, reviewed
+from tests.kafka.processes import wait_for
 from worker.desk.access import Access, RateLimit
 from worker.desk.index import IncidentIndex
 from worker.desk.labelling import Labelling
@@ -175,6 +176,19 @@ class CountingIndex(IncidentIndex):
     def find(self, *arguments: Any) -> list[tuple[int, int]]:
         self.asked += 1
         return super().find(*arguments)
+
+
+def test_a_list_is_made_again_once_pages_were_told_of_a_change(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.desk.web._KEPT", 60.0)
+    with setup.client() as client:
+        assert NEWS[0] not in client.get("/list").text
+        setup.store.add(added(new_alert(NEWS[0])))
+        before = setup.desk.live.version
+        setup.desk.live.notify()
+        wait_for(lambda: setup.desk.live.version > before)
+        assert NEWS[0] in client.get("/list").text
 
 
 def test_a_list_is_made_once_for_all_who_ask_at_the_same_time(setup: Setup) -> None:

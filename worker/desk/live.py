@@ -19,13 +19,16 @@ class Live:
 
     Args:
         status: returns the content of a message besides the number of changes.
+
+    Attributes:
+        version: the number of changes that open pages have been told of.
     """
 
     def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
         self._status = status
         self._loop: asyncio.AbstractEventLoop | None = None
         self._new = asyncio.Condition()
-        self._version = 0
+        self.version = 0
         self._dirty = False
         self._closed = False
         self.viewers = 0
@@ -37,7 +40,7 @@ class Live:
             if self._dirty:
                 self._dirty = False
                 async with self._new:
-                    self._version += 1
+                    self.version += 1
                     self._new.notify_all()
             await asyncio.sleep(_EVERY)
 
@@ -57,9 +60,9 @@ class Live:
         try:
             yield "retry: 2000\n\n"
             while not self._closed:
-                seen = self._version
+                seen = self.version
                 yield f"data: {json.dumps(self._status() | {'version': seen})}\n\n"
-                while not self._closed and self._version == seen:
+                while not self._closed and self.version == seen:
                     try:
                         async with asyncio.timeout(_KEEP_ALIVE), self._new:
                             await self._new.wait()

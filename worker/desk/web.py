@@ -107,7 +107,7 @@ class Desk:
         self._settings, self._store, self._feed = settings, store, feed
         self._labelling, self.explainer, self._metrics = labelling, explainer, metrics
         self._access = Access(settings)
-        self._lists: dict[str, tuple[float, asyncio.Task[_Lists]]] = {}
+        self._lists: dict[str, tuple[float, int, asyncio.Task[_Lists]]] = {}
         self._readers = ThreadPoolExecutor(_READERS, "reader")
         self._reads, self._writes = RateLimit(240), RateLimit(120)
         self._logins = RateLimit(10)
@@ -271,16 +271,19 @@ class Desk:
         return HTMLResponse((await self._list_of(request)).text)
 
     async def _list_of(self, request: Request) -> _Lists:
-        """Return the list's part of the page, made once for all who ask for it within a second."""
+        """Return the list's part of the page, made once for all who ask for it within a second.
+
+        After a change it is made again: a page that was told of it would not ask another time.
+        """
         key = urlencode(sorted(request.query_params.items()))
-        now = time.monotonic()
+        now, version = time.monotonic(), self.live.version
         kept = self._lists.get(key)
-        if kept is None or now - kept[0] >= _KEPT:
+        if kept is None or now - kept[0] >= _KEPT or kept[1] != version:
             if len(self._lists) >= _MOST_KEPT:
                 self._lists.clear()
             making = asyncio.create_task(self._read(self._make_list, request.query_params))
-            kept = self._lists[key] = (now, making)
-        return await asyncio.shield(kept[1])
+            kept = self._lists[key] = (now, version, making)
+        return await asyncio.shield(kept[2])
 
     def _make_list(self, parameters: Any) -> _Lists:
         db = self._store.reader()

@@ -105,6 +105,7 @@ function startList() {
   }
 
   async function refresh() {
+    if (busy) stale = true; // what changes meanwhile may not be in the answer
     if (busy || paused || document.hidden) return;
     const wait = last + 1000 * everySeconds - Date.now();
     if (wait > 0) {
