@@ -53,6 +53,22 @@ def delete_before(settings: Settings, offset: int) -> None:
         admin.delete_records({TopicPartition(settings.input_topic, 0): offset})
 
 
+def recreate(settings: Settings) -> None:
+    """Delete the input topic and create it again, empty."""
+    with closing(new_admin(settings)) as admin:
+        admin.delete_topics([settings.input_topic])
+    wait_for(lambda: is_missing(settings, settings.input_topic))
+    create_topics(settings, {settings.input_topic: 1})
+
+
+def feed_anew(settings: Settings, feed: Feed, count: int) -> None:
+    """Publish to a recreated topic, by a producer that does not know the former one."""
+    with closing(Feed(settings).producer) as producer:
+        feed.producer, before = producer, feed.producer
+        feed(0, count)
+        feed.producer = before
+
+
 def offsets(source: KafkaSource) -> list[int]:
     return [record.offset for record in drain(source).records]
 
@@ -133,10 +149,7 @@ def test_a_topic_that_was_recreated_is_reported_while_it_is_empty(
 
     with closing(KafkaSource(settings, on_position_reset=resets.append)) as source:
         source.commit(drain(source))
-        with closing(new_admin(settings)) as admin:
-            admin.delete_topics([settings.input_topic])
-        wait_for(lambda: is_missing(settings, settings.input_topic))
-        create_topics(settings, {settings.input_topic: 1})
+        recreate(settings)
         source._consumer._cluster.request_update()  # as it does after 30 s
         wait_for(is_reported)
 
@@ -197,10 +210,7 @@ def test_a_topic_that_was_recreated_is_read_from_its_beginning(
             admin.delete_topics([settings.input_topic])
         assert source.receive(1, 100) is None  # the broker says that it has no such topic
         create_topics(settings, {settings.input_topic: 1})
-        with closing(Feed(settings).producer) as producer:
-            feed.producer, before = producer, feed.producer
-            feed(0, 8)
-            feed.producer = before
+        feed_anew(settings, feed, 8)
 
         def take(batch: Batch) -> bool:
             found.extend(record.offset for record in batch.records)
@@ -226,14 +236,8 @@ def test_a_topic_that_was_recreated_between_two_polls_is_read_from_its_beginning
 
     with closing(KafkaSource(settings)) as source:
         source.commit(drain(source))
-        with closing(new_admin(settings)) as admin:
-            admin.delete_topics([settings.input_topic])
-        wait_for(lambda: is_missing(settings, settings.input_topic))
-        create_topics(settings, {settings.input_topic: 1})
-        with closing(Feed(settings).producer) as producer:
-            feed.producer, before = producer, feed.producer
-            feed(0, 8)
-            feed.producer = before
+        recreate(settings)
+        feed_anew(settings, feed, 8)
         drain(source, take)
         if found == [3, 4, 5, 6, 7]:  # otherwise it has learned of it already
             source._consumer._cluster.request_update()  # as it does after 30 s

@@ -26,7 +26,6 @@ class Live:
 
     def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
         self._status = status
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._new = asyncio.Condition()
         self.version = 0
         self._dirty = False
@@ -35,7 +34,6 @@ class Live:
 
     async def run(self) -> None:
         """Send a message after changes, at most once a second, until cancelled."""
-        self._loop = asyncio.get_running_loop()
         while True:
             if self._dirty:
                 self._dirty = False
