@@ -79,6 +79,12 @@ class Cluster:
         (described,) = admin.describe_topics([topic])
         return [TopicPartition(topic, p["partition_index"]) for p in described["partitions"]]
 
+    def topic_id(self) -> str:
+        """Return the id of the input topic."""
+        with self.admin() as admin:
+            (described,) = admin.describe_topics([self.settings.input_topic])
+        return str(described["topic_id"])
+
     def add_partitions(self, count: int) -> int:
         """Add partitions to the input topic, and return their number."""
         with self.admin() as admin:

@@ -517,7 +517,7 @@ class Faults:
             assert self._wait(lambda: self._create(topic, partitions), PATIENCE), "not created"
             assert self._wait(self._cluster.is_whole, PATIENCE), "it is not replicated"
         self._group.topic_may_be_missing_until = time.monotonic() + _START
-        self._await_trace(self._note(fault, since))
+        self._await_trace(self._note(fault, since, topic_id=self._cluster.topic_id()))
         return f"{len(records)} records, away for {fault.lasts:.1f} s"
 
     def _all_is_consumed(self) -> bool:

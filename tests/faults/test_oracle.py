@@ -67,6 +67,7 @@ DEAD = Record(
     ],
 )
 RIGHT = Found(INPUTS, [ALERTED], [DEAD], {0: 3}, {0: 3}, True, {})
+TOPIC_ID = "0f6e2ed5-ee0c-44ef-b1c9-2b6bd9b1d3b7"
 START = "worker-1 2026-11-30T22:48:16.164Z INFO triage-worker 0.1.0, commit unknown"
 STOPPED = "worker-1 2026-11-30T22:48:26.106Z INFO stopped"
 REBALANCED = "worker-4 triage_rebalances_total 2"
@@ -90,8 +91,8 @@ SAID = {
     "deleted before they were read; continuing at offset 7 instead of 2",
     "truncate a partition": "worker-2 2026-11-30T22:49:10.089Z ERROR in, partition 3: the "
     "partition ends before the position; Kafka has lost records; continuing at offset 688",
-    "recreate the topic": "worker-2 2026-11-30T22:49:31.014Z WARNING Kafka at x:1 has no topic in "
-    "any more: create it again with `triage-worker create-topics`",
+    "recreate the topic": "worker-2 2026-11-30T22:49:31.014Z INFO reading in with topic id "
+    f"4L6g3nShT-eMCtK--X86sw/{TOPIC_ID}",
     "hang a transaction": "worker-2 triage_held_back_records partition=3, topic=in, 9",
 }
 """What workers have said of each kind of fault, with version 2, and partition 3."""
@@ -313,7 +314,7 @@ def test_a_record_that_takes_the_offset_of_a_lost_one_is_another() -> None:
 
 @pytest.mark.parametrize("kind", TRACES)
 def test_a_fault_without_its_trace_is_noticed(kind: str) -> None:
-    trace = TRACES[kind].format(who="worker-1", partition=3, version=2, end=7)
+    trace = TRACES[kind].format(who="worker-1", partition=3, version=2, end=7, topic_id=TOPIC_ID)
     text, at = SAID[kind], NOW.timestamp()
 
     def violations(*traces: Trace, pattern: str | None = trace) -> list[str]:

@@ -154,6 +154,19 @@ def test_a_topic_that_was_recreated_is_reported_while_it_is_empty(
         wait_for(is_reported)
 
 
+def test_the_id_of_the_topic_is_logged(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that starts while the topic is empty cannot know that it was recreated."""
+    caplog.set_level("INFO", "triage")
+    with closing(KafkaSource(settings)) as source, closing(new_admin(settings)) as admin:
+        wait_for(lambda: source.receive(0.1, 1) is None and "topic id" in caplog.text)
+        (described,) = admin.describe_topics([settings.input_topic])
+    (line,) = [line for line in caplog.messages if "topic id" in line]
+    assert line.startswith(f"reading {settings.input_topic} with topic id ")
+    assert line.endswith(f"/{described['topic_id']}")
+
+
 def test_records_that_expired_are_reported_although_the_commit_has_no_answer(
     settings: Settings, feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,8 +304,13 @@ def test_the_positions_of_many_partitions_are_asked_for_once(
             asked.append(partition)
             return position(partition, **options)
 
+        def is_assigned() -> bool:
+            with suppress(UnavailableError):  # some of the new partitions have no leader yet
+                return source.receive(0.1, 100) is None and len(source.lag()) == 40
+            return False
+
         monkeypatch.setattr(source._consumer, "position", count)
-        wait_for(lambda: source.receive(0.1, 100) is None and len(source.lag()) == 40)
+        wait_for(is_assigned)
         asked.clear()
         assert len(source.lag()) == 40
         source.rewind()

@@ -7,6 +7,7 @@ finds out whether the log has lost its end and was filled again.
 """
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -46,6 +47,8 @@ from worker.kafka.workarounds import (
     topic_life,
 )
 from worker.settings import Settings
+
+log = logging.getLogger("triage")
 
 _METADATA_MAX_AGE_MS = 30_000
 """The longest delay before partitions that are added to the topic are consumed."""
@@ -248,6 +251,8 @@ class KafkaSource:
             else:
                 without.append(partition)
         self._begin(without, commits, life)
+        if life != self._life:
+            log.info("reading %s with topic id %s", self._settings.input_topic, life)
         self._member, self._life = _member(membership), life
         if partitions:
             self._life_read = life

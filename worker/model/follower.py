@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import queue
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -210,10 +211,11 @@ class Follower:
             self._refused = found
             raise
         self._scoring = found
-        new = self._note.with_suffix(".new")
-        try:
-            new.write_bytes(msgspec.json.encode(found))
-            new.replace(self._note)
+        try:  # other workers may use the same cache
+            with tempfile.TemporaryDirectory(dir=self._cache, prefix=".new-") as scratch:
+                new = Path(scratch) / self._note.name
+                new.write_bytes(msgspec.json.encode(found))
+                new.replace(self._note)
         except OSError as error:
             log.warning("%s cannot be written: %s", self._note, error)
         return loaded

@@ -354,6 +354,21 @@ def test_a_cache_that_cannot_be_written_is_named_and_waited_for(
     assert next_of(following).number == 2
 
 
+def test_workers_that_share_a_cache_do_not_disturb_each_other(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def load_another(path: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        place.follower().load_initial()
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", load_another)
+    place.follower().load_initial()
+    assert "cannot be written" not in caplog.text
+
+
 def test_a_registry_that_hangs_is_reported(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     """As a network file system does that is stale: a read from it blocks, and no signal ends it."""
     place.follower().load_initial()
