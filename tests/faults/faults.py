@@ -426,6 +426,7 @@ class Faults:
         topic, partition = self._cluster.settings.input_topic, self._some_partition(fault)
         workers = self._group.running()
         stand_still = fault.extent == 1
+        others = self._group.has_others_that_read()
         for name in workers:
             (self._group.freeze if stand_still else self._group.kill)(name)
         try:
@@ -438,8 +439,8 @@ class Faults:
         finally:
             for name in workers if stand_still else ():
                 self._group.thaw(name)
-        # Those that stood still may have had the answer to a last request.
-        quiet = stand_still or not any(record.offset >= unread for record in records)
+        # Those that stood still may have had the answer to a last request, and others may read.
+        quiet = stand_still or others or not any(record.offset >= unread for record in records)
         self._note(fault, since, quiet=quiet, partition=partition, end=end)
         read_on = self._wait(lambda: self._committed().get(partition, -1) >= end, _PATIENCE)
         self._expired.append(_Expired(since, partition, end, records, read_on))

@@ -197,6 +197,17 @@ class Group:
         """Return whether a process that was supplanted still runs."""
         return any(process.member == name for process in self._supplanted)
 
+    def has_others_that_read(self) -> bool:
+        """Return whether a process reads that is not among `running`.
+
+        It is about to end, or its successor has not joined yet.
+        """
+        return any(
+            process.state == "ends" or process in self._supplanted
+            for process in [*self._members.values(), *self._supplanted]
+            if process.state != "frozen"
+        )
+
     def can_be_supplanted(self, name: str) -> bool:
         """Return whether this is a static member that has joined the group."""
         return _is_static(name) and self._members[name].consumes()

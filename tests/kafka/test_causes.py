@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import socket
+import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -86,6 +89,25 @@ def test_an_address_that_is_advertised_wrongly(strict_settings: Settings, wrong_
 
 
 @pytest.mark.slow
+def test_brokers_that_stop_are_not_taken_for_ones_that_refuse(settings: Settings) -> None:
+    """They close one connection each, and then accept no more."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+
+        def stop(listener: socket.socket) -> None:
+            accepted, _ = listener.accept()
+            listener.close()
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()  # resets the connection
+
+        for listener in listeners:
+            threading.Thread(target=stop, args=[listener], daemon=True).start()
+        servers = ",".join(f"127.0.0.1:{each.getsockname()[1]}" for each in listeners)
+        away = msgspec.structs.replace(settings, kafka_bootstrap_servers=servers)
+        with pytest.raises(UnavailableError, match="to name a broker that runs"):
+            new_consumer(away)
+
+
 def test_a_limit_of_transactions(strict_settings: Settings) -> None:
     with pytest.raises(
         DependencyError, match=r"transaction.max.timeout.ms.*at least 10000"

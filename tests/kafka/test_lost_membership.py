@@ -5,6 +5,7 @@ It reads on from what the group has committed meanwhile, whenever it learns of i
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import msgspec
 import pytest
@@ -174,3 +175,25 @@ def test_a_member_that_stood_still_while_it_joined_delivers_nothing_again(
         sink.deliver(batch, [])
         taken.append([record.offset for record in batch.records])
     assert taken == [[1], [2]]
+
+
+def test_a_member_does_not_claim_the_partitions_that_it_lost(
+    settings: Settings, feed: Feed
+) -> None:
+    """It would not give them up, so that nobody would read those that another one is to own."""
+    with closing(KafkaSource(settings)) as source, closing(new_admin(settings)) as admin:
+        feed(0, 1)
+        drain(source)
+        (assignor,) = source._consumer._coordinator._assignors.values()
+        metadata, claims = assignor.metadata, []
+
+        def note_claim(topics: set[str]) -> Any:
+            joining = metadata(topics)
+            claims.append(list(joining.owned_partitions))
+            return joining
+
+        assignor.metadata = note_claim
+        member = source._consumer.group_metadata().member_id
+        admin.remove_group_members(settings.group_id, [MemberToRemove(member, None)])
+        drain(source)
+    assert claims[0] == []

@@ -1,5 +1,6 @@
 """From the stream to a better model: review tweets, labels at the desk, adaptation, promotion."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -76,15 +77,14 @@ def label_what_the_desk_asks_for(
 
 def adapt(environment: dict[str, str], new_labels: int) -> subprocess.CompletedProcess[str]:
     """Run the job's script with the programs of this environment."""
+    return in_shell(f"sh {SCRIPT}", environment | {"NEW_LABELS": str(new_labels)})
+
+
+def in_shell(line: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a shell line that finds the programs of this environment."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        ["sh", SCRIPT],
-        env=environment
-        | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "NEW_LABELS": str(new_labels),
-        },
-        capture_output=True,
-        text=True,
+        ["sh", "-c", line], env=environment | {"PATH": path}, capture_output=True, text=True
     )
 
 
@@ -134,6 +134,13 @@ def test_labels_of_review_tweets_become_the_model_in_production(
             return Message(settings.labels_topic, label_key(label.source), encode_label(label), [])
 
         publisher.publish(map(message, others))
+
+    pipe = "triage-worker estimates | triage-trainer list --live - --json -"
+    lists = in_shell(pipe, given)
+    assert lists.returncode == 0, lists.stderr
+    (listed,) = json.loads(lists.stdout)["versions"]
+    assert listed["live"]["labelled"] == len(tweets)
+    assert listed["live"]["precision"] is not None
 
     waits = adapt(given, len(texts) + 1)
     assert (waits.returncode, waits.stdout.split(":")[0]) == (0, "nothing to do"), waits.stderr

@@ -30,7 +30,7 @@ from worker.settings import Settings
 _ATTEMPTS = (0.5, 1.0, 2.0, 3.0, 4.0)
 """Seconds that kafka-python has to connect before its log is read."""
 _HANG_UPS = 3
-"""Attempts before a closed connection counts as a refusal. A broker that stops closes connections
+"""Attempts with closed connections before these count as a refusal. Brokers that stop close theirs
 once. One that expects another protocol or refuses a password does so each time: kafka-python drops
 an answer that arrives just before the end of a connection."""
 
@@ -145,7 +145,9 @@ def connect(settings: Settings, options: Mapping[str, Any]) -> Any:
     client = KafkaNetClient(**options)
     try:
         with _logged_errors(threading.get_ident()) as errors:
+            hang_ups = 0
             for seconds in _ATTEMPTS:
+                before = len(errors)
                 try:
                     client.check_version(timeout_ms=seconds * 1000)
                     _reach_a_broker(client)
@@ -153,7 +155,9 @@ def connect(settings: Settings, options: Mapping[str, Any]) -> Any:
                 except (KafkaError, OSError, ValueError) as error:
                     if not errors or isinstance(error, _SASL_REFUSALS + _OTHER_PROTOCOLS):
                         errors.append(error)
-                if (refusal := _first_refusal(errors, settings)) is not None:
+                hang_ups += any(map(_hung_up, errors[before:]))
+                refusal = _first_refusal(errors, settings, hung_up=hang_ups == _HANG_UPS)
+                if refusal is not None:
                     message, cause = refusal
                     raise DependencyError(f"{server} {message}") from cause
                 if client.cluster.brokers():
@@ -190,14 +194,19 @@ def _reach_a_broker(client: Any) -> None:
                 raise
 
 
-def _first_refusal(errors: list[Exception], settings: Settings) -> tuple[str, Exception] | None:
-    """Return the message and the error of the first refusal."""
-    hang_ups = 0
+def _first_refusal(
+    errors: list[Exception], settings: Settings, *, hung_up: bool
+) -> tuple[str, Exception] | None:
+    """Return the message and the error of the first refusal.
+
+    Args:
+        hung_up: whether to treat a closed connection as a refusal.
+    """
     for error in errors:
         if isinstance(error, DependencyError) and not isinstance(error, UnavailableError):
             raise error  # there is no token
-        hang_ups += _hung_up(error)
-        if message := _refusal(error, settings, last=hang_ups == _HANG_UPS):
+        last = hung_up and _hung_up(error)
+        if message := _refusal(error, settings, last=last):
             return message, error
     return None
 

@@ -117,6 +117,7 @@ class KafkaSource:
         if self._consumer is not None:
             return
         settings = self._settings
+        assignor = CooperativeStickyAssignor()
         with connecting(settings):
             consumer = new_consumer(
                 settings,
@@ -131,11 +132,11 @@ class KafkaSource:
                     settings.session_timeout_ms, int(settings.stall_seconds * 1000)
                 ),
                 metadata_max_age_ms=_METADATA_MAX_AGE_MS,
-                partition_assignment_strategy=[CooperativeStickyAssignor],
+                partition_assignment_strategy=[assignor],
             )
         self._rejoin_if_needed = attach_to_coordinator(consumer)
         consumer.subscribe(
-            [settings.input_topic], listener=_Rebalances(consumer, self._on_rebalance)
+            [settings.input_topic], listener=_Rebalances(consumer, assignor, self._on_rebalance)
         )
         self._consumer, self._member = consumer, None
 
@@ -419,8 +420,9 @@ class KafkaSource:
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python ships no types
     """Counts the assigned partitions. An error in here would be raised by `poll`."""
 
-    def __init__(self, consumer: Any, notify: Callable[[int], None]) -> None:
+    def __init__(self, consumer: Any, assignor: Any, notify: Callable[[int], None]) -> None:
         self._consumer = consumer
+        self._assignor = assignor
         self._notify = notify
 
     def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
@@ -428,7 +430,12 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
         self._notify(len(self._consumer.assignment() - set(revoked)))
 
     def on_partitions_lost(self, lost: Iterable[Any]) -> None:
-        """Count the remaining partitions. Kafka refuses the delivery of the received records."""
+        """Count the remaining partitions. Kafka refuses the delivery of the received records.
+
+        kafka-python 3.0.12 would claim the lost partitions when it joins again, and then not give
+        them up, so that nobody would own some of them.
+        """
+        self._assignor.member_assignment = None
         self._notify(len(self._consumer.assignment() - set(lost)))
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
