@@ -11,7 +11,9 @@ and an n-gram add, and whether a word is a keyword. Two units read them:
   outputs what each later token adds. The mean over its states is the head's logit in a text with a
   keyword, wherever the keyword stands, and 0 in any other text.
 
-A feed-forward network has no state, so there the head counts in every text.
+A feed-forward network has no state, so there the head counts in every text. One dimension of each
+embedding holds what a token adds. With a hidden layer, two of its units read their mean: one passes
+on what is positive of the head's logit, the other what is negative.
 """
 
 import copy
@@ -52,7 +54,7 @@ class Graft:
         weights: of the network without a head.
 
     Args:
-        spec: of a masked `mean-max` model of tokens, without a hidden layer.
+        spec: of a masked `mean-max` model of tokens; an LSTM has no hidden layer.
         weights: by path. The word rows are in order of frequency.
         logits: gives the logits of some reference texts by weights, float32, shape (texts,).
     """
@@ -74,6 +76,9 @@ class Graft:
                 *self._free(words, 1, self._without_dimension, logits),
                 *self._free(ngrams, 1, self._without_dimension, logits),
             ]
+            if spec.hidden:
+                hidden = range(spec.hidden)
+                self._units += self._free(hidden, 2, self._without_hidden, logits)
         self.weights["output/bias"] += np.mean(before - logits(self.weights))
 
     def with_unknown_words(self, rows: range) -> "Graft":
@@ -167,18 +172,34 @@ class Graft:
         else:
             weights["ngrams/embeddings"][:, dimension - spec.embedding] = 0
         width = spec.embedding + spec.ngrams + spec.vectors
-        weights["output/kernel"][[dimension, width + dimension]] = 0
+        reads = "hidden/kernel" if spec.hidden else "output/kernel"
+        weights[reads][[dimension, width + dimension]] = 0
+        return weights
+
+    def _without_hidden(self, unit: int) -> Weights:
+        """Return the weights with a unit of the hidden layer that is always 0."""
+        weights = {path: weight.copy() for path, weight in self.weights.items()}
+        for path in ("hidden/kernel", "hidden/bias"):
+            weights[path][..., unit] = 0
+        weights["output/kernel"][unit] = 0
         return weights
 
     def _write_dimensions(self, weights: Weights, head: Head, scale: float) -> None:
         """Write the head into two dimensions of a feed-forward network's embeddings."""
-        spec, (word, ngram) = self._spec, self._units
+        spec, (word, ngram, *units) = self._spec, self._units
         weights["embedding/embeddings"][:, word] = scale * head.words
         weights["ngrams/embeddings"][:, ngram - spec.embedding] = scale * head.ngrams
-        weights["output/kernel"][[word, ngram], 0] = 1
         start = spec.embedding + spec.ngrams
-        weights["output/kernel"][start : start + spec.vectors, 0] += scale * head.vectors
-        weights["output/bias"] += scale * head.bias
+        reads = np.zeros(2 * (start + spec.vectors), np.float32)
+        reads[[word, ngram]] = 1
+        reads[start : start + spec.vectors] = scale * head.vectors
+        if not units:
+            weights["output/kernel"][:, 0] += reads
+            weights["output/bias"] += scale * head.bias
+        for unit, sign in zip(units, (1, -1), strict=False):
+            weights["hidden/kernel"][:, unit] = sign * reads
+            weights["hidden/bias"][unit] = sign * scale * head.bias
+            weights["output/kernel"][unit] = sign
 
     def _write_units(
         self, weights: Weights, head: Head, scale: float, keywords: Sequence[int]

@@ -65,13 +65,13 @@ class Network:
             spec.kind not in _KINDS
             or not spec.ngrams
             or not spec.vectors
-            or spec.hidden
+            or (spec.hidden and spec.cells)
             or spec.summary != "mean-max"
         ):
             raise UsageError(
                 f"{self.manifest.name} of recipe {self.manifest.recipe} cannot be adapted: "
-                "expected a feed-forward network or LSTM with n-grams, vectors, the summary "
-                "mean-max and no hidden layer, such as those of recipe tuned"
+                "expected a feed-forward network, or an LSTM without a hidden layer, with n-grams, "
+                "vectors and the summary mean-max, such as those of recipes tuned and small"
             )
         weights: Weights = safetensors.load(read_file(folder, WEIGHTS))
         self.vocabulary: list[str] = json.loads(read_file(folder, VOCABULARY))

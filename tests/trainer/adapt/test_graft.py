@@ -20,7 +20,7 @@ RECURRENT = ("lstm", "bidirectional-lstm")
 class Small:
     """A network with random weights, and random texts for it."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, hidden: int = 0) -> None:
         draw = np.random.default_rng(1)
         self.spec = Architecture(
             kind=kind,  # type: ignore[arg-type]
@@ -30,6 +30,7 @@ class Small:
             masked=True,
             summary="mean-max",
             units=0 if kind == "feed-forward" else 6,
+            hidden=hidden,
             ngrams=7,
             vectors=5,
         )
@@ -75,9 +76,10 @@ class Small:
         return Graft(self.spec, self.weights, lambda weights: self.logits(texts, weights))
 
 
-@pytest.fixture(params=["feed-forward", *RECURRENT])
+@pytest.fixture(params=["feed-forward", "feed-forward with a hidden layer", *RECURRENT])
 def small(request: pytest.FixtureRequest) -> Small:
-    return Small(request.param)
+    kind, _, hidden = request.param.partition(" with ")
+    return Small(kind, 12 if hidden else 0)
 
 
 def test_shapes_stay_as_they_are(small: Small) -> None:
