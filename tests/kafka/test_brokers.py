@@ -4,6 +4,7 @@ import gc
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_worker_goes_on_when_its_cluster_is_restored_from_a_backup(
             own_kafka.start_broker(1)
             own_kafka.wait_for_broker(1)
             publish("flood")
-            wait_for(lambda number=number: is_committed(number))
+            wait_for(partial(is_committed, number))
             own_kafka.kill_broker(1)
         shutil.rmtree(data)
         shutil.copytree(backup, data)
