@@ -202,11 +202,8 @@ class Group:
 
         It is about to end, or its successor has not joined yet.
         """
-        return any(
-            process.state == "ends" or process in self._supplanted
-            for process in [*self._members.values(), *self._supplanted]
-            if process.state != "frozen"
-        )
+        ending = (process.state == "ends" for process in self._members.values())
+        return any(ending) or any(process.state != "frozen" for process in self._supplanted)
 
     def can_be_supplanted(self, name: str) -> bool:
         """Return whether this is a static member that has joined the group."""

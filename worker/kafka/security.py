@@ -205,8 +205,7 @@ def _first_refusal(
     for error in errors:
         if isinstance(error, DependencyError) and not isinstance(error, UnavailableError):
             raise error  # there is no token
-        last = hung_up and _hung_up(error)
-        if message := _refusal(error, settings, last=last):
+        if message := _refusal(error, settings, last=hung_up and _hung_up(error)):
             return message, error
     return None
 

@@ -432,8 +432,9 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
     def on_partitions_lost(self, lost: Iterable[Any]) -> None:
         """Count the remaining partitions. Kafka refuses the delivery of the received records.
 
-        kafka-python 3.0.12 would claim the lost partitions when it joins again, and then not give
-        them up, so that nobody would own some of them.
+        Fault: kafka-python claims the lost partitions when it joins again, and then does not give
+        them up, so that nobody owns those that another member is to own.
+        Seen: 3.0.12. Test: `test_a_member_does_not_claim_the_partitions_that_it_lost`.
         """
         self._assignor.member_assignment = None
         self._notify(len(self._consumer.assignment() - set(lost)))
