@@ -32,5 +32,6 @@ def test_a_minute_of_faults(trained: Trained, tmp_path: Path) -> None:
     assert sum(report["faults"].values()) > 5
     assert report["verdict"]["by_reason"].keys() == MALFORMED.keys()
     account, taken_out = (report["verdict"][name] for name in ("account", "taken_out"))
-    assert account["consumed"] + sum(taken_out.values()) >= report["confirmed"] > 1_000
-    assert min(account.values()) > 0
+    unread = taken_out.get("unread", 0) + taken_out.get("triaged or not", 0)
+    assert account["consumed"] + unread >= report["confirmed"] > 1_000
+    assert min(account.values()) > 0  # a topic that is created again can leave few of a kind
